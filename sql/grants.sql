@@ -1,0 +1,97 @@
+-- Supabase's default privileges give the API roles everything on new objects in public. Take all of
+-- it away, then grant by name. Whatever is not named here is for the owner alone.
+do $$
+declare
+    object text;
+    grantee text;
+begin
+    for object in
+        select case d.classid
+                when 'pg_proc'::regclass then 'function ' || d.objid::regprocedure
+                when 'pg_type'::regclass then 'type ' || d.objid::regtype
+                else 'table ' || d.objid::regclass
+            end
+        from pg_depend d
+        where d.refclassid = 'pg_extension'::regclass
+            and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+            and d.deptype = 'e'
+            and (d.classid = 'pg_proc'::regclass
+                or d.classid = 'pg_class'::regclass
+                or d.classid = 'pg_type'::regclass and d.objid = 'public.minted_pat'::regtype)
+    loop
+        execute format('revoke all on %s from public', object);
+        for grantee in
+            select distinct a.grantee::regrole::text
+            from pg_default_acl acl, aclexplode(acl.defaclacl) a
+            where a.grantee <> 0 and a.grantee <> acl.defaclrole
+        loop
+            execute format('revoke all on %s from %s', object, grantee);
+        end loop;
+    end loop;
+end
+$$;
+
+-- Policies run their functions as the role of the request, whichever it is.
+grant usage on schema pat to public;
+grant usage on type public.minted_pat to public;
+grant execute on function
+    public.is_valid_api_token(),
+    public.has_scope(text),
+    public.current_api_key_id(),
+    pat.uid(),
+    pat.is_trusted()
+to public;
+
+create function pat.grant_api_roles() returns setof text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    authenticated text;
+    service_role text;
+begin
+    -- Any function of the library loads it. Until then a setting is what anybody made of it.
+    perform pat.is_trusted();
+    authenticated := current_setting('supabase_pat.authenticated_role');
+    service_role := current_setting('supabase_pat.service_role');
+
+    if to_regrole(quote_ident(authenticated)) is null then
+        raise notice 'role % does not exist yet', quote_ident(authenticated)
+            using hint = 'Call pat.grant_api_roles() when it does.';
+    else
+        execute format('grant execute on function
+            public.mint_pat(uuid, text, interval, text[]),
+            public.rotate_pat(uuid, interval),
+            public.revoke_pat(uuid),
+            public.revoke_all_pats(uuid) to %I', authenticated);
+        execute format('grant select, delete on public.api_keys to %I', authenticated);
+        -- The view reads the table as the caller. RLS leaves them their own rows.
+        execute format('grant select (id, user_id, name, scopes, hint, created_at, expires_at,
+            last_used_at, revoked_at), delete on pat.api_keys to %I', authenticated);
+        return next authenticated;
+    end if;
+
+    if to_regrole(quote_ident(service_role)) is null then
+        raise notice 'role % does not exist yet', quote_ident(service_role)
+            using hint = 'Call pat.grant_api_roles() when it does.';
+    else
+        execute format('grant execute on function
+            public.mint_pat(uuid, text, interval, text[]),
+            public.rotate_pat(uuid, interval),
+            public.revoke_pat(uuid),
+            public.revoke_all_pats(uuid),
+            pat.sign_jwt(jsonb, interval),
+            pat.verify_jwt(text, text) to %I', service_role);
+        execute format('grant select, delete on public.api_keys to %I', service_role);
+        execute format('grant select, insert, update, delete on pat.api_keys to %I', service_role);
+        return next service_role;
+    end if;
+end
+$$;
+
+revoke all on function pat.grant_api_roles() from public;
+
+comment on function pat.grant_api_roles() is
+    'Grants the roles named by supabase_pat.authenticated_role and supabase_pat.service_role what they need, and returns those that exist. CREATE EXTENSION calls it; call it again if a role is created or the settings change later.';
+
+select pat.grant_api_roles();

@@ -1,0 +1,54 @@
+-- Many projects wrote an api_keys table and is_valid_api_token() themselves. Installing over them
+-- would leave policies that call the old function beside tokens that only the new one knows.
+do $$
+declare
+    found text;
+begin
+    select string_agg(object, ', ' order by object) into found
+    from (
+        select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
+        from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat')
+        union all
+        select pg_describe_object('pg_proc'::regclass, p.oid, 0)
+        from pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
+                'is_valid_api_token', 'has_scope', 'current_api_key_id')
+    ) mine;
+    if found is not null then
+        raise exception using
+            errcode = 'duplicate_object',
+            message = format('in the way of supabase_pat: %s', found),
+            hint = 'Rename what is there, create the extension, and import the keys: see '
+                '"Coming from a hand-written api_keys table" in the README.';
+    end if;
+end
+$$;
+
+revoke create on schema pat from public;
+
+-- What mint_pat and rotate_pat return. It is in public for the sake of the clients that generate
+-- types from the schemas that the REST server exposes.
+create type public.minted_pat as (token text, id uuid, name text, expires_at timestamptz);
+
+-- One row a token. The columns that a check reads come first and have a fixed width: their place
+-- in a row is known without walking it. src/pg/relations.rs counts on the order.
+create table pat.api_keys (
+    id uuid primary key,
+    user_id uuid not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    revoked_at timestamptz,
+    replaced_by uuid,
+    last_used_at timestamptz,
+    name text not null,
+    scopes text[],
+    hint text
+) with (fillfactor = 90);
+
+create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
+
+alter table pat.api_keys enable row level security;
+
+select pg_extension_config_dump('pat.api_keys', '');

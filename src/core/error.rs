@@ -1,0 +1,146 @@
+//! Every error that the extension raises, and what a client sees of it.
+
+use uuid::Uuid;
+
+/// What went wrong. The message is the `Display` text; [`Error::sqlstate`] and [`Error::hint`]
+/// complete the report. No variant holds a secret, so none can reach a message.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} must not be null")]
+    NullArgument(&'static str),
+
+    #[error("the name of a token must not be empty")]
+    EmptyName,
+    #[error("the name of a token must not be longer than {max} characters, and this one has {len}")]
+    NameTooLong { len: usize, max: usize },
+    #[error("the name of a token must not contain control characters")]
+    NameWithControlCharacters,
+
+    #[error("expires_in must be at least one second")]
+    LifetimeTooShort,
+    #[error("expires_in must be finite")]
+    LifetimeInfinite,
+    #[error("expires_in is longer than the {max_days} days that supabase_pat.max_lifetime allows")]
+    LifetimeTooLong { max_days: i64 },
+    #[error("grace must not be negative or infinite")]
+    GraceOutOfRange,
+
+    #[error("\"{0}\" is not a scope")]
+    MalformedScope(String),
+    #[error("scopes must not be an empty array")]
+    NoScopes,
+    #[error("a token must not have more than {max} scopes")]
+    TooManyScopes { max: usize },
+
+    #[error("user {0} does not exist")]
+    UnknownUser(Uuid),
+    #[error("user {0} is banned")]
+    BannedUser(Uuid),
+    #[error("there is no table auth.users with a uuid column id")]
+    NoUsersTable,
+    #[error("user {user} already has {max} live tokens")]
+    TooManyKeys { user: Uuid, max: usize },
+    #[error("there is no live token {0}")]
+    NoLiveKey(Uuid),
+
+    #[error("the request names no user")]
+    NoUser,
+    #[error("only a trusted role may {0} another user's tokens")]
+    NotYours(&'static str),
+    #[error("only a trusted role may {0}")]
+    NotTrusted(&'static str),
+    #[error("this request was made with a personal access token that is not valid")]
+    DeadToken,
+    #[error("a personal access token may not {0} without the scope {1}")]
+    ScopeMissing(&'static str, &'static str),
+    #[error("a personal access token may not grant a scope that it does not have")]
+    ScopeWidened,
+
+    #[error("no JWT secret is configured")]
+    NoSecret,
+    #[error("the JWT secret from {source_name} has {len} bytes, and HS256 needs at least 32")]
+    SecretTooShort { source_name: String, len: usize },
+    #[error("the JWT secret from {source_name} is {found}, not a shared secret for HS256")]
+    SecretOfWrongType {
+        source_name: String,
+        found: &'static str,
+    },
+    #[error("the JWT secret file named by supabase_pat.jwt_secret_file cannot be read: {0}")]
+    SecretFile(String),
+
+    #[error("claims must be a JSON object")]
+    ClaimsNotAnObject,
+    #[error("the token is not valid: {0}")]
+    InvalidToken(&'static str),
+
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The SQLSTATE. PostgREST answers 22xxx with 400, 23503 with 409, 42501 with 403 (401 for
+    /// anon), 42704 with 400, 54000 with 413 and 55000 with 500.
+    pub fn sqlstate(&self) -> &'static str {
+        use Error::*;
+        match self {
+            NullArgument(_) => "22004",
+            EmptyName
+            | NameTooLong { .. }
+            | NameWithControlCharacters
+            | LifetimeTooShort
+            | LifetimeInfinite
+            | LifetimeTooLong { .. }
+            | GraceOutOfRange
+            | MalformedScope(_)
+            | NoScopes
+            | TooManyScopes { .. }
+            | ClaimsNotAnObject
+            | InvalidToken(_) => "22023",
+            UnknownUser(_) => "23503",
+            NoLiveKey(_) => "42704",
+            BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | ScopeMissing(..)
+            | ScopeWidened => "42501",
+            TooManyKeys { .. } => "54000",
+            NoUsersTable
+            | NoSecret
+            | SecretTooShort { .. }
+            | SecretOfWrongType { .. }
+            | SecretFile(_) => "55000",
+            Internal(_) => "XX000",
+        }
+    }
+
+    pub fn hint(&self) -> Option<&'static str> {
+        use Error::*;
+        Some(match self {
+            NullArgument("name") => {
+                "Name the token after what will use it: mint_pat(name => 'zapier')."
+            }
+            MalformedScope(_) => {
+                "A scope is resource:action, such as todos:read, todos:*, *:read, or * for everything."
+            }
+            NoScopes => "Pass null for a token that is not limited by scopes.",
+            LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
+            NoUsersTable => {
+                "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
+            }
+            TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
+            NotTrusted(_) => {
+                "Trusted are superusers and roles with the privileges of the service role or of \
+                 the extension's owner."
+            }
+            NoUser => "Log in, or, as a trusted role, pass user_id.",
+            ScopeMissing(..) | ScopeWidened => "Log in, or use a token with that scope.",
+            NoSecret => {
+                "Store it as the Vault secret supabase_pat_jwt_secret, name a file in \
+                 supabase_pat.jwt_secret_file, set supabase_pat.jwt_secret (which counts only \
+                 with supabase_pat in shared_preload_libraries), or keep app.settings.jwt_secret. \
+                 It is the secret that PostgREST verifies with."
+            }
+            SecretTooShort { .. } | SecretOfWrongType { .. } | SecretFile(_) => {
+                "Use the text that PostgREST has as its jwt-secret."
+            }
+            _ => return None,
+        })
+    }
+}

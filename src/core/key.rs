@@ -1,0 +1,88 @@
+//! The rules for a key of the `api_keys` table: its id, its name, how long it lives.
+
+use uuid::{Builder, Uuid};
+
+use crate::error::Error;
+
+/// A UUIDv7 (RFC 9562 section 5.7): ids that are made later sort later, which keeps the index of a
+/// large key table dense.
+pub fn new_id(unix_millis: u64, random: &[u8; 10]) -> Uuid {
+    Builder::from_unix_timestamp_millis(unix_millis, random).into_uuid()
+}
+
+/// # Errors
+/// [`Error::EmptyName`] for nothing but white space, [`Error::NameTooLong`] in characters, not
+/// bytes, [`Error::NameWithControlCharacters`].
+pub fn check_name(name: &str, max_length: usize) -> Result<(), Error> {
+    if name.trim().is_empty() {
+        return Err(Error::EmptyName);
+    }
+    let len = name.chars().count();
+    if len > max_length {
+        return Err(Error::NameTooLong {
+            len,
+            max: max_length,
+        });
+    }
+    match name.chars().any(char::is_control) {
+        true => Err(Error::NameWithControlCharacters),
+        false => Ok(()),
+    }
+}
+
+/// What a person can recognise a token by in a list: its last six characters. They are part of
+/// the signature and tell nothing of the secret behind it.
+pub fn hint(token: &str) -> &str {
+    &token[token.len().saturating_sub(6)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_uuid_version_7_that_sorts_by_time() {
+        let early = new_id(1_700_000_000_000, &[0xff; 10]);
+        let late = new_id(1_700_000_000_001, &[0; 10]);
+        assert_eq!(early.get_version_num(), 7);
+        assert_eq!(early.to_string(), "018bcfe5-6800-7fff-bfff-ffffffffffff");
+        assert!(early < late);
+    }
+
+    #[test]
+    fn names_are_counted_in_characters() {
+        assert!(check_name(&"\u{1F511}".repeat(100), 100).is_ok());
+        assert!(matches!(
+            check_name(&"x".repeat(101), 100),
+            Err(Error::NameTooLong { len: 101, max: 100 })
+        ));
+    }
+
+    #[test]
+    fn blank_names_and_control_characters_are_refused() {
+        for name in ["", " ", "\t\n", "\u{a0}\u{2003}"] {
+            assert!(
+                matches!(check_name(name, 100), Err(Error::EmptyName)),
+                "{name:?}"
+            );
+        }
+        for name in ["a\nb", "a\u{7f}", "\u{1b}[31mred"] {
+            assert!(
+                matches!(check_name(name, 100), Err(Error::NameWithControlCharacters)),
+                "{name:?}"
+            );
+        }
+        for name in [
+            "O'Brien \"x\" \\ $$; --",
+            "\u{1F469}\u{200D}\u{1F4BB} \u{0645}",
+        ] {
+            assert!(check_name(name, 100).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_hint_is_the_end_of_the_token() {
+        assert_eq!(hint("eyJ.eyJ.abcdefghij"), "efghij");
+        assert_eq!(hint("abc"), "abc");
+    }
+}

@@ -1,0 +1,264 @@
+//! Scopes of a personal access token: `resource:action`, either part `*`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// The scope that lets a token mint and rotate tokens. No wildcard covers it.
+pub const TOKENS_WRITE: &str = "tokens:write";
+
+const MAX_SCOPES: usize = 64;
+const MAX_SCOPE_LENGTH: usize = 128;
+
+/// One scope. `*` alone is `*:*`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Scope {
+    resource: Box<str>,
+    action: Box<str>,
+}
+
+impl Scope {
+    /// Whether a token with this scope may do what `wanted` names. A wildcard in `wanted` asks
+    /// for all that it stands for.
+    pub fn covers(&self, wanted: &Scope) -> bool {
+        if wanted.is_tokens_write() {
+            return self.is_tokens_write();
+        }
+        let part = |mine: &str, theirs: &str| mine == "*" || mine == theirs;
+        part(&self.resource, &wanted.resource) && part(&self.action, &wanted.action)
+    }
+
+    fn is_tokens_write(&self) -> bool {
+        &*self.resource == "tokens" && &*self.action == "write"
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Error;
+
+    /// Both parts are made of the characters of an OAuth scope (RFC 6749 section 3.3) without `:`
+    /// and `*`, so that a list of scopes can be written with spaces between them.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let malformed = || Error::MalformedScope(text.chars().take(MAX_SCOPE_LENGTH).collect());
+        let (resource, action) = match text {
+            "*" => ("*", "*"),
+            _ => text.split_once(':').ok_or_else(malformed)?,
+        };
+        let is_part = |part: &str| {
+            part == "*"
+                || !part.is_empty()
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_graphic() && !b"\"\\:*".contains(&b))
+        };
+        if text.len() > MAX_SCOPE_LENGTH || !is_part(resource) || !is_part(action) {
+            return Err(malformed());
+        }
+        Ok(Self {
+            resource: resource.into(),
+            action: action.into(),
+        })
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.resource, &*self.action) {
+            ("*", "*") => f.write_str("*"),
+            (resource, action) => write!(f, "{resource}:{action}"),
+        }
+    }
+}
+
+/// What a token may do: everything but `tokens:write`, or what its list says.
+#[derive(Clone)]
+pub enum Scopes {
+    Unlimited,
+    Only(Vec<Scope>),
+}
+
+impl Scopes {
+    /// The scopes that a caller asks for when minting. Doubles are dropped.
+    ///
+    /// # Errors
+    /// [`Error::NoScopes`], [`Error::TooManyScopes`] (64), [`Error::MalformedScope`].
+    pub fn requested<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
+        let mut scopes = Vec::new();
+        for text in texts {
+            let scope: Scope = text.parse()?;
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+            if scopes.len() > MAX_SCOPES {
+                return Err(Error::TooManyScopes { max: MAX_SCOPES });
+            }
+        }
+        match scopes.is_empty() {
+            true => Err(Error::NoScopes),
+            false => Ok(Self::Only(scopes)),
+        }
+    }
+
+    /// The `scope` claim of a signed token. A word that is no scope grants nothing: tokens that
+    /// were minted elsewhere may carry words of their own.
+    pub fn from_claim(claim: &str) -> Self {
+        Self::Only(claim.split(' ').filter_map(|w| w.parse().ok()).collect())
+    }
+
+    /// The `scope` claim, absent for a token without a list (RFC 8693 section 4.2).
+    pub fn to_claim(&self) -> Option<String> {
+        Some(self.to_texts()?.join(" "))
+    }
+
+    pub fn to_texts(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Unlimited => None,
+            Self::Only(scopes) => Some(scopes.iter().map(Scope::to_string).collect()),
+        }
+    }
+
+    pub fn grants(&self, wanted: &Scope) -> bool {
+        match self {
+            Self::Unlimited => !wanted.is_tokens_write(),
+            Self::Only(scopes) => scopes.iter().any(|scope| scope.covers(wanted)),
+        }
+    }
+
+    /// Whether a token with these scopes may hand out `other`: never more than it has.
+    pub fn include(&self, other: &Scopes) -> bool {
+        match (self, other) {
+            (Self::Unlimited, Self::Unlimited) => true,
+            (_, Self::Only(wanted)) => wanted.iter().all(|scope| self.grants(scope)),
+            (Self::Only(mine), Self::Unlimited) => mine
+                .iter()
+                .any(|scope| scope.resource.as_ref() == "*" && scope.action.as_ref() == "*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn grants(scopes: &[&str], wanted: &str) -> bool {
+        let wanted: Scope = wanted.parse().unwrap();
+        Scopes::requested(scopes.iter().copied())
+            .unwrap()
+            .grants(&wanted)
+    }
+
+    #[test]
+    fn a_scope_grants_itself_and_what_its_wildcards_stand_for() {
+        assert!(grants(&["todos:read"], "todos:read"));
+        assert!(grants(&["todos:*"], "todos:read"));
+        assert!(grants(&["*:read"], "todos:read"));
+        assert!(grants(&["*"], "todos:read"));
+        assert!(grants(&["notes:read", "todos:read"], "todos:read"));
+        assert!(!grants(&["todos:read"], "todos:write"));
+        assert!(!grants(&["todos:read"], "notes:read"));
+        assert!(!grants(&["*:read"], "todos:write"));
+        assert!(!grants(&["todo:read"], "todos:read"));
+    }
+
+    #[test]
+    fn a_wildcard_that_is_asked_for_needs_as_wide_a_scope() {
+        assert!(grants(&["todos:*"], "todos:*"));
+        assert!(grants(&["*"], "*"));
+        assert!(!grants(&["todos:read", "todos:write"], "todos:*"));
+        assert!(!grants(&["todos:*"], "*"));
+    }
+
+    #[test]
+    fn minting_tokens_must_be_named() {
+        let wanted: Scope = TOKENS_WRITE.parse().unwrap();
+        assert!(grants(&[TOKENS_WRITE], TOKENS_WRITE));
+        for wide in ["*", "tokens:*", "*:write"] {
+            assert!(!grants(&[wide], TOKENS_WRITE), "{wide}");
+        }
+        assert!(!Scopes::Unlimited.grants(&wanted));
+        assert!(Scopes::Unlimited.grants(&"tokens:read".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_token_hands_out_no_more_than_it_has() {
+        let only = |texts: &[&str]| Scopes::requested(texts.iter().copied()).unwrap();
+        let minter = only(&[TOKENS_WRITE, "todos:*"]);
+        assert!(minter.include(&only(&["todos:read"])));
+        assert!(minter.include(&minter));
+        assert!(!minter.include(&only(&["notes:read"])));
+        assert!(!minter.include(&Scopes::Unlimited));
+        assert!(!only(&["todos:*"]).include(&only(&[TOKENS_WRITE])));
+        assert!(only(&[TOKENS_WRITE, "*"]).include(&Scopes::Unlimited));
+        assert!(Scopes::Unlimited.include(&only(&["*"])));
+        assert!(!Scopes::Unlimited.include(&only(&[TOKENS_WRITE])));
+    }
+
+    #[test]
+    fn malformed_scopes_are_refused() {
+        let long = format!("{}:read", "x".repeat(MAX_SCOPE_LENGTH));
+        for text in [
+            "",
+            "todos",
+            ":",
+            "todos:",
+            ":read",
+            "a:b:c",
+            "to dos:read",
+            "todos:re ad",
+            "**",
+            "*:",
+            "t*:read",
+            "todos:read ",
+            "caf\u{e9}:read",
+            "a\"b:read",
+            "a\\b:read",
+            "a:b\n",
+            &long,
+        ] {
+            assert!(text.parse::<Scope>().is_err(), "{text:?}");
+        }
+        for text in ["todos:read", "rpc/add_todo:call", "a.b-c_d:*", "*:*", "*"] {
+            assert!(text.parse::<Scope>().is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_or_overlong_list_is_refused_and_doubles_are_dropped() {
+        assert!(matches!(Scopes::requested([]), Err(Error::NoScopes)));
+        let many: Vec<String> = (0..=MAX_SCOPES).map(|i| format!("t{i}:read")).collect();
+        assert!(matches!(
+            Scopes::requested(many.iter().map(String::as_str)),
+            Err(Error::TooManyScopes { .. })
+        ));
+        let doubled = Scopes::requested(["a:b", "a:b", "*:*", "*"]).unwrap();
+        assert_eq!(doubled.to_claim().unwrap(), "a:b *");
+    }
+
+    #[test]
+    fn words_of_a_foreign_claim_that_are_no_scopes_grant_nothing() {
+        let scopes = Scopes::from_claim("read  openid todos:read");
+        assert_eq!(scopes.to_claim().unwrap(), "todos:read");
+        assert!(!Scopes::from_claim("").grants(&"todos:read".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_printing_reads_back(text in "\\PC{0,140}") {
+            if let Ok(scope) = text.parse::<Scope>() {
+                prop_assert_eq!(&scope.to_string().parse::<Scope>().unwrap().to_string(), &scope.to_string());
+                prop_assert!(scope.covers(&scope));
+            }
+        }
+
+        #[test]
+        fn a_claim_reads_back_as_the_scopes_that_made_it(
+            texts in prop::collection::vec("[a-z]{1,3}:[a-z]{1,3}|[a-z]{1,3}:\\*|\\*", 1..9)
+        ) {
+            let scopes = Scopes::requested(texts.iter().map(String::as_str)).unwrap();
+            let claim = scopes.to_claim().unwrap();
+            prop_assert_eq!(Scopes::from_claim(&claim).to_claim().unwrap(), claim);
+        }
+    }
+}

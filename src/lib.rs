@@ -1,0 +1,60 @@
+//! Personal access tokens for Supabase and PostgREST.
+//!
+//! The SQL functions stand in one file a feature, the logic behind them in [`supabase_pat_core`],
+//! which knows no Postgres, and the way to Postgres in [`pg`]. Arrows run one way: features use
+//! core and pg, pg uses core.
+
+use pgrx::prelude::*;
+
+mod jwt;
+mod pat;
+mod pg;
+mod roles;
+
+::pgrx::pg_module_magic!(name, version);
+
+/// The schema of the client API. It is there in every database; the declaration lets functions be
+/// put into it.
+#[pg_schema]
+mod public {}
+
+// The order of the install script: tables and types, the functions of the modules, and what needs
+// both. `pat` is created by CREATE EXTENSION, as the control file says.
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!(
+    "../sql/policy_functions.sql",
+    name = "policy_functions",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/auth_schema.sql",
+    name = "auth_schema",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/policies.sql",
+    name = "policies",
+    requires = ["policy_functions", pat::has_scope, roles::is_trusted]
+);
+extension_sql_file!(
+    "../sql/comments.sql",
+    name = "comments",
+    requires = [
+        "policies",
+        "auth_schema",
+        pat::mint_pat,
+        pat::rotate_pat,
+        pat::revoke_pat,
+        pat::revoke_all_pats,
+        pat::current_api_key_id,
+        jwt::sign_jwt,
+        jwt::verify_jwt
+    ]
+);
+extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+
+#[pg_guard]
+#[allow(non_snake_case)]
+pub extern "C-unwind" fn _PG_init() {
+    pg::init();
+}

@@ -1,0 +1,73 @@
+//! Postgres's clock and calendar.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::{IntoDatum, direct_function_call, pg_sys};
+use supabase_pat_core::error::Error;
+
+use super::unguarded;
+
+/// Microseconds between the Unix epoch and that of Postgres, 2000-01-01.
+const EPOCH_DIFFERENCE: i64 = 946_684_800 * 1_000_000;
+
+/// A point in time, in microseconds since 2000-01-01 UTC, as Postgres stores it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(pg_sys::TimestampTz);
+
+impl Instant {
+    /// The time of day, not that of the transaction's start.
+    pub fn now() -> Self {
+        // SAFETY: it only reads the system's clock.
+        Self(unsafe { unguarded::GetCurrentTimestamp() })
+    }
+
+    pub fn from_datum(datum: pg_sys::Datum) -> Self {
+        Self(datum.value() as pg_sys::TimestampTz)
+    }
+
+    pub fn from_timestamp(timestamp: TimestampWithTimeZone) -> Self {
+        Self(timestamp.into_inner())
+    }
+
+    /// Seconds since 1970, rounded down.
+    pub fn unix_seconds(self) -> i64 {
+        (self.0 + EPOCH_DIFFERENCE).div_euclid(1_000_000)
+    }
+
+    pub fn unix_millis(self) -> u64 {
+        (self.0 + EPOCH_DIFFERENCE).div_euclid(1000) as u64
+    }
+
+    /// The start of the second. A JWT has no fractions, and the table is to say what the JWT says.
+    pub fn floor_to_second(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(1_000_000))
+    }
+
+    pub fn plus_seconds(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
+    }
+
+    pub fn seconds_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+
+    /// Calendar arithmetic as in SQL, where a month is as long as it is.
+    pub fn plus(self, interval: Interval) -> Self {
+        let arguments = [self.0.into_datum(), interval.into_datum()];
+        // SAFETY: the function takes a timestamptz and an interval, both not null, and returns the
+        // timestamptz that it computes or raises 22008.
+        let sum: Option<i64> =
+            unsafe { direct_function_call(pg_sys::timestamptz_pl_interval, &arguments) };
+        Self(sum.unwrap_or(i64::MAX))
+    }
+
+    pub fn to_timestamp(self) -> Result<TimestampWithTimeZone, Error> {
+        TimestampWithTimeZone::try_from(self.0)
+            .map_err(|_| Error::Internal("a timestamp is out of range".into()))
+    }
+}
+
+/// Whether an interval is `infinity` or `-infinity`, which Postgres 17 brought.
+pub fn is_infinite(interval: &Interval) -> bool {
+    let parts = (interval.months(), interval.days(), interval.micros());
+    parts == (i32::MAX, i32::MAX, i64::MAX) || parts == (i32::MIN, i32::MIN, i64::MIN)
+}

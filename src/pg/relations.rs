@@ -1,0 +1,206 @@
+//! The tables that a check looks into: where they are and which columns count.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::Local;
+
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub oid: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
+}
+
+/// `pat.api_keys`. The column numbers are those of sql/schema.sql.
+#[derive(Clone, Copy)]
+pub struct Keys {
+    pub table: Table,
+    pub by_id: pg_sys::Oid,
+    pub by_user: pg_sys::Oid,
+}
+
+impl Keys {
+    pub const ID: i16 = 1;
+    pub const USER_ID: i16 = 2;
+    pub const EXPIRES_AT: i16 = 4;
+    pub const REVOKED_AT: i16 = 5;
+}
+
+/// `auth.users`, which is Supabase's: only what is there can be looked at.
+#[derive(Clone, Copy)]
+pub struct Users {
+    pub table: Table,
+    /// An index on `id`, or no object: then the table is scanned.
+    pub by_id: pg_sys::Oid,
+    pub id: i16,
+    pub deleted_at: Option<i16>,
+    pub banned_until: Option<i16>,
+}
+
+/// Object ids of this database, kept until Postgres says that one of the tables or any schema has
+/// changed. Finding them takes about a dozen look-ups in the system caches, 1 µs.
+struct Known {
+    keys: Option<Keys>,
+    users: Option<Users>,
+    /// Counts the changes, so that what was read before one is not kept after it.
+    changes: u64,
+    callbacks_registered: bool,
+}
+
+static KNOWN: Local<Known> = Local::new(Known {
+    keys: None,
+    users: None,
+    changes: 0,
+    callbacks_registered: false,
+});
+
+/// `None` while the extension is being installed or dropped.
+pub fn keys() -> Option<Keys> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(keys) = unsafe { KNOWN.get() }.keys {
+        return Some(keys);
+    }
+    let before = changes_so_far();
+    let table = find_table(c"pat", c"api_keys")?;
+    let keys = Keys {
+        table,
+        by_id: find_index(table.oid, Keys::ID)?,
+        by_user: find_index(table.oid, Keys::USER_ID)?,
+    };
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.keys = Some(keys);
+    }
+    Some(keys)
+}
+
+/// `None` if there is no table `auth.users` with a column `id` of type uuid.
+pub fn users() -> Option<Users> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(users) = unsafe { KNOWN.get() }.users {
+        return Some(users);
+    }
+    let before = changes_so_far();
+    let table = find_table(c"auth", c"users")?;
+    let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
+    let users = Users {
+        table,
+        by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
+        id,
+        deleted_at: find_column(table.oid, c"deleted_at", None),
+        banned_until: find_column(table.oid, c"banned_until", Some(pg_sys::TIMESTAMPTZOID)),
+    };
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.users = Some(users);
+    }
+    Some(users)
+}
+
+/// A plain table, its owner included, by its full name.
+pub fn find_table(schema: &CStr, name: &CStr) -> Option<Table> {
+    find_relation(schema, name).filter(|table| {
+        // SAFETY: a look-up in the system caches.
+        unsafe { pg_sys::get_rel_relkind(table.oid) as u8 == pg_sys::RELKIND_RELATION }
+    })
+}
+
+/// A table, view or anything else in `pg_class`.
+pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
+    // SAFETY: look-ups in the system caches, with checked results.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return None;
+        }
+        let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, oid.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(Table { oid, owner })
+    }
+}
+
+fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>) -> Option<i16> {
+    // SAFETY: look-ups in the system caches.
+    unsafe {
+        let number = pg_sys::get_attnum(table, name.as_ptr());
+        let has_type = |expected| pg_sys::get_atttype(table, number) == expected;
+        (number > 0 && of_type.is_none_or(has_type)).then_some(number)
+    }
+}
+
+/// A valid btree index over all rows whose first column is `column`.
+fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
+    // SAFETY: the relations are open and locked while they are looked at.
+    unsafe {
+        let relation = pg_sys::try_table_open(table, pg_sys::AccessShareLock as i32);
+        if relation.is_null() {
+            return None;
+        }
+        let list = pg_sys::RelationGetIndexList(relation);
+        let indexes: Vec<pg_sys::Oid> = pgrx::PgList::<pg_sys::Oid>::from_pg(list)
+            .iter_oid()
+            .collect();
+        let found = indexes.into_iter().find(|&index| {
+            let relation = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+            let form = &*(*relation).rd_index;
+            let suits = form.indisvalid
+                && form.indkey.values.as_slice(1)[0] == column
+                && (*(*relation).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && pg_sys::RelationGetIndexPredicate(relation).is_null();
+            pg_sys::index_close(relation, pg_sys::AccessShareLock as i32);
+            suits
+        });
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        found
+    }
+}
+
+/// Starts listening, if need be, and tells how many changes there have been.
+fn changes_so_far() -> u64 {
+    // SAFETY: the callbacks stay valid as long as the backend, which never unloads the library.
+    unsafe {
+        if std::mem::replace(&mut KNOWN.get().callbacks_registered, true) {
+            return KNOWN.get().changes;
+        }
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            Some(schema_changed),
+            pg_sys::Datum::from(0),
+        );
+        KNOWN.get().changes
+    }
+}
+
+unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+    // SAFETY: nobody holds a reference while Postgres processes invalidations.
+    let known = unsafe { KNOWN.get() };
+    known.changes += 1;
+    let concerns = |table: Option<Table>| {
+        relation == pg_sys::InvalidOid || table.is_some_and(|table| table.oid == relation)
+    };
+    if concerns(known.keys.map(|keys| keys.table)) {
+        known.keys = None;
+    }
+    if concerns(known.users.map(|users| users.table)) {
+        known.users = None;
+    }
+}
+
+unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+    // SAFETY: as above.
+    let known = unsafe { KNOWN.get() };
+    known.changes += 1;
+    known.keys = None;
+    known.users = None;
+}

@@ -1,0 +1,92 @@
+//! Where the JWT secret comes from.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+
+use pgrx::pg_sys;
+use pgrx::spi::Spi;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::secret::Secret;
+
+use super::{caller, relations, settings};
+
+const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
+     where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
+
+/// A secret file holds one line of text; this bounds what a wrong path can make us read.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// The secret that tokens are signed with: the first that there is of the Vault secret, the file,
+/// the setting, and the setting of older self-hosted installs. One that is there but unfit is an
+/// error, not a reason to look further, so that a typo does not change the key.
+///
+/// # Errors
+/// [`Error::NoSecret`], [`Error::SecretTooShort`], [`Error::SecretOfWrongType`],
+/// [`Error::SecretFile`].
+pub fn signing_secret() -> Result<Secret, Error> {
+    if let Some(text) = vault_secret()? {
+        return Secret::hs256(text.as_bytes(), "Vault");
+    }
+    if let Some(path) = settings::jwt_secret_file() {
+        return Secret::hs256(&read_file(&path)?, "supabase_pat.jwt_secret_file");
+    }
+    if let Some(text) = settings::jwt_secret() {
+        return Secret::hs256(text.as_bytes(), "supabase_pat.jwt_secret");
+    }
+    match legacy_secret() {
+        Some(text) => Secret::hs256(text, "app.settings.jwt_secret"),
+        None => Err(Error::NoSecret),
+    }
+}
+
+fn vault_secret() -> Result<Option<String>, Error> {
+    let Some(view) = relations::find_relation(c"vault", c"decrypted_secrets") else {
+        return Ok(None);
+    };
+    let Some(owner) = relations::keys().map(|keys| keys.table.owner) else {
+        return Ok(None);
+    };
+    if !caller::is_safe_for_owner(view, owner) || !caller::may_select(view, owner) {
+        return Ok(None);
+    }
+    caller::as_owner(owner, || {
+        Spi::connect(|client| {
+            let rows = client.select(VAULT_QUERY, Some(1), &[])?;
+            match rows.is_empty() {
+                true => Ok(None),
+                false => rows.first().get_one::<String>(),
+            }
+        })
+    })
+    .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// The error is the operating system's, which names no part of the content.
+fn read_file(path: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        .map_err(|error| Error::SecretFile(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// `app.settings.jwt_secret` as the database or the configuration file sets it. What a session has
+/// set for itself does not count: the setting belongs to nobody, so any role can set it.
+fn legacy_secret() -> Option<&'static [u8]> {
+    let name = c"app.settings.jwt_secret".as_ptr();
+    // SAFETY: the second call raises an error for a setting that does not exist, so the first asks
+    // whether it does. The text stays as long as nothing reloads the configuration, which
+    // happens between statements.
+    let text = unsafe {
+        if pg_sys::GetConfigOption(name, true, false).is_null() {
+            return None;
+        }
+        let text = pg_sys::GetConfigOptionResetString(name);
+        if text.is_null() {
+            return None;
+        }
+        CStr::from_ptr(text)
+    };
+    Some(text.to_bytes()).filter(|bytes| !bytes.is_empty())
+}

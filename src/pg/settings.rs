@@ -1,0 +1,204 @@
+//! The extension's settings. Whatever decides access, secrets or limits is for superusers to set.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
+
+const DAY: i32 = 24 * 60 * 60;
+
+static ANON_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"anon"));
+static AUTHENTICATED_ROLE: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"authenticated"));
+static SERVICE_ROLE: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"service_role"));
+static ISSUER: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"supabase_pat"));
+static JWT_SECRET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static JWT_SECRET_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static DEFAULT_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static MAX_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
+static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
+static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    let value = setting.get().unwrap_or_default();
+    value.to_string_lossy().into_owned()
+}
+
+pub fn authenticated_role() -> String {
+    text(&AUTHENTICATED_ROLE)
+}
+
+pub fn service_role() -> CString {
+    SERVICE_ROLE.get().unwrap_or_default()
+}
+
+pub fn issuer() -> String {
+    text(&ISSUER)
+}
+
+/// The setting's value, if the library was preloaded: until it is loaded a setting is a
+/// placeholder, which every role of the session can read.
+pub fn jwt_secret() -> Option<CString> {
+    // SAFETY: written once, before the first query.
+    let preloaded = unsafe { *PRELOADED.get() };
+    JWT_SECRET
+        .get()
+        .filter(|secret| preloaded && !secret.is_empty())
+}
+
+pub fn jwt_secret_file() -> Option<String> {
+    Some(text(&JWT_SECRET_FILE)).filter(|path| !path.is_empty())
+}
+
+/// Seconds.
+pub fn default_lifetime() -> i64 {
+    DEFAULT_LIFETIME.get().into()
+}
+
+/// Seconds.
+pub fn max_lifetime() -> i64 {
+    MAX_LIFETIME.get().into()
+}
+
+pub fn max_keys_per_user() -> usize {
+    MAX_KEYS_PER_USER.get() as usize
+}
+
+pub fn max_name_length() -> usize {
+    MAX_NAME_LENGTH.get() as usize
+}
+
+static PRELOADED: super::Local<bool> = super::Local::new(false);
+
+pub fn define() {
+    // SAFETY: called once, from _PG_init.
+    unsafe { *PRELOADED.get() = pg_sys::process_shared_preload_libraries_in_progress };
+
+    let string = |name: &'static CStr, about: &'static CStr, setting, flags| {
+        GucRegistry::define_string_guc(name, about, c"", setting, GucContext::Suset, flags);
+    };
+    string(
+        c"supabase_pat.anon_role",
+        c"Role of requests without a login.",
+        &ANON_ROLE,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.authenticated_role",
+        c"Role of logged-in users, and the role claim of their personal access tokens.",
+        &AUTHENTICATED_ROLE,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.service_role",
+        c"Role whose privileges make a caller trusted.",
+        &SERVICE_ROLE,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.issuer",
+        c"The iss claim of personal access tokens.",
+        &ISSUER,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.jwt_secret_file",
+        c"File that holds the JWT secret, a Docker secret for instance.",
+        &JWT_SECRET_FILE,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    // SAFETY: the hook raises no error and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.jwt_secret",
+            c"The JWT secret. Counts only with supabase_pat in shared_preload_libraries.",
+            c"",
+            &JWT_SECRET,
+            GucContext::Suset,
+            GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
+            Some(refuse_catalogs),
+            None,
+            None,
+        );
+    }
+
+    let int = |name: &'static CStr, about: &'static CStr, setting, (min, max), flags| {
+        GucRegistry::define_int_guc(
+            name,
+            about,
+            c"",
+            setting,
+            min,
+            max,
+            GucContext::Suset,
+            flags,
+        );
+    };
+    int(
+        c"supabase_pat.default_lifetime",
+        c"How long a token lives if mint_pat is not told.",
+        &DEFAULT_LIFETIME,
+        (1, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.max_lifetime",
+        c"How long a token may live at most.",
+        &MAX_LIFETIME,
+        (1, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.max_keys_per_user",
+        c"How many live tokens a user may have.",
+        &MAX_KEYS_PER_USER,
+        (1, 1_000_000),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.max_name_length",
+        c"How many characters the name of a token may have.",
+        &MAX_NAME_LENGTH,
+        (1, 10_000),
+        GucFlags::default(),
+    );
+    // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };
+}
+
+/// Refuses the secret where it would be stored in a catalogue that every role can read:
+/// `ALTER DATABASE`, `ALTER ROLE` and `CREATE FUNCTION … SET`. Postgres would print the refused
+/// value, so the message is our own.
+#[pg_guard]
+unsafe extern "C-unwind" fn refuse_catalogs(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    use pg_sys::GucSource::*;
+    // SAFETY: Postgres passes a place that holds the new value or null.
+    let is_empty = unsafe { (*value).is_null() || **value == 0 };
+    let is_stored_in_a_catalog = matches!(
+        source,
+        PGC_S_DATABASE | PGC_S_USER | PGC_S_DATABASE_USER | PGC_S_GLOBAL | PGC_S_TEST
+    );
+    if is_empty || !is_stored_in_a_catalog {
+        return true;
+    }
+    // SAFETY: Postgres only reads the messages, and clears them before the next hook runs.
+    unsafe {
+        pg_sys::GUC_check_errmsg_string =
+            c"supabase_pat.jwt_secret cannot be set for a database, role or function"
+                .as_ptr()
+                .cast_mut();
+        pg_sys::GUC_check_errdetail_string = c"Every role can read such settings in the catalogs."
+            .as_ptr()
+            .cast_mut();
+        pg_sys::GUC_check_errhint_string =
+            c"Put it into postgresql.conf, or into a file named by supabase_pat.jwt_secret_file."
+                .as_ptr()
+                .cast_mut();
+    }
+    false
+}

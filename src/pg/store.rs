@@ -1,0 +1,214 @@
+//! Every statement that changes a table. They run as the extension's owner.
+//!
+//! Names and operators are written with their schema, so that no search path can replace them, and
+//! nothing secret is a parameter.
+
+use std::cell::OnceCell;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
+use pgrx::{PgBuiltInOids, PgOid, pg_sys};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::scope::Scopes;
+use uuid::Uuid;
+
+use super::clock::Instant;
+use super::{caller, relations};
+
+/// A row to be added to `pat.api_keys`.
+pub struct NewKey<'a> {
+    pub id: Uuid,
+    pub user: Uuid,
+    pub name: &'a str,
+    pub scopes: &'a Scopes,
+    pub hint: &'a str,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+}
+
+/// What a rotation takes over from the key that it replaces.
+pub struct RotatedKey {
+    pub user: Uuid,
+    pub name: String,
+    pub scopes: Scopes,
+    /// Seconds from creation to expiry.
+    pub lifetime: i64,
+}
+
+/// A statement that is planned once in a backend. Postgres replans it if the tables change.
+struct Statement {
+    sql: &'static str,
+    parameters: &'static [PgBuiltInOids],
+    prepared: OnceCell<OwnedPreparedStatement>,
+}
+
+use pg_sys::BuiltinOid::{TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+
+thread_local! {
+    static INSERT: Statement = const { Statement::new(
+        "insert into pat.api_keys (id, user_id, name, scopes, hint, created_at, expires_at) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        &[UUIDOID, UUIDOID, TEXTOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    ) };
+
+    static REVOKE: Statement = const { Statement::new(
+        "update pat.api_keys set revoked_at = $2 \
+         where id operator(pg_catalog.=) $1 and revoked_at is null \
+         and expires_at operator(pg_catalog.>) $2 \
+         and ($3 is null or user_id operator(pg_catalog.=) $3) returning 1",
+        &[UUIDOID, TIMESTAMPTZOID, UUIDOID],
+    ) };
+
+    static REVOKE_ALL: Statement = const { Statement::new(
+        "update pat.api_keys set revoked_at = $2 \
+         where user_id operator(pg_catalog.=) $1 and revoked_at is null \
+         and expires_at operator(pg_catalog.>) $2 returning 1",
+        &[UUIDOID, TIMESTAMPTZOID],
+    ) };
+
+    // With a grace, the key lives on until its end, but is not rotated again.
+    static REPLACE: Statement = const { Statement::new(
+        "update pat.api_keys set replaced_by = $4, \
+         revoked_at = case when $5 is null then $2 end, \
+         expires_at = case when $5 operator(pg_catalog.<) expires_at then $5 else expires_at end \
+         from pat.api_keys as old \
+         where api_keys.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) api_keys.id \
+         and api_keys.revoked_at is null and api_keys.replaced_by is null \
+         and api_keys.expires_at operator(pg_catalog.>) $2 \
+         and ($3 is null or api_keys.user_id operator(pg_catalog.=) $3) \
+         returning old.user_id, old.name, old.scopes, old.created_at, old.expires_at",
+        &[UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TIMESTAMPTZOID],
+    ) };
+}
+
+impl Statement {
+    const fn new(sql: &'static str, parameters: &'static [PgBuiltInOids]) -> Self {
+        Self {
+            sql,
+            parameters,
+            prepared: OnceCell::new(),
+        }
+    }
+
+    /// Runs the statement as the extension's owner and hands its rows to `read`.
+    fn run<R>(
+        &self,
+        arguments: &[DatumWithOid],
+        read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
+    ) -> Result<R, Error> {
+        let keys = relations::keys()
+            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
+        caller::as_owner(keys.table.owner, || {
+            Spi::connect_mut(|client| {
+                let prepared = match self.prepared.get() {
+                    Some(prepared) => prepared,
+                    None => {
+                        let types: Vec<PgOid> =
+                            self.parameters.iter().map(|&oid| oid.into()).collect();
+                        let prepared = client.prepare_mut(self.sql, &types)?.keep();
+                        self.prepared.get_or_init(|| prepared)
+                    }
+                };
+                read(client.update(prepared, None, arguments)?)
+            })
+        })
+        .map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+pub fn insert(key: &NewKey) -> Result<(), Error> {
+    let arguments = [
+        uuid(key.id),
+        uuid(key.user),
+        key.name.into(),
+        key.scopes.to_texts().into(),
+        key.hint.into(),
+        key.created_at.to_timestamp()?.into(),
+        key.expires_at.to_timestamp()?.into(),
+    ];
+    INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Revokes a live key, of `owner` if one is given, and tells whether there was one.
+pub fn revoke(id: Uuid, owner: Option<Uuid>, now: Instant) -> Result<bool, Error> {
+    let arguments = [
+        uuid(id),
+        now.to_timestamp()?.into(),
+        owner.map(pg_uuid).into(),
+    ];
+    REVOKE.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+}
+
+/// Revokes all live keys of a user, and tells how many there were.
+pub fn revoke_all(user: Uuid, now: Instant) -> Result<usize, Error> {
+    let arguments = [uuid(user), now.to_timestamp()?.into()];
+    REVOKE_ALL.with(|statement| statement.run(&arguments, |rows| Ok(rows.len())))
+}
+
+/// Ends a live key, of `owner` if one is given, in favour of `successor`: at once, or at the end
+/// of a grace. `None` if there is no such key, or it has been replaced before.
+pub fn replace(
+    id: Uuid,
+    owner: Option<Uuid>,
+    successor: Uuid,
+    now: Instant,
+    grace_ends: Option<Instant>,
+) -> Result<Option<RotatedKey>, Error> {
+    let grace_ends = grace_ends.map(Instant::to_timestamp).transpose()?;
+    let arguments = [
+        uuid(id),
+        now.to_timestamp()?.into(),
+        owner.map(pg_uuid).into(),
+        uuid(successor),
+        grace_ends.into(),
+    ];
+    REPLACE.with(|statement| {
+        statement.run(&arguments, |rows| {
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            let row = rows.first();
+            let time = |column| -> spi::Result<Option<Instant>> {
+                let time = row.get::<TimestampWithTimeZone>(column)?;
+                Ok(time.map(Instant::from_timestamp))
+            };
+            let (created, expires) = (time(4)?, time(5)?);
+            let scopes = row.get::<Vec<String>>(3)?;
+            Ok((|| {
+                Some(RotatedKey {
+                    user: Uuid::from_bytes(*row.get::<PgUuid>(1).ok()??.as_bytes()),
+                    name: row.get::<String>(2).ok()??,
+                    scopes: match scopes {
+                        Some(texts) => Scopes::from_claim(&texts.join(" ")),
+                        None => Scopes::Unlimited,
+                    },
+                    lifetime: expires?.seconds_since(created?),
+                })
+            })())
+        })
+    })
+}
+
+/// Makes transactions that give `user` a key wait for each other, so that none of them counts
+/// without the others' keys. Held to the end of the transaction; readers are not concerned.
+pub fn lock_keys_of(user: Uuid) {
+    let Some(keys) = relations::keys() else {
+        return;
+    };
+    // The lock is on an object id within the table, of which 32 bits of the user's id must do:
+    // two users that share them wait for each other, which is harmless.
+    let [a, b, c, d, ..] = (user.as_u128() as u64 ^ (user.as_u128() >> 64) as u64).to_le_bytes();
+    let object = pg_sys::Oid::from(u32::from_le_bytes([a, b, c, d]));
+    // SAFETY: takes a lock like any other, or raises an error.
+    unsafe {
+        pg_sys::LockDatabaseObject(keys.table.oid, object, 0, pg_sys::ExclusiveLock as i32);
+    }
+}
+
+fn uuid(value: Uuid) -> DatumWithOid<'static> {
+    pg_uuid(value).into()
+}
+
+pub fn pg_uuid(value: Uuid) -> PgUuid {
+    PgUuid::from_bytes(value.into_bytes())
+}

@@ -3,6 +3,7 @@
 
 use pgrx::datum::{Interval, Uuid as PgUuid};
 use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::claims::{Credential, TokenClaims};
 use supabase_pat_core::error::Error;
@@ -26,7 +27,7 @@ fn mint_pat(
     expires_in: default!(Option<Interval>, "NULL"),
     scopes: default!(Option<Vec<Option<String>>>, "NULL"),
     call: pg_sys::FunctionCallInfo,
-) -> SqlResult<pgrx::composite_type!('static, "public.minted_pat")> {
+) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
         let caller = Caller::now()?;
         let user = caller.owner_for("mint", user_id.map(to_uuid))?;
@@ -47,7 +48,7 @@ fn rotate_pat(
     id: Option<PgUuid>,
     grace: default!(Option<Interval>, "'0'"),
     call: pg_sys::FunctionCallInfo,
-) -> SqlResult<pgrx::composite_type!('static, "public.minted_pat")> {
+) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
         let caller = Caller::now()?;
         let old_id = to_uuid(id.ok_or(Error::NullArgument("id"))?);

@@ -10,8 +10,9 @@ use super::lookup;
 /// A request's identity, as far as it has been found out.
 pub struct Request {
     pub identity: Identity,
-    /// The settings that the identity was read from.
-    sources: [Source; SETTINGS.len()],
+    /// The settings that the identity was read from, `request.jwt.claims` first; empty if there
+    /// was no such setting.
+    sources: Vec<Source>,
     is_valid: Option<bool>,
 }
 
@@ -36,8 +37,9 @@ struct Source {
 
 impl Request {
     pub fn read() -> Self {
-        let sources = SETTINGS.map(Source::find);
-        let [claims, sub, r#type, jti, scope] = sources.each_ref().map(Source::text);
+        let sources = find_sources();
+        let [claims, sub, r#type, jti, scope] =
+            sources.each_ref().map(|source| source.as_ref()?.text());
         let settings = ClaimSettings {
             claims,
             sub,
@@ -47,7 +49,10 @@ impl Request {
         };
         Self {
             identity: Identity::from_settings(&settings),
-            sources,
+            sources: match sources[0] {
+                Some(_) => sources.into_iter().flatten().collect(),
+                None => Vec::new(),
+            },
             is_valid: None,
         }
     }
@@ -57,7 +62,7 @@ impl Request {
     /// looked for again until the next statement.
     #[inline(always)]
     pub fn is_current(&self) -> bool {
-        !self.sources[0].variable.is_null() && self.sources.iter().all(Source::is_current)
+        !self.sources.is_empty() && self.sources.iter().all(Source::is_current)
     }
 
     /// The answer of `is_valid_api_token()`.
@@ -67,13 +72,7 @@ impl Request {
             .get_or_insert_with(|| match &self.identity.credential {
                 Credential::Login => true,
                 Credential::Malformed => false,
-                Credential::Token(token) => {
-                    lookup::key_is_live(token.key_id, token.user)
-                        && matches!(
-                            lookup::user_state(token.user),
-                            Ok(lookup::UserState::Active)
-                        )
-                }
+                Credential::Token(token) => lookup::token_is_live(token.key_id, token.user),
             })
     }
 
@@ -84,17 +83,19 @@ impl Request {
 }
 
 impl Source {
-    fn find(name: &CStr) -> Self {
-        let Some(variable) = find_string_setting(name) else {
-            return Self {
-                variable: std::ptr::null_mut(),
-                value: std::ptr::null_mut(),
-            };
-        };
-        Self {
-            variable,
-            // SAFETY: a setting of type string always has a variable.
-            value: unsafe { *variable },
+    /// A setting of type string, from its record.
+    fn of(record: *mut pg_sys::config_generic) -> Option<Self> {
+        // SAFETY: the record is Postgres's. `vartype` says which struct begins with it, and a
+        // setting of type string always has a variable.
+        unsafe {
+            if (*record).vartype != pg_sys::config_type::PGC_STRING {
+                return None;
+            }
+            let variable = (*record.cast::<pg_sys::config_string>()).variable;
+            Some(Self {
+                variable,
+                value: *variable,
+            })
         }
     }
 
@@ -113,45 +114,51 @@ impl Source {
     fn is_current(&self) -> bool {
         // SAFETY: the record of a setting is freed only when a library defines a setting of its
         // own under the same name, and then before, not during, a run of the executor.
-        self.variable.is_null() || unsafe { *self.variable } == self.value
+        unsafe { *self.variable == self.value }
     }
 }
 
-/// The variable behind a setting of type string, if there is such a setting.
-fn find_string_setting(name: &CStr) -> Option<*mut *mut c_char> {
-    let record = find_setting(name)?;
-    // SAFETY: `vartype` says which struct begins with the generic record.
-    unsafe {
-        ((*record).vartype == pg_sys::config_type::PGC_STRING)
-            .then(|| (*record.cast::<pg_sys::config_string>()).variable)
-    }
-}
-
+/// The settings of [`SETTINGS`], as far as they exist.
 #[cfg(not(feature = "pg15"))]
-fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: with `skip_errors`, a missing setting is a null pointer.
-    let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
-    (!record.is_null()).then_some(record)
+fn find_sources() -> [Option<Source>; SETTINGS.len()] {
+    SETTINGS.map(|name| {
+        // SAFETY: with `skip_errors`, a missing setting is a null pointer.
+        let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
+        (!record.is_null()).then(|| Source::of(record)).flatten()
+    })
 }
 
-/// Postgres 15 keeps its settings in an array that is sorted by name, ignoring case, and does not
-/// export its search.
+/// The settings of [`SETTINGS`], as far as they exist. Postgres 15 keeps all settings in an array
+/// that is sorted by name, ignoring case, and exports no search in it. Ours stand together there.
 #[cfg(feature = "pg15")]
-fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: the array has as many records as Postgres says, and none of them is null.
-    let settings = unsafe {
-        std::slice::from_raw_parts(
+fn find_sources() -> [Option<Source>; SETTINGS.len()] {
+    const PREFIX: &[u8] = b"request.jwt.claim";
+    // SAFETY: the array has as many records as Postgres says, and each has a name.
+    let (settings, name) = unsafe {
+        let settings = std::slice::from_raw_parts(
             super::unguarded::get_guc_variables(),
             super::unguarded::GetNumConfigOptions() as usize,
-        )
+        );
+        let name = |record: *mut pg_sys::config_generic| CStr::from_ptr((*record).name).to_bytes();
+        (settings, name)
     };
-    settings
-        .binary_search_by(|record| {
-            // SAFETY: every record has a name.
-            let candidate = unsafe { CStr::from_ptr((**record).name) };
-            let folded = candidate.to_bytes().iter().map(u8::to_ascii_lowercase);
-            folded.cmp(name.to_bytes().iter().copied())
-        })
-        .ok()
-        .map(|index| settings[index])
+    let start = settings.partition_point(|&record| {
+        let folded = name(record).iter().map(u8::to_ascii_lowercase);
+        folded.lt(PREFIX.iter().copied())
+    });
+    let mut found = [None; SETTINGS.len()];
+    for &record in &settings[start..] {
+        let name = name(record);
+        let Some(true) = name
+            .get(..PREFIX.len())
+            .map(|start| start.eq_ignore_ascii_case(PREFIX))
+        else {
+            break;
+        };
+        let known = |setting: &&CStr| setting.to_bytes().eq_ignore_ascii_case(name);
+        if let Some(index) = SETTINGS.iter().position(|setting| known(setting)) {
+            found[index] = Source::of(record);
+        }
+    }
+    found
 }

@@ -88,11 +88,11 @@ fn depth() -> usize {
 /// The run that the calling expression belongs to, if any.
 #[inline(always)]
 unsafe fn current<'a>() -> Option<&'a mut Run> {
-    // SAFETY: the caller holds no other reference. GetActiveSnapshot needs an active snapshot.
+    // SAFETY: the caller holds no other reference. GetActiveSnapshot needs an active snapshot,
+    // and the executor does not run without one.
     unsafe {
         let run = RUNS.get().last_mut()?;
-        (unguarded::ActiveSnapshotSet() && unguarded::GetActiveSnapshot() == run.snapshot)
-            .then_some(run)
+        (unguarded::GetActiveSnapshot() == run.snapshot).then_some(run)
     }
 }
 

@@ -58,20 +58,16 @@ fn rotate_pat(
         let now = Instant::now();
         let grace_ends = grace_end(now, grace.ok_or(Error::NullArgument("grace"))?)?;
         let new_id = key::new_id(now.unix_millis(), &random::bytes()?);
-        let old = store::replace(old_id, owner, new_id, now, grace_ends)?
+        let user = owner
+            .or_else(|| lookup::owner_of(old_id))
+            .ok_or(Error::NoLiveKey(old_id))?;
+        store::lock_keys_of(user);
+        let old = store::replace(old_id, user, new_id, now, grace_ends)?
             .ok_or(Error::NoLiveKey(old_id))?;
         caller.check_may_grant("rotate tokens", &old.scopes)?;
-        let lifetime = old.lifetime.min(settings::max_lifetime());
+        let lifetime = old.lifetime.clamp(1, settings::max_lifetime());
         let expires_at = now.floor_to_second().plus_seconds(lifetime);
-        issue(
-            call,
-            old.user,
-            new_id,
-            &old.name,
-            &old.scopes,
-            now,
-            expires_at,
-        )
+        issue(call, user, new_id, &old.name, &old.scopes, now, expires_at)
     })
 }
 
@@ -92,11 +88,12 @@ fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> 
         let caller = Caller::now()?;
         let user = caller.owner_for("revoke", user_id.map(to_uuid))?;
         caller.check_may_revoke(None)?;
+        store::lock_keys_of(user);
         Ok(store::revoke_all(user, Instant::now())? as i32)
     })
 }
 
-#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+#[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
 fn has_scope(scope: &str) -> SqlResult<bool> {
     reported(|| {
         let scope: Scope = scope.parse()?;

@@ -100,10 +100,20 @@ impl Scopes {
         }
     }
 
-    /// The `scope` claim of a signed token. A word that is no scope grants nothing: tokens that
-    /// were minted elsewhere may carry words of their own.
+    /// The scopes among some texts. One that is no scope grants nothing: tokens that were minted
+    /// elsewhere may carry words of their own.
+    pub fn known<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::Only(
+            texts
+                .into_iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+        )
+    }
+
+    /// The `scope` claim of a signed token.
     pub fn from_claim(claim: &str) -> Self {
-        Self::Only(claim.split(' ').filter_map(|w| w.parse().ok()).collect())
+        Self::known(claim.split(' '))
     }
 
     /// The `scope` claim, absent for a token without a list (RFC 8693 section 4.2).

@@ -39,6 +39,19 @@ pub fn token_is_live(key_id: Uuid, user: Uuid) -> bool {
     })
 }
 
+/// Whose key it is, dead or alive. The owner of a key never changes.
+pub fn owner_of(key_id: Uuid) -> Option<Uuid> {
+    let keys = relations::keys()?;
+    with_latest_snapshot(keys.table, |snapshot| {
+        let mut owner = None;
+        scan(snapshot, keys.table, keys.by_id, Keys::ID, &key_id, |row| {
+            owner = row.uuid(Keys::USER_ID);
+            ControlFlow::Break(())
+        });
+        owner
+    })
+}
+
 /// How many live keys a user has.
 pub fn live_keys(user: Uuid) -> usize {
     let Some(keys) = relations::keys() else {

@@ -4,6 +4,7 @@
 //! nothing secret is a parameter.
 
 use std::cell::OnceCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
@@ -28,7 +29,6 @@ pub struct NewKey<'a> {
 
 /// What a rotation takes over from the key that it replaces.
 pub struct RotatedKey {
-    pub user: Uuid,
     pub name: String,
     pub scopes: Scopes,
     /// Seconds from creation to expiry.
@@ -68,15 +68,15 @@ thread_local! {
 
     // With a grace, the key lives on until its end, but is not rotated again.
     static REPLACE: Statement = const { Statement::new(
-        "update pat.api_keys set replaced_by = $4, \
+        "update pat.api_keys as key set replaced_by = $4, \
          revoked_at = case when $5 is null then $2 end, \
-         expires_at = case when $5 operator(pg_catalog.<) expires_at then $5 else expires_at end \
+         expires_at = case when $5 operator(pg_catalog.<) key.expires_at then $5 else key.expires_at end \
          from pat.api_keys as old \
-         where api_keys.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) api_keys.id \
-         and api_keys.revoked_at is null and api_keys.replaced_by is null \
-         and api_keys.expires_at operator(pg_catalog.>) $2 \
-         and ($3 is null or api_keys.user_id operator(pg_catalog.=) $3) \
-         returning old.user_id, old.name, old.scopes, old.created_at, old.expires_at",
+         where key.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) key.id \
+         and key.revoked_at is null and key.replaced_by is null \
+         and key.expires_at operator(pg_catalog.>) $2 \
+         and key.user_id operator(pg_catalog.=) $3 \
+         returning old.name, old.scopes, old.created_at, old.expires_at",
         &[UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TIMESTAMPTZOID],
     ) };
 }
@@ -145,11 +145,11 @@ pub fn revoke_all(user: Uuid, now: Instant) -> Result<usize, Error> {
     REVOKE_ALL.with(|statement| statement.run(&arguments, |rows| Ok(rows.len())))
 }
 
-/// Ends a live key, of `owner` if one is given, in favour of `successor`: at once, or at the end
-/// of a grace. `None` if there is no such key, or it has been replaced before.
+/// Ends a live key of `owner` in favour of `successor`: at once, or at the end of a grace. `None` if
+/// there is no such key, or it has been replaced before.
 pub fn replace(
     id: Uuid,
-    owner: Option<Uuid>,
+    owner: Uuid,
     successor: Uuid,
     now: Instant,
     grace_ends: Option<Instant>,
@@ -158,47 +158,50 @@ pub fn replace(
     let arguments = [
         uuid(id),
         now.to_timestamp()?.into(),
-        owner.map(pg_uuid).into(),
+        uuid(owner),
         uuid(successor),
         grace_ends.into(),
     ];
     REPLACE.with(|statement| {
         statement.run(&arguments, |rows| {
-            if rows.is_empty() {
+            let row = rows.first();
+            if row.is_empty() {
                 return Ok(None);
             }
-            let row = rows.first();
             let time = |column| -> spi::Result<Option<Instant>> {
                 let time = row.get::<TimestampWithTimeZone>(column)?;
                 Ok(time.map(Instant::from_timestamp))
             };
-            let (created, expires) = (time(4)?, time(5)?);
-            let scopes = row.get::<Vec<String>>(3)?;
-            Ok((|| {
-                Some(RotatedKey {
-                    user: Uuid::from_bytes(*row.get::<PgUuid>(1).ok()??.as_bytes()),
-                    name: row.get::<String>(2).ok()??,
-                    scopes: match scopes {
-                        Some(texts) => Scopes::from_claim(&texts.join(" ")),
-                        None => Scopes::Unlimited,
-                    },
-                    lifetime: expires?.seconds_since(created?),
-                })
-            })())
+            let (Some(name), Some(created), Some(expires)) =
+                (row.get::<String>(1)?, time(3)?, time(4)?)
+            else {
+                return Ok(None); // no column of these is null
+            };
+            let scopes = match row.get::<Vec<Option<String>>>(2)? {
+                Some(texts) => Scopes::known(texts.iter().flatten().map(String::as_str)),
+                None => Scopes::Unlimited,
+            };
+            Ok(Some(RotatedKey {
+                name,
+                scopes,
+                lifetime: expires.seconds_since(created),
+            }))
         })
     })
 }
 
-/// Makes transactions that give `user` a key wait for each other, so that none of them counts
-/// without the others' keys. Held to the end of the transaction; readers are not concerned.
+/// Makes transactions that give `user` a key, or revoke all of them, wait for each other: none
+/// counts, or revokes, without the others' keys. Held to the end of the transaction; taken before
+/// any lock on a row, so that nobody waits in a circle. Readers are not concerned.
 pub fn lock_keys_of(user: Uuid) {
     let Some(keys) = relations::keys() else {
         return;
     };
-    // The lock is on an object id within the table, of which 32 bits of the user's id must do:
-    // two users that share them wait for each other, which is harmless.
-    let [a, b, c, d, ..] = (user.as_u128() as u64 ^ (user.as_u128() >> 64) as u64).to_le_bytes();
-    let object = pg_sys::Oid::from(u32::from_le_bytes([a, b, c, d]));
+    // The lock is on an object id within the table, which has 32 bits: two users whose ids hash to
+    // the same wait for each other, which is harmless.
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    let object = pg_sys::Oid::from(hasher.finish() as u32);
     // SAFETY: takes a lock like any other, or raises an error.
     unsafe {
         pg_sys::LockDatabaseObject(keys.table.oid, object, 0, pg_sys::ExclusiveLock as i32);

@@ -1,0 +1,158 @@
+// Throwaway Postgres clusters for the tests, the benchmark and the demo: in a temporary folder, on
+// a socket and on loopback, with a password of their own, gone when they are stopped.
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+
+const asRoot = process.getuid() === 0;
+
+/** A port of the loopback address that is free now. */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export class Cluster {
+  /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
+  static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
+    const cluster = new Cluster();
+    cluster.bin = `/usr/lib/postgresql/${major}/bin`;
+    cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
+    cluster.port = await freePort();
+    cluster.password = randomBytes(18).toString('base64url');
+    cluster.data = join(cluster.folder, 'data');
+    cluster.log = join(cluster.folder, 'log');
+    const passwordFile = join(cluster.folder, 'password');
+    writeFileSync(passwordFile, cluster.password, { mode: 0o600 });
+    if (asRoot) {
+      // Postgres refuses to run as root.
+      const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
+      for (const path of [cluster.folder, passwordFile]) chownSync(path, id('-u'), id('-g'));
+    }
+    cluster.run('initdb', ['-D', cluster.data, '-U', 'postgres', '--pwfile', passwordFile,
+      '--auth-local', 'trust', '--auth-host', 'scram-sha-256', '--no-sync',
+      '--encoding', 'UTF8', '--locale', 'C.UTF-8']);
+    cluster.configure({
+      listen_addresses: '127.0.0.1',
+      unix_socket_directories: cluster.folder,
+      port: cluster.port,
+      fsync: 'off',
+      max_connections: '200',
+      ...settings,
+    });
+    process.once('exit', () => cluster.stop());
+    cluster.control('start');
+    return cluster;
+  }
+
+  /** Adds settings, which count from the next restart or reload on. */
+  configure(settings) {
+    const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
+    appendFileSync(join(this.data, 'postgresql.conf'), lines.join(''));
+  }
+
+  control(action) {
+    this.run('pg_ctl', ['-D', this.data, '-l', this.log, '-w', '-m', 'fast', action]);
+  }
+
+  stop() {
+    if (this.folder === undefined || this.kept) return;
+    this.control('stop');
+    rmSync(this.folder, { recursive: true, force: true });
+    this.folder = undefined;
+  }
+
+  /** Runs a server program as the user that owns the cluster. */
+  run(program, args) {
+    const command = [join(this.bin, program), ...args];
+    if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
+    // The server must not hold the test runner's pipes open.
+    const done = spawnSync(command[0], command.slice(1), {
+      cwd: '/', stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+    });
+    if (done.status !== 0) {
+      let log = '';
+      try { log = readFileSync(this.log, 'utf8'); } catch { /* it did not come that far */ }
+      throw new Error(`${program} ${args.at(-1)} failed: ${done.error ?? done.stderr}\n${log}`);
+    }
+  }
+
+  /** Environment for psql and other clients: the superuser, through the socket. */
+  env(database = 'postgres') {
+    return {
+      ...process.env, PGHOST: this.folder, PGPORT: String(this.port), PGUSER: 'postgres', PGDATABASE: database,
+    };
+  }
+
+  /** Runs SQL with psql and returns what it prints. */
+  psql(database, sql) {
+    const done = spawnSync(join(this.bin, 'psql'), ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', '-'], {
+      input: sql, env: this.env(database), encoding: 'utf8',
+    });
+    if (done.status !== 0) throw new Error(done.stderr);
+    return done.stdout.trim();
+  }
+
+  /** A connected client of node-postgres. */
+  async connect(database, user = 'postgres') {
+    const client = new pg.Client({ host: this.folder, port: this.port, user, database });
+    await client.connect();
+    return client;
+  }
+
+  url(database, user, password) {
+    return `postgresql://${user}:${password}@127.0.0.1:${this.port}/${database}`;
+  }
+}
+
+/** A running REST server: PostgREST-compatible, under `url`. */
+export class RestServer {
+  static async start(databaseUrl, secret, { anonRole = 'anon', schemas = 'public', env = {} } = {}) {
+    const server = new RestServer();
+    server.port = await freePort();
+    server.output = '';
+    server.process = spawn('postrust', [], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        DATABASE_URL: databaseUrl,
+        PGRST_DB_ANON_ROLE: anonRole,
+        PGRST_DB_SCHEMAS: schemas,
+        PGRST_JWT_SECRET: secret,
+        PGRST_SERVER_HOST: '127.0.0.1',
+        PGRST_SERVER_PORT: String(server.port),
+        PGRST_COMPAT_MODE: 'true',
+        ...env,
+      },
+    });
+    for (const stream of [server.process.stdout, server.process.stderr]) {
+      stream.on('data', (chunk) => { server.output += chunk; });
+    }
+    process.once('exit', () => server.process.kill());
+    server.url = `http://127.0.0.1:${server.port}/api`;
+    for (let attempt = 0; attempt < 100; attempt += 1) {
+      if (server.process.exitCode !== null) break;
+      try {
+        await fetch(`${server.url}/`);
+        return server;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+    throw new Error(`the REST server did not start:\n${server.output}`);
+  }
+
+  stop() {
+    this.process.kill();
+  }
+}

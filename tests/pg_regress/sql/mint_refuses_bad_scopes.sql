@@ -1,0 +1,11 @@
+call tests.log_in('alice');
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{todos:read,null}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{todos}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{todos:}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{"todos:read todos:write"}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => array[E'todos:re\nad'])$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => '{tödos:read}')$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => array[repeat('x', 200) || ':read'])$$);
+select * from tests.error($$select mint_pat(name => 'x', scopes => (select array_agg('t' || i || ':read') from generate_series(1, 65) i))$$);
+select count(*) from api_keys;

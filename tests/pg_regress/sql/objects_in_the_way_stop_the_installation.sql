@@ -1,0 +1,16 @@
+drop extension supabase_pat cascade;
+create table api_keys (id uuid primary key);
+create function is_valid_api_token() returns boolean language sql as 'select true';
+create extension supabase_pat;
+-- Nothing was changed.
+select count(*) from pg_depend where refclassid = 'pg_extension'::regclass and refobjid not in (select oid from pg_extension where extname = 'plpgsql') and deptype = 'e';
+select to_regclass('pat.api_keys'), is_valid_api_token();
+drop table api_keys;
+drop function is_valid_api_token();
+create function mint_pat(text) returns text language sql as 'select $1';
+create extension supabase_pat;
+drop function mint_pat(text);
+create type minted_pat as (a int);
+create extension supabase_pat;
+drop type minted_pat;
+create extension supabase_pat;

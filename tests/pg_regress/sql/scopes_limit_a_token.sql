@@ -1,0 +1,75 @@
+-- A login has every scope.
+call tests.log_in('alice');
+select has_scope('todos:read'), has_scope('tokens:write'), has_scope('*');
+reset role;
+
+-- No claims, or those of anon: no token, so no limits.
+call tests.request('anon', '{"role": "anon"}');
+select has_scope('todos:read');
+reset role;
+
+-- A token without scopes has all but the one for minting.
+call tests.log_in('alice');
+select token as unlimited from mint_pat(name => 'unlimited') \gset
+select token as reader, id as reader_id from mint_pat(name => 'reader', scopes => '{todos:read}') \gset
+select token as wide from mint_pat(name => 'wide', scopes => '{*}') \gset
+select token as minter, id as minter_id from mint_pat(name => 'minter', scopes => '{tokens:write,todos:*}') \gset
+call tests.use_token(:'unlimited');
+select has_scope('todos:read'), has_scope('tokens:delete'), has_scope('*'), has_scope('tokens:write');
+reset role;
+call tests.use_token(:'wide');
+select has_scope('todos:read'), has_scope('tokens:delete'), has_scope('*'), has_scope('tokens:write');
+reset role;
+call tests.use_token(:'reader');
+select has_scope('todos:read'), has_scope('todos:write'), has_scope('todos:*'), has_scope('notes:read'), has_scope('*:read');
+
+-- Its keys are not among what it may read, nor may it end others than itself.
+select count(*) from api_keys;
+delete from api_keys;
+select * from tests.error(format('select revoke_pat(%L)', :'minter_id'));
+select * from tests.error('select revoke_all_pats()');
+select is_valid_api_token();
+
+-- A token does not renew itself, nor make another, whatever else it may do.
+select * from tests.error($$select mint_pat(name => 'child')$$);
+select code from tests.error(format('select rotate_pat(%L)', :'reader_id'));
+reset role;
+call tests.use_token(:'unlimited');
+select * from tests.error($$select mint_pat(name => 'child')$$);
+select * from tests.error(format('select rotate_pat(%L)', :'reader_id'));
+select name from api_keys order by created_at;
+reset role;
+call tests.use_token(:'wide');
+select * from tests.error($$select mint_pat(name => 'child')$$);
+reset role;
+
+-- One that may, hands out no more than it has.
+call tests.use_token(:'minter');
+select name from mint_pat(name => 'child', scopes => '{todos:read}');
+select name from mint_pat(name => 'second minter', scopes => '{tokens:write}');
+select * from tests.error($$select mint_pat(name => 'child', scopes => '{notes:read}')$$);
+select * from tests.error($$select mint_pat(name => 'child', scopes => '{*}')$$);
+select * from tests.error($$select mint_pat(name => 'child')$$);
+select * from tests.error($$select mint_pat('22222222-2222-2222-2222-222222222222', 'child', scopes => '{todos:read}')$$);
+select name from rotate_pat(:'reader_id');
+reset role;
+select name from pat.api_keys where name like '%child%' or name like 'second%' order by created_at;
+select id as unlimited_id from pat.api_keys where name = 'unlimited' \gset
+call tests.use_token(:'minter');
+-- Not even by rotating one that has more: nothing happens to it.
+select * from tests.error(format('select rotate_pat(%L)', :'unlimited_id'));
+reset role;
+select name, revoked_at, replaced_by from pat.api_keys where name = 'unlimited';
+
+-- A dead token has no scopes.
+call tests.log_in('alice');
+select revoke_all_pats() > 0 as revoked;
+call tests.use_token(:'wide');
+select has_scope('todos:read');
+
+-- What is no scope is an error, for a login as well, so that a typo in a policy is noticed.
+reset role;
+call tests.log_in('alice');
+select * from tests.error($$select has_scope('todos')$$);
+select * from tests.error($$select has_scope('')$$);
+select has_scope(null);

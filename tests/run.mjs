@@ -1,0 +1,81 @@
+// Runs the suites that need a server: pg_regress, the isolation specs, and the tests in Node.
+// Usage: node tests/run.mjs [regress] [isolation] [e2e] [-- NAME…], default all of them.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Cluster } from './cluster/cluster.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const output = join(here, '..', 'target', 'tests');
+const major = process.env.PG ?? '15';
+const words = process.argv.slice(2);
+const split = words.indexOf('--');
+const only = split < 0 ? [] : words.slice(split + 1);
+const suites = split < 0 ? words : words.slice(0, split);
+const wants = (suite) => suites.length === 0 || suites.includes(suite);
+
+export const SECRET = 'the-secret-of-the-regression-tests-is-long-enough';
+const pgxs = `/usr/lib/postgresql/${major}/lib/pgxs/src/test`;
+let failed = 0;
+let passed = 0;
+
+if (wants('regress')) {
+  await suite('pg_regress', 'sql', '.sql', '.out', `${pgxs}/regress/pg_regress`);
+}
+if (wants('isolation')) {
+  await suite('isolation', 'specs', '.spec', '.out', `${pgxs}/isolation/pg_isolation_regress`);
+}
+if (suites.length === 0 || wants('regress') || wants('isolation')) {
+  console.log(`${passed} passed, ${failed} failed`);
+}
+if (wants('e2e')) {
+  const files = readdirSync(join(here, 'e2e'))
+    .filter((file) => file.endsWith('.test.mjs'))
+    .filter((file) => only.length === 0 || only.some((name) => file.startsWith(name)))
+    .map((file) => join(here, 'e2e', file));
+  const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], { stdio: 'inherit' });
+  if (done.status !== 0) failed += 1;
+}
+process.exit(failed === 0 ? 0 : 1);
+
+/** Runs each file in a database of its own, made from the template that setup.sql fills. */
+async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
+  const root = join(here, folder);
+  const results = join(output, folder);
+  const names = readdirSync(join(root, inputs))
+    .filter((file) => file.endsWith(inputSuffix))
+    .map((file) => file.slice(0, -inputSuffix.length))
+    .filter((name) => only.length === 0 || only.includes(name));
+  const cluster = await Cluster.start({ major });
+  cluster.psql('postgres', 'create database template_tests');
+  cluster.psql('template_tests', readFileSync(join(here, 'pg_regress', 'setup.sql'), 'utf8'));
+  rmSync(results, { recursive: true, force: true });
+  mkdirSync(results, { recursive: true });
+  for (const name of names) {
+    const database = `test_${folder}`;
+    cluster.psql('postgres', `drop database if exists ${database};
+      create database ${database} template template_tests;
+      alter database ${database} set "app.settings.jwt_secret" = '${SECRET}';`);
+    const done = spawnSync(runner, [
+      '--use-existing', `--bindir=${cluster.bin}`, `--host=${cluster.folder}`, `--port=${cluster.port}`,
+      '--user=postgres', `--dbname=${database}`, `--inputdir=${root}`, `--outputdir=${results}`,
+      ...(folder === 'pg_regress' ? [`--expecteddir=${root}`] : []), name,
+    ].filter((option) => major >= '16' || !option.startsWith('--expecteddir')), {
+      cwd: results, encoding: 'utf8', env: { ...process.env, PGOPTIONS: '', PGTZ: 'UTC', PGISOLATIONTIMEOUT: '30', LANG: 'C.UTF-8' },
+    });
+    // pg_regress reports a test without expected output as passed.
+    const expected = join(root, 'expected', `${name}${outputSuffix}`);
+    const ok = done.status === 0 && existsSync(expected);
+    console.log(`${ok ? 'ok    ' : 'FAILED'} ${folder}/${name}`);
+    if (ok) {
+      passed += 1;
+      continue;
+    }
+    failed += 1;
+    const diffs = join(results, 'regression.diffs');
+    console.log(existsSync(diffs) ? readFileSync(diffs, 'utf8') : done.stdout + done.stderr);
+    if (!existsSync(expected)) console.log(`there is no ${expected}`);
+  }
+  cluster.stop();
+}

@@ -197,11 +197,12 @@ pub fn lock_keys_of(user: Uuid) {
     let Some(keys) = relations::keys() else {
         return;
     };
-    // The lock is on an object id within the table, which has 32 bits: two users whose ids hash to
-    // the same wait for each other, which is harmless.
+    // Few locks for many users: a transaction that mints for all of them must not fill the table
+    // of locks. Now and then two users share one and wait for each other, which is harmless.
+    const LOCKS: u64 = 1024;
     let mut hasher = DefaultHasher::new();
     user.hash(&mut hasher);
-    let object = pg_sys::Oid::from(hasher.finish() as u32);
+    let object = pg_sys::Oid::from((hasher.finish() % LOCKS) as u32);
     // SAFETY: takes a lock like any other, or raises an error.
     unsafe {
         pg_sys::LockDatabaseObject(keys.table.oid, object, 0, pg_sys::ExclusiveLock as i32);

@@ -2,7 +2,7 @@
 // a socket and on loopback, with a password of their own, gone when they are stopped.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chownSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -117,17 +117,20 @@ export class Cluster {
 
 /** A running REST server: PostgREST-compatible, under `url`. */
 export class RestServer {
-  static async start(databaseUrl, secret, { anonRole = 'anon', schemas = 'public', env = {} } = {}) {
+  /** With a `log`, it writes there and outlives this process. */
+  static async start(databaseUrl, secret, { anonRole = 'anon', env = {}, log } = {}) {
     const server = new RestServer();
     server.port = await freePort();
     server.output = '';
+    const output = log ? openSync(log, 'w') : 'pipe';
     server.process = spawn('postrust', [], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: log !== undefined,
+      stdio: ['ignore', output, output],
       env: {
         PATH: process.env.PATH,
         DATABASE_URL: databaseUrl,
         PGRST_DB_ANON_ROLE: anonRole,
-        PGRST_DB_SCHEMAS: schemas,
+        PGRST_DB_SCHEMAS: 'public',
         PGRST_JWT_SECRET: secret,
         PGRST_SERVER_HOST: '127.0.0.1',
         PGRST_SERVER_PORT: String(server.port),
@@ -135,10 +138,14 @@ export class RestServer {
         ...env,
       },
     });
-    for (const stream of [server.process.stdout, server.process.stderr]) {
-      stream.on('data', (chunk) => { server.output += chunk; });
+    if (log) {
+      server.process.unref();
+    } else {
+      for (const stream of [server.process.stdout, server.process.stderr]) {
+        stream.on('data', (chunk) => { server.output += chunk; });
+      }
+      process.once('exit', () => server.process.kill());
     }
-    process.once('exit', () => server.process.kill());
     server.url = `http://127.0.0.1:${server.port}/api`;
     for (let attempt = 0; attempt < 100; attempt += 1) {
       if (server.process.exitCode !== null) break;
@@ -149,7 +156,7 @@ export class RestServer {
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
-    throw new Error(`the REST server did not start:\n${server.output}`);
+    throw new Error(`the REST server did not start:\n${log ? readFileSync(log, 'utf8') : server.output}`);
   }
 
   stop() {

@@ -1,0 +1,40 @@
+# Everything that there is to do, for root and for others with sudo. PG is the Postgres major.
+PG ?= 15
+export PG
+export PGRX_HOME := $(CURDIR)/target/pgrx
+
+.DEFAULT_GOAL := help
+.PHONY: help setup install lint unit suites test demo demo-stop bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: ## install what is missing: Debian packages, cargo-pgrx, the REST server, npm packages
+	@scripts/setup $(PG)
+
+install: setup ## build the extension and install it into the Postgres of this machine
+	@scripts/install $(PG)
+
+lint: setup ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets --no-default-features --features pg$(PG) -- -D warnings
+
+unit: setup ## the tests of the core, without Postgres
+	cargo test --quiet -p supabase_pat_core
+
+suites: install ## pg_regress, isolation specs and the tests through the REST server
+	node tests/run.mjs
+
+test: lint unit suites ## everything that there is to test
+
+demo: install ## play the story of a token on a throwaway Postgres with a REST server
+	@node examples/demo.mjs
+
+demo-stop: ## end the demo
+	@node examples/demo.mjs stop
+
+bench: install ## measure against the hand-written way, side by side
+	@node bench/run.mjs
+
+clean: ## remove what was built
+	rm -rf target tests/node_modules

@@ -1,0 +1,189 @@
+// Measures the extension against the same things written by hand, side by side in one run: each
+// round measures everything once, the table shows medians. ROUNDS=7, KEYS=10000000.
+import { spawnSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Cluster } from '../tests/cluster/cluster.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const rounds = Number(process.env.ROUNDS ?? 7);
+const manyKeys = Number(process.env.KEYS ?? 10_000_000);
+const rowsInTable = 1_000_000;
+const SECRET = 'the-secret-of-the-benchmark-is-long-enough';
+const USER = '11111111-1111-1111-1111-111111111111';
+
+const say = (text) => process.stderr.write(`${text}\n`);
+const median = (values) => values.toSorted?.((a, b) => a - b)[values.length >> 1]
+  ?? [...values].sort((a, b) => a - b)[values.length >> 1];
+
+say('building the native comparison');
+const installed = spawnSync(join(here, '..', 'scripts', 'install'), [process.env.PG ?? '15', 'bench/native'], { stdio: 'inherit' });
+if (installed.status !== 0) process.exit(1);
+
+const cluster = await Cluster.start({
+  settings: { shared_buffers: '4GB', max_wal_size: '8GB', max_parallel_workers_per_gather: '0', autovacuum: 'off', jit: 'off', synchronous_commit: 'off' },
+});
+cluster.psql('postgres', `create database bench; alter database bench set "app.settings.jwt_secret" = '${SECRET}'`);
+const setup = await cluster.connect('bench');
+await setup.query(readFileSync(join(here, 'setup.sql'), 'utf8'));
+await setup.end();
+
+const db = await cluster.connect('bench');
+const value = async (sql, parameters = []) => Object.values((await db.query(sql, parameters)).rows[0])[0];
+const results = {};
+const note = (name, figure) => { (results[name] ??= []).push(figure); };
+
+say('1,000,000 rows, 1,000 keys');
+await db.query(`
+  insert into auth.users (id) values ('${USER}');
+  insert into auth.users (id) select gen_random_uuid() from generate_series(1, 20000);
+  create table todos as select i as id, case when i % 10 = 0 then '${USER}'::uuid else '22222222-2222-2222-2222-222222222222' end as user_id,
+    'todo ' || i as title from generate_series(1, ${rowsInTable}) i;
+  alter table todos enable row level security;
+  create policy owners on todos using (false);
+  create table all_mine as select id, '${USER}'::uuid as user_id, title from todos;
+  alter table all_mine enable row level security;
+  create policy owners on all_mine using (false);
+  grant select on todos, all_mine to authenticated;
+  insert into pat.api_keys (id, user_id, name, expires_at)
+    select gen_random_uuid(), u.id, 'x', '2100-01-01' from auth.users u limit 1000;
+  insert into hand.api_keys select * from pat.api_keys;`);
+const token = await value(`select (mint_pat('${USER}', 'bench')).token`);
+await db.query(`insert into hand.api_keys select * from pat.api_keys where name = 'bench'; `);
+await db.query('vacuum analyze');
+const claims = JSON.stringify(await value('select hand.claims($1)', [token]));
+const useToken = (json = claims) => db.query(`select set_config('request.jwt.claims', $1, false)`, [json]);
+await useToken();
+
+// 1. A scan under a policy.
+const policies = {
+  literal: `'${USER}'::uuid = user_id`,
+  ours: 'pat.uid() = user_id and is_valid_api_token()',
+  'hand-written': 'auth.uid() = user_id and hand.is_valid_api_token()',
+  'hand-written, with (select …)': '(select auth.uid()) = user_id and (select hand.is_valid_api_token())',
+};
+const scan = async (table, name, policy) => {
+  await db.query(`reset role; alter policy owners on ${table} using (${policy}); set role authenticated`);
+  const start = process.hrtime.bigint();
+  const count = await value(`select count(*) from ${table}`);
+  note(`${table} ${name}`, Number(process.hrtime.bigint() - start) / 1e6);
+  if (Number(count) !== (table === 'todos' ? rowsInTable / 10 : rowsInTable)) throw new Error(`${name}: ${count} rows`);
+  await db.query('reset role');
+};
+say(`scans, ${rounds} rounds`);
+for (let round = 0; round < rounds; round += 1) {
+  for (const [name, policy] of Object.entries(policies)) {
+    // The hand-written policy takes seconds: a few rounds tell as much.
+    if (name === 'hand-written' && round >= 3) continue;
+    await scan('todos', name, policy);
+    if (name !== 'hand-written') await scan('all_mine', name, policy);
+  }
+}
+
+// 2. The first check in a statement.
+const time = (expression, calls = 100_000) => value('select hand.time_of($1, $2)', [expression, calls]);
+const NOTHING = '(pg_backend_pid() = 0)::text';
+const check = async (label) => {
+  const nothing = await time(NOTHING);
+  note(`check ${label}`, await time('is_valid_api_token()::text') - nothing);
+  note(`check by hand ${label}`, await time('hand.is_valid_api_token()::text', 20_000) - nothing);
+};
+say('checks');
+for (let round = 0; round < rounds; round += 1) await check('1 thousand keys');
+
+// 3. Signing and verifying.
+const signed = '{"sub": "11111111-1111-1111-1111-111111111111", "role": "authenticated", "aud": "authenticated", "email": "alice@example.com", "iat": 1700000000, "exp": 4102444800}';
+const jwt = await value('select pat.sign_jwt($1)', [signed]);
+say('signing and verifying');
+for (let round = 0; round < rounds; round += 1) {
+  const nothing = await time(NOTHING);
+  note('sign', await time(`pat.sign_jwt('${signed}'::jsonb)`) - nothing);
+  note('sign by hand', await time(`hand.sign('${signed}'::json, '${SECRET}')`, 20_000) - nothing);
+  note('sign natively', await value('select native_sign($1, $2, 100000)', [signed, SECRET]));
+  note('verify', await time(`pat.verify_jwt('${jwt}')::text`) - nothing);
+  note('verify by hand', await time(`(select valid and payload is not null from hand.verify('${jwt}', '${SECRET}'))::text`, 20_000) - nothing);
+  note('verify natively', await value('select native_verify($1, $2, 100000)', [jwt, SECRET]));
+}
+
+// 4. Minting, for many users in one transaction.
+const mint = async (name, statement) => {
+  await db.query('begin');
+  note(name, await value(`select hand.mint_loop($1)`, [statement]));
+  await db.query('rollback');
+};
+await db.query(`create function hand.mint_loop(statement text) returns float language plpgsql as $$
+declare
+  micros float;
+begin
+  execute format('create or replace function hand.loop_over_users() returns float language plpgsql as $loop$
+    declare
+      users uuid[] := (select array_agg(id) from (select id from auth.users limit 10000) u);
+      start timestamptz := clock_timestamp();
+      owner uuid;
+    begin
+      foreach owner in array users loop
+        %s;
+      end loop;
+      return extract(epoch from clock_timestamp() - start) * 1e6 / 10000;
+    end $loop$', statement);
+  execute 'select hand.loop_over_users()' into micros;
+  return micros;
+end $$`);
+say('minting');
+for (let round = 0; round < rounds; round += 1) {
+  await mint('insert', `insert into hand.api_keys (id, user_id, name, hint, created_at, expires_at) values (gen_random_uuid(), owner, 'x', 'abcdef', now(), now() + interval '1 year')`);
+  await mint('mint', `perform mint_pat(owner, 'x')`);
+  await mint('mint by hand', `perform hand.mint_pat(owner, 'x')`);
+}
+
+// 2 again, with many keys.
+say(`${manyKeys.toLocaleString('en')} keys: filling the table takes a while`);
+for (const table of ['pat.api_keys', 'hand.api_keys']) {
+  await db.query(`
+    insert into ${table} (id, user_id, name, expires_at)
+      select gen_random_uuid(), gen_random_uuid(), 'x', '2100-01-01' from generate_series(1, ${manyKeys});
+    analyze ${table};`);
+}
+await db.query('checkpoint');
+for (let round = 0; round < rounds; round += 1) await check('many keys');
+
+// The table.
+const ms = (x) => `${x.toFixed(1)} ms`;
+const us = (x) => `${x.toFixed(2)} µs`;
+const m = (name) => median(results[name]);
+const rows = [['what', 'ours', 'compared with', '', 'ratio', 'must reach', '']];
+const row = (what, ours, other, otherValue, unit, ratio, bound, ok) => {
+  rows.push([what, unit(ours), other, unit(otherValue), ratio, bound, ok === undefined ? '' : ok ? 'yes' : 'NO']);
+};
+const slower = (what, ours, name, other, unit, bound) => {
+  const ratio = ours / other;
+  row(what, ours, name, other, unit, `${ratio.toFixed(2)} ×`, bound ? `≤ ${bound} ×` : '', bound ? ratio <= bound : undefined);
+};
+const faster = (what, ours, name, other, unit, bound) => {
+  const ratio = other / ours;
+  row(what, ours, name, other, unit, `${ratio.toFixed(1)} × faster`, bound ? `≥ ${bound} ×` : '', bound ? ratio >= bound : undefined);
+};
+slower('scan of 1,000,000 rows, a tenth is the user\'s', m('todos ours'), 'literal', m('todos literal'), ms, 1.25);
+faster('', m('todos ours'), 'hand-written', m('todos hand-written'), ms, 50);
+slower('', m('todos ours'), 'hand-written, with (select …)', m('todos hand-written, with (select …)'), ms);
+slower('the same, all are', m('all_mine ours'), 'literal', m('all_mine literal'), ms);
+slower('', m('all_mine ours'), 'hand-written, with (select …)', m('all_mine hand-written, with (select …)'), ms);
+const first = m('check 1 thousand keys');
+rows.push(['first check in a statement', us(first), '', '', '', '≤ 2.5 µs', first <= 2.5 ? 'yes' : 'NO']);
+faster('', first, 'hand-written', m('check by hand 1 thousand keys'), us);
+slower(`the same with ${manyKeys.toLocaleString('en')} keys`, m('check many keys'), 'with 1,000', first, us, 1.5);
+slower('sign_jwt, HS256', m('sign'), 'jsonwebtoken, natively', m('sign natively'), us, 1.5);
+faster('', m('sign'), 'pgjwt\'s way', m('sign by hand'), us, 10);
+slower('verify_jwt, HS256', m('verify'), 'jsonwebtoken, natively', m('verify natively'), us, 1.5);
+faster('', m('verify'), 'pgjwt\'s way', m('verify by hand'), us, 10);
+slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
+faster('', m('mint'), 'hand-written', m('mint by hand'), us);
+
+const version = await value('show server_version');
+await db.end();
+cluster.stop();
+console.log(`\nmedians of ${rounds} rounds (3 of the hand-written scan), Postgres ${version}, ${cpus()[0].model}\n`);
+const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
+for (const cells of rows) console.log(cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd());

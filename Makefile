@@ -2,6 +2,7 @@
 PG ?= 15
 export PG
 export PGRX_HOME := $(CURDIR)/target/pgrx
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup install lint unit suites test demo demo-stop bench clean

@@ -72,23 +72,23 @@ begin
 end
 $$;
 
--- Microseconds a call, each in a statement of its own as far as a check is concerned: PL/pgSQL
--- evaluates an expression under a snapshot of its own, so nothing is reused.
-create function hand.time_of(expression text, calls int) returns float language plpgsql as $$
+-- Microseconds a call of an expression, which may use `input`. PL/pgSQL evaluates each under a
+-- snapshot of its own, as a statement of its own would be.
+create function hand.time_of(expression text, calls int, argument text) returns float language plpgsql as $$
 declare
     micros float;
 begin
-    execute format('create or replace function hand.loop(calls int) returns float language plpgsql as $loop$
+    execute format('create or replace function hand.loop(calls int, input text) returns float language plpgsql as $loop$
         declare
             start timestamptz := clock_timestamp();
-            result text;
+            result boolean;
         begin
             for i in 1..calls loop
                 result := %s;
             end loop;
             return extract(epoch from clock_timestamp() - start) * 1e6 / calls;
         end $loop$', expression);
-    execute 'select hand.loop($1)' into micros using calls;
+    execute 'select hand.loop($1, $2)' into micros using calls, argument;
     return micros;
 end
 $$;

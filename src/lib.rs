@@ -4,11 +4,15 @@
 //! which knows no Postgres, and the way to Postgres in [`pg`]. Arrows run one way: features use
 //! core and pg, pg uses core.
 
+// pgrx recognises an ErrorReport by its type, so it cannot be boxed.
+#![allow(clippy::result_large_err)]
+
 use pgrx::prelude::*;
 
 mod jwt;
 mod pat;
 mod pg;
+mod random;
 mod roles;
 
 ::pgrx::pg_module_magic!(name, version);

@@ -16,7 +16,8 @@ use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::lookup::{self, UserState};
 use crate::pg::store::{self, NewKey};
-use crate::pg::{caller, composite, random, run, secret, settings};
+use crate::pg::{caller, composite, run, secret, settings};
+use crate::random;
 
 const TOKENS_DELETE: &str = "tokens:delete";
 
@@ -208,17 +209,18 @@ fn issue(
     now: Instant,
     expires_at: Instant,
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    match lookup::user_state(user)? {
+    store::lock_keys_of(user);
+    let (state, live_keys) = lookup::standing_of(user)?;
+    match state {
         UserState::Active => (),
-        UserState::Banned => return Err(Error::BannedUser(user)),
+        UserState::Banned { .. } => return Err(Error::BannedUser(user)),
         UserState::Gone => return Err(Error::UnknownUser(user)),
     }
-    let secret = secret::signing_secret()?;
-    store::lock_keys_of(user);
     let max = settings::max_keys_per_user();
-    if lookup::live_keys(user) >= max {
+    if live_keys >= max {
         return Err(Error::TooManyKeys { user, max });
     }
+    let secret = secret::signing_secret()?;
     let (role, issuer) = (settings::authenticated_role(), settings::issuer());
     let payload = TokenPayload::new(
         user,

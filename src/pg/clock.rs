@@ -14,6 +14,9 @@ const EPOCH_DIFFERENCE: i64 = 946_684_800 * 1_000_000;
 pub struct Instant(pg_sys::TimestampTz);
 
 impl Instant {
+    /// Postgres's `infinity`.
+    pub const END: Self = Self(i64::MAX);
+
     /// The time of day, not that of the transaction's start.
     pub fn now() -> Self {
         // SAFETY: it only reads the system's clock.

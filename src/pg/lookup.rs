@@ -18,24 +18,78 @@ use super::unguarded;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum UserState {
     Active,
-    Banned,
+    Banned {
+        until: Instant,
+    },
     /// Missing, or deleted softly.
     Gone,
 }
 
+/// Whether a token is live, and for how long that is the answer if no row changes.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    pub is_live: bool,
+    pub holds_until: Instant,
+}
+
+/// What a look-up can see: while this stays the same, so does its outcome.
+///
+/// Postgres counts the transactions of the cluster that have ended after writing something, and
+/// reuses a snapshot as long as the count stands still; the command counter tells what this
+/// transaction has written itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    ended_transactions: u64,
+    command: pg_sys::CommandId,
+}
+
+/// `None` while the extension is being installed or dropped.
+pub fn horizon() -> Option<Horizon> {
+    let keys = relations::keys()?;
+    // SAFETY: the snapshot is looked at before anything else can replace it.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let snapshot = unguarded::GetCatalogSnapshot(keys.table.oid);
+            Some(Horizon {
+                ended_transactions: (*snapshot).snapXactCompletionCount,
+                command: (*snapshot).curcid,
+            })
+        })
+    }
+}
+
 /// Whether the key exists, belongs to the user, and is neither revoked nor expired, and its user
 /// is active.
-pub fn token_is_live(key_id: Uuid, user: Uuid) -> bool {
+pub fn verdict_on(key_id: Uuid, user: Uuid) -> Verdict {
+    let dead = Verdict {
+        is_live: false,
+        holds_until: Instant::END,
+    };
     let (Some(keys), Some(users)) = (relations::keys(), relations::users()) else {
-        return false;
+        return dead;
     };
     with_latest_snapshot(keys.table, |snapshot| {
-        let mut live = false;
+        let mut expiry = None;
         scan(snapshot, keys.table, keys.by_id, Keys::ID, &key_id, |row| {
-            live = row.uuid(Keys::USER_ID) == Some(user) && is_live(row);
+            if row.uuid(Keys::USER_ID) == Some(user) {
+                expiry = live_until(row);
+            }
             ControlFlow::Break(())
         });
-        live && state_of(snapshot, users, &user) == UserState::Active
+        let Some(expiry) = expiry else {
+            return dead;
+        };
+        match state_of(snapshot, users, &user) {
+            UserState::Active => Verdict {
+                is_live: true,
+                holds_until: expiry,
+            },
+            UserState::Banned { until } => Verdict {
+                holds_until: until,
+                ..dead
+            },
+            UserState::Gone => dead,
+        }
     })
 }
 
@@ -52,12 +106,16 @@ pub fn owner_of(key_id: Uuid) -> Option<Uuid> {
     })
 }
 
-/// How many live keys a user has.
-pub fn live_keys(user: Uuid) -> usize {
+/// How a user stands, and with how many live keys.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
+pub fn standing_of(user: Uuid) -> Result<(UserState, usize), Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?;
     let Some(keys) = relations::keys() else {
-        return 0;
+        return Ok((UserState::Gone, 0));
     };
-    with_latest_snapshot(keys.table, |snapshot| {
+    Ok(with_latest_snapshot(keys.table, |snapshot| {
         let mut count = 0;
         scan(
             snapshot,
@@ -66,20 +124,11 @@ pub fn live_keys(user: Uuid) -> usize {
             Keys::USER_ID,
             &user,
             |row| {
-                count += usize::from(is_live(row));
+                count += usize::from(live_until(row).is_some());
                 ControlFlow::Continue(())
             },
         );
-        count
-    })
-}
-
-/// # Errors
-/// [`Error::NoUsersTable`].
-pub fn user_state(user: Uuid) -> Result<UserState, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?;
-    Ok(with_latest_snapshot(users.table, |snapshot| {
-        state_of(snapshot, users, &user)
+        (state_of(snapshot, users, &user), count)
     }))
 }
 
@@ -90,21 +139,21 @@ fn state_of(snapshot: pg_sys::Snapshot, users: Users, user: &Uuid) -> UserState 
         let banned_until = value(users.banned_until).map(Instant::from_datum);
         state = if value(users.deleted_at).is_some() {
             UserState::Gone
-        } else if banned_until.is_some_and(|until| until > Instant::now()) {
-            UserState::Banned
         } else {
-            UserState::Active
+            match banned_until {
+                Some(until) if until > Instant::now() => UserState::Banned { until },
+                _ => UserState::Active,
+            }
         };
         ControlFlow::Break(())
     });
     state
 }
 
-fn is_live(row: &Row) -> bool {
-    row.get(Keys::REVOKED_AT).is_none()
-        && row
-            .get(Keys::EXPIRES_AT)
-            .is_some_and(|at| Instant::from_datum(at) > Instant::now())
+/// When a key expires, if it is live now.
+fn live_until(row: &Row) -> Option<Instant> {
+    let expiry = Instant::from_datum(row.get(Keys::EXPIRES_AT)?);
+    (row.get(Keys::REVOKED_AT).is_none() && expiry > Instant::now()).then_some(expiry)
 }
 
 struct Row {

@@ -7,7 +7,6 @@ pub mod composite;
 pub mod error;
 pub mod lookup;
 pub mod policy;
-pub mod random;
 pub mod relations;
 pub mod request;
 pub mod run;

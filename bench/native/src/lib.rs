@@ -19,22 +19,23 @@ fn timed<T>(calls: i32, mut f: impl FnMut() -> T) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
 }
 
+/// From claims as JSON text, which is what SQL has, to a token.
 #[pg_extern]
-fn native_sign(claims: &str, secret: &str, calls: i32) -> Result<f64, serde_json::Error> {
-    let claims: Value = serde_json::from_str(claims)?;
-    let header = Header::new(Algorithm::HS256);
-    Ok(timed(calls, || {
+fn native_sign(claims: &str, secret: &str, calls: i32) -> f64 {
+    timed(calls, || {
+        let claims: Value = serde_json::from_str(claims).unwrap_or_default();
         let key = EncodingKey::from_secret(secret.as_bytes());
-        jsonwebtoken::encode(&header, &claims, &key)
-    }))
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+    })
 }
 
+/// From a token to claims as JSON text.
 #[pg_extern]
 fn native_verify(token: &str, secret: &str, calls: i32) -> f64 {
     timed(calls, || {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_aud = false;
         let key = DecodingKey::from_secret(secret.as_bytes());
-        jsonwebtoken::decode::<Value>(token, &key, &validation)
+        jsonwebtoken::decode::<Value>(token, &key, &validation).map(|data| data.claims.to_string())
     })
 }

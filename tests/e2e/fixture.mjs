@@ -22,8 +22,8 @@ export const TODOS = `
     ('${ALICE}', 'alice 1'), ('${ALICE}', 'alice 2'), ('${BOB}', 'bob 1');
 `;
 
-/** Starts a cluster with the extension preloaded, and a REST server in front of it. */
-export async function start({ roles = ROLES, settings = {}, env = {} } = {}) {
+/** Starts a cluster with the extension preloaded, and a REST server in front of it, after `sql`. */
+export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' } = {}) {
   const cluster = await Cluster.start({
     settings: {
       shared_preload_libraries: 'supabase_pat',
@@ -42,6 +42,7 @@ export async function start({ roles = ROLES, settings = {}, env = {} } = {}) {
     ${TODOS}
     grant select, insert, update, delete on todos to ${roles.authenticated};
     grant select on todos to ${roles.anon};
+    ${sql}
   `);
   const url = cluster.url('postgres', 'authenticator', cluster.password);
   const rest = await RestServer.start(url, SECRET, { anonRole: roles.anon, env });

@@ -48,6 +48,6 @@ from pg_proc p join pg_depend d on d.objid = p.oid and d.classid = 'pg_proc'::re
     and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat');
 select p.oid::regprocedure as function, provolatile, proparallel, proconfig from pg_proc p
 join pg_depend d on d.objid = p.oid and d.classid = 'pg_proc'::regclass and d.deptype = 'e'
-    and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat') order by 1::text;
+    and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat') order by p.oid::regprocedure::text;
 select relname, relrowsecurity, reloptions, obj_description(oid) is not null as described from pg_class where relname = 'api_keys' order by relkind;
 select extconfig::regclass[], extcondition from pg_extension where extname = 'supabase_pat';

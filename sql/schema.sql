@@ -23,6 +23,18 @@ begin
             hint = 'Rename what is there, create the extension, and import the keys: see '
                 '"Coming from a hand-written api_keys table" in the README.';
     end if;
+
+    -- Whoever owns the schema can put functions beside ours, and rename it.
+    select nspowner::regrole::text into found
+    from pg_namespace
+    where nspname = 'pat' and nspowner <> current_user::regrole
+        and not (select rolsuper from pg_roles where oid = nspowner);
+    if found is not null then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('schema pat belongs to %s', found),
+            hint = format('Drop it, or run: alter schema pat owner to %s', current_user::regrole);
+    end if;
 end
 $$;
 

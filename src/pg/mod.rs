@@ -25,6 +25,7 @@ mod unguarded {
     use super::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
     unsafe extern "C-unwind" {
+        pub fn ActiveSnapshotSet() -> bool;
         pub fn GetActiveSnapshot() -> Snapshot;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTransactionNestLevel() -> c_int;

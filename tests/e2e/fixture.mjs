@@ -1,4 +1,5 @@
 // What the tests through the REST server start from: two users, a table with policies, a server.
+import { randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
 
@@ -55,7 +56,7 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     },
     /** What Supabase Auth gives a user who logs in. */
     login: (user) => sign({
-      aud: 'authenticated', role: roles.authenticated, sub: user, session_id: crypto.randomUUID(), aal: 'aal1',
+      aud: 'authenticated', role: roles.authenticated, sub: user, session_id: randomUUID(), aal: 'aal1',
     }),
     serviceKey: () => sign({ role: roles.service, iss: 'supabase' }),
     request: (method, path, options) => request(rest.url, method, path, options),

@@ -1,5 +1,6 @@
 // The README's SQL, run as it stands there.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
@@ -90,7 +91,7 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
 
   const rest = await RestServer.start(url, SECRET);
   assert.deepEqual([await titles(rest, live), await titles(rest, revoked), await titles(rest, stolen)], [['alice'], [], []]);
-  const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE, session_id: crypto.randomUUID() });
+  const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE, session_id: randomUUID() });
   const keys = await request(rest.url, 'GET', '/api_keys?select=name,is_active&order=id', { token: login });
   assert.deepEqual(keys.data, [{ name: 'live', is_active: true }, { name: 'revoked', is_active: false }]);
   const minted = await request(rest.url, 'POST', '/rpc/mint_pat', { token: login, body: { name: 'new' } });

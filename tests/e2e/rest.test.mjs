@@ -1,5 +1,6 @@
 // Personal access tokens through a real REST server, with the roles of Supabase and with others.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
@@ -104,7 +105,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { token, id } = await mint(alice, { name: 'x' });
       for (const [who, path, body] of [
         [alice, '/rpc/mint_pat', { name: 'x', user_id: BOB }],
-        [alice, '/rpc/mint_pat', { name: 'x', user_id: crypto.randomUUID() }],
+        [alice, '/rpc/mint_pat', { name: 'x', user_id: randomUUID() }],
         [token, '/rpc/mint_pat', { name: 'x' }],
         [token, '/rpc/rotate_pat', { id }],
         [undefined, '/rpc/mint_pat', { name: 'x' }],
@@ -124,7 +125,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { token } = await mint(service, { user_id: BOB, name: 'by the backend' });
       assert.deepEqual(await titles(token), ['bob 1']);
       const answer = await world.request('POST', '/rpc/mint_pat', {
-        token: service, body: { user_id: crypto.randomUUID(), name: 'x' },
+        token: service, body: { user_id: randomUUID(), name: 'x' },
       });
       assert.equal(answer.status, 409);
       assert.equal(answer.data.code, '23503');
@@ -158,7 +159,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
         assert.equal((await world.request('GET', '/todos', { token: bad })).status, 401, bad);
       }
       // Signed by a stranger who has the secret, but for a key that does not exist, or of another.
-      assert.deepEqual(await titles(await sign({ ...claims, jti: crypto.randomUUID() })), []);
+      assert.deepEqual(await titles(await sign({ ...claims, jti: randomUUID() })), []);
       assert.deepEqual(await titles(await sign({ ...claims, sub: BOB })), []);
     });
 

@@ -1,5 +1,7 @@
 // Where the JWT secret may be, and who can see it.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import pg from 'pg';
 import { SECRET, start } from './fixture.mjs';
@@ -63,8 +65,6 @@ test('the extension works in several databases of a cluster', async () => {
 
 test('a dump and restore keeps keys, grants and policies', async () => {
   const { cluster } = world;
-  const { spawnSync } = await import('node:child_process');
-  const { join } = await import('node:path');
   cluster.psql('postgres', `select mint_pat((select min(id::text) from auth.users)::uuid, 'dumped')`);
   const state = `select count(*), string_agg(k::text, '' order by id) from pat.api_keys k;
     select relacl from pg_class where relname = 'api_keys' order by relkind;

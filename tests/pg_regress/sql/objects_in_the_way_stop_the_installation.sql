@@ -13,4 +13,11 @@ drop function mint_pat(text);
 create type minted_pat as (a int);
 create extension supabase_pat;
 drop type minted_pat;
+
+-- A schema that somebody else owns.
+create role mallory;
+alter schema pat owner to mallory;
+create extension supabase_pat;
+alter schema pat owner to current_user;
+drop role mallory;
 create extension supabase_pat;

@@ -5,36 +5,39 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install lint unit suites test demo demo-stop bench clean
+.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 setup: ## install what is missing: Debian packages, cargo-pgrx, the REST server, npm packages
-	@scripts/setup $(PG)
+	@scripts/setup $(PG) test
 
-install: setup ## build the extension and install it into the Postgres of this machine
+setup-build: ## the part of it that building needs
+	@scripts/setup $(PG) build
+
+install: setup-build ## build the extension and install it into the Postgres of this machine
 	@scripts/install $(PG)
 
-lint: setup ## formatting and clippy
+lint: setup-build ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --no-default-features --features pg$(PG) -- -D warnings
 
-unit: setup ## the tests of the core, without Postgres
+unit: setup-build ## the tests of the core, without Postgres
 	cargo test --quiet -p supabase_pat_core
 
-suites: install ## pg_regress, isolation specs and the tests through the REST server
+suites: setup install ## pg_regress, isolation specs and the tests through the REST server
 	node tests/run.mjs
 
 test: lint unit suites ## everything that there is to test
 
-demo: install ## play the story of a token on a throwaway Postgres with a REST server
+demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs
 
 demo-stop: ## end the demo
 	@node examples/demo.mjs stop
 
-bench: install ## measure against the hand-written way, side by side
+bench: setup install ## measure against the hand-written way, side by side
 	@node bench/run.mjs
 
 clean: ## remove what was built

@@ -7,19 +7,7 @@ select pat.install_auth_schema();
 create schema hand;
 grant usage on schema hand to authenticated;
 
-create table hand.api_keys (
-    id uuid primary key,
-    user_id uuid not null,
-    created_at timestamptz not null default now(),
-    expires_at timestamptz not null,
-    revoked_at timestamptz,
-    replaced_by uuid,
-    last_used_at timestamptz,
-    name text not null,
-    scopes text[],
-    hint text
-) with (fillfactor = 90);
-create index on hand.api_keys (user_id, created_at);
+create table hand.api_keys (like pat.api_keys including all);
 
 create function hand.is_valid_api_token() returns boolean language plpgsql security definer as $$
 declare

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster, RestServer } from '../tests/cluster/cluster.mjs';
 
-const target = join(dirname(fileURLToPath(import.meta.url)), '..', 'target');
+const target = process.env.DEMO_FOLDER ?? join(dirname(fileURLToPath(import.meta.url)), '..', 'target');
 const stateFile = join(target, 'demo.json');
 const bold = (text) => (process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text);
 
@@ -25,7 +25,9 @@ function stop() {
   let command = '';
   try { command = readFileSync(`/proc/${rest}/comm`, 'utf8').trim(); } catch { /* gone already */ }
   if (command === 'postrust') process.kill(rest);
-  if (existsSync(join(cluster.data, 'postmaster.pid'))) Object.assign(new Cluster(), cluster).stop();
+  if (existsSync(join(cluster.data, 'postmaster.pid'))) {
+    Object.assign(new Cluster(), cluster, { kept: false }).stop();
+  }
   rmSync(cluster.folder, { recursive: true, force: true });
   console.log('the demo was stopped');
 }

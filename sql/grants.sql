@@ -49,43 +49,38 @@ as $$
 declare
     authenticated text;
     service_role text;
+    role text;
 begin
     -- Any function of the library loads it. Until then a setting is what anybody made of it.
     perform pat.is_trusted();
     authenticated := current_setting('supabase_pat.authenticated_role');
     service_role := current_setting('supabase_pat.service_role');
 
-    if to_regrole(quote_ident(authenticated)) is null then
-        raise notice 'role % does not exist yet', quote_ident(authenticated)
-            using hint = 'Call pat.grant_api_roles() when it does.';
-    else
+    foreach role in array array[authenticated, service_role] loop
+        if to_regrole(quote_ident(role)) is null then
+            raise notice 'role % does not exist yet', quote_ident(role)
+                using hint = 'Call pat.grant_api_roles() when it does.';
+            continue;
+        end if;
         execute format('grant execute on function
             public.mint_pat(uuid, text, interval, text[]),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
-            public.revoke_all_pats(uuid) to %I', authenticated);
-        execute format('grant select, delete on public.api_keys to %I', authenticated);
-        -- The view reads the table as the caller. RLS leaves them their own rows.
-        execute format('grant select (id, user_id, name, scopes, hint, created_at, expires_at,
-            last_used_at, revoked_at), delete on pat.api_keys to %I', authenticated);
-        return next authenticated;
-    end if;
-
-    if to_regrole(quote_ident(service_role)) is null then
-        raise notice 'role % does not exist yet', quote_ident(service_role)
-            using hint = 'Call pat.grant_api_roles() when it does.';
-    else
-        execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[]),
-            public.rotate_pat(uuid, interval),
-            public.revoke_pat(uuid),
-            public.revoke_all_pats(uuid),
-            pat.sign_jwt(jsonb, interval),
-            pat.verify_jwt(text, text) to %I', service_role);
-        execute format('grant select, delete on public.api_keys to %I', service_role);
-        execute format('grant select, insert, update, delete on pat.api_keys to %I', service_role);
-        return next service_role;
-    end if;
+            public.revoke_all_pats(uuid) to %I', role);
+        execute format('grant select, delete on public.api_keys to %I', role);
+        if role = authenticated then
+            -- The view reads the table as the caller. RLS leaves them their own rows.
+            execute format('grant select (id, user_id, name, scopes, hint, created_at, expires_at,
+                last_used_at, revoked_at), delete on pat.api_keys to %I', role);
+        end if;
+        if role = service_role then
+            execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
+            execute format('grant execute on function
+                pat.sign_jwt(jsonb, interval),
+                pat.verify_jwt(text, text) to %I', role);
+        end if;
+        return next role;
+    end loop;
 end
 $$;
 

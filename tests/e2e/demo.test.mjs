@@ -1,0 +1,52 @@
+// The demo tells its story to the end, stays up, and leaves nothing when it is stopped.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+// A folder of its own leaves a demo alone that somebody is looking at.
+const folder = mkdtempSync(join(tmpdir(), 'supabase_pat-demo-'));
+const script = fileURLToPath(new URL('../../examples/demo.mjs', import.meta.url));
+const demo = (...args) => spawnSync(process.execPath, [script, ...args], {
+  encoding: 'utf8', env: { ...process.env, DEMO_FOLDER: folder },
+});
+after(() => {
+  demo('stop');
+  rmSync(folder, { recursive: true });
+});
+
+test('the demo plays, stays up, plays again, and stops', async () => {
+  const first = demo();
+  assert.equal(first.status, 0, first.stderr);
+  const state = () => JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8'));
+  const isUp = ({ cluster, rest }) => [existsSync(`/proc/${rest}`), existsSync(`${cluster.data}/postmaster.pid`)];
+  const postmaster = ({ cluster }) => readFileSync(`${cluster.data}/postmaster.pid`, 'utf8').split('\n')[0];
+
+  const answers = first.stdout.match(/^ {2}\d{3} .*$/gm).map((line) => line.trim());
+  assert.match(answers[0], /^200 .*"name":"my script","token":"eyJ/);
+  assert.deepEqual(answers.filter((answer) => answer === '200 []').length, 1, 'the revoked token sees nothing');
+  assert.equal(answers.filter((answer) => answer.startsWith('40')).length, 2, 'no child token, no write');
+  assert.match(answers.at(-1), /call mum/, 'Bob goes on');
+  const [api] = first.stdout.match(/http:\/\/127\.0\.0\.1:\d+\/api/);
+  assert.equal((await fetch(`${api}/rpc/is_valid_api_token`)).status, 200);
+
+  const before = { ...state(), pid: postmaster(state()) };
+  const second = demo();
+  assert.equal(second.status, 0, second.stderr);
+  assert.ok(!existsSync(`/proc/${before.pid}`), 'the first server has ended');
+  assert.deepEqual(isUp(before), [false, false]);
+
+  const running = { ...state(), pid: postmaster(state()) };
+  assert.deepEqual(isUp(running), [true, true]);
+  assert.equal(demo('stop').stdout, 'the demo was stopped\n');
+  for (let i = 0; i < 50 && existsSync(`/proc/${running.rest}`); i += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.deepEqual(isUp(running), [false, false]);
+  assert.ok(!existsSync(`/proc/${running.pid}`));
+  assert.ok(!existsSync(running.cluster.folder));
+  assert.equal(demo('stop').stdout, 'no demo is running\n');
+});

@@ -75,6 +75,23 @@ end
 $$;
 update pat.api_keys set revoked_at = null;
 
+-- The same in a function that a query calls: its expressions do not get the query's answer.
+create function tests.revoke_midway(out before boolean, out after boolean, out whose_after text) language plpgsql as $$
+begin
+    before := is_valid_api_token();
+    perform revoke_pat(current_api_key_id());
+    after := is_valid_api_token();
+    perform set_config('request.jwt.claims', '{"sub": "22222222-2222-2222-2222-222222222222"}', true);
+    whose_after := left(pat.uid()::text, 1);
+end
+$$;
+begin;
+select is_valid_api_token() as query, left(pat.uid()::text, 1) as whose, f.* from tests.revoke_midway() f;
+rollback;
+begin;
+select is_valid_api_token() as query, (tests.revoke_midway()).after, is_valid_api_token() as query_still;
+rollback;
+
 -- A statement that changes the claims while it runs: each row is answered for the claims of its
 -- moment, and what was returned before stays what it was.
 select who, left(pat.uid()::text, 1) as uid, is_valid_api_token() as valid,

@@ -14,7 +14,7 @@ select count(*) from api_keys;
 
 -- These are names.
 select name from mint_pat(name => 'O''Brien "quoted" \ $x$; drop table todos; --');
-select name from mint_pat(name => U&'\+01F469\200D\+01F4BB \0645\0631\062D\0628\0627');
+select name = U&'\+01F469\200D\+01F4BB \0645\0631\062D\0628\0627' as kept from mint_pat(name => U&'\+01F469\200D\+01F4BB \0645\0631\062D\0628\0627');
 select length(name), octet_length(name) from mint_pat(name => repeat(U&'\+01F511', 100));
 select name from mint_pat(name => ' surrounded ');
 select count(*) from api_keys;

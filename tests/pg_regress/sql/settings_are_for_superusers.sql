@@ -21,8 +21,8 @@ show supabase_pat.max_keys_per_user;
 set supabase_pat.service_role = 'authenticated';
 set supabase_pat.jwt_secret = 'known-to-the-attacker-and-32-bytes-long';
 set supabase_pat.jwt_secret_file = '/etc/passwd';
-show supabase_pat.jwt_secret;
-show supabase_pat.jwt_secret_file;
+select code from tests.error('show supabase_pat.jwt_secret');
+select code from tests.error('show supabase_pat.jwt_secret_file');
 select name, setting from pg_settings where name like 'supabase_pat.%' order by name;
 reset role;
 

@@ -37,12 +37,24 @@ create function hand.sign(payload json, secret text) returns text language sql i
     )
     select data || '.' || hand.signature(data, secret) from signables
 $$;
+create function hand.seconds(value text) returns float language plpgsql immutable as $$
+begin
+    return value::float;
+exception when others then
+    return null;
+end
+$$;
 create function hand.verify(token text, secret text) returns table (header json, payload json, valid boolean)
 language sql stable as $$
-    select convert_from(hand.decode_part(parts[1]), 'utf8')::json as header,
-        convert_from(hand.decode_part(parts[2]), 'utf8')::json as payload,
-        parts[3] = hand.signature(parts[1] || '.' || parts[2], secret) as valid
-    from regexp_split_to_array(token, '\.') parts
+    select t.header, t.payload, t.is_signed
+        and now() >= coalesce(to_timestamp(hand.seconds(t.payload ->> 'nbf')), '-infinity')
+        and now() < coalesce(to_timestamp(hand.seconds(t.payload ->> 'exp')), 'infinity')
+    from (
+        select convert_from(hand.decode_part(parts[1]), 'utf8')::json as header,
+            convert_from(hand.decode_part(parts[2]), 'utf8')::json as payload,
+            parts[3] = hand.signature(parts[1] || '.' || parts[2], secret) as is_signed
+        from regexp_split_to_array(token, '\.') parts
+    ) t
 $$;
 
 create function hand.mint_pat(owner uuid, label text) returns text language plpgsql security definer as $$
@@ -60,13 +72,13 @@ begin
 end
 $$;
 
--- Microseconds a call of an expression, which may use `input`. PL/pgSQL evaluates each under a
+-- Microseconds a call of an expression, which may use `input`, `inputs` and the call's number `i`. PL/pgSQL evaluates each under a
 -- snapshot of its own, as a statement of its own would be.
-create function hand.time_of(expression text, calls int, argument text) returns float language plpgsql as $$
+create function hand.time_of(expression text, calls int, argument text, list text[] default '{}') returns float language plpgsql as $$
 declare
     micros float;
 begin
-    execute format('create or replace function hand.loop(calls int, input text) returns float language plpgsql as $loop$
+    execute format('create or replace function hand.loop(calls int, input text, inputs text[]) returns float language plpgsql as $loop$
         declare
             start timestamptz := clock_timestamp();
             result boolean;
@@ -76,7 +88,7 @@ begin
             end loop;
             return extract(epoch from clock_timestamp() - start) * 1e6 / calls;
         end $loop$', expression);
-    execute 'select hand.loop($1, $2)' into micros using calls, argument;
+    execute 'select hand.loop($1, $2, $3)' into micros using calls, argument, list;
     return micros;
 end
 $$;

@@ -1,5 +1,9 @@
 -- Many projects wrote an api_keys table and is_valid_api_token() themselves. Installing over them
--- would leave policies that call the old function beside tokens that only the new one knows.
+-- would leave policies that call the old function beside tokens that only the new one knows. And
+-- whatever is in the schema pat already could stand in for a function that this script calls, so
+-- that schema comes into the search path only when it is known to be empty and ours.
+set local search_path = pg_catalog, pg_temp;
+
 do $$
 declare
     found text;
@@ -8,14 +12,20 @@ begin
     from (
         select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
         from pg_class c
-        where c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat')
+        where c.relnamespace = 'pat'::regnamespace
+            or c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p
-        where p.pronamespace = 'public'::regnamespace
+        where p.pronamespace = 'pat'::regnamespace
+            or p.pronamespace = 'public'::regnamespace
             and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
                 'is_valid_api_token', 'has_scope', 'current_api_key_id')
-    ) mine;
+        union all
+        select pg_describe_object('pg_operator'::regclass, o.oid, 0)
+        from pg_operator o
+        where o.oprnamespace = 'pat'::regnamespace
+    ) in_the_way;
     if found is not null then
         raise exception using
             errcode = 'duplicate_object',
@@ -37,6 +47,8 @@ begin
     end if;
 end
 $$;
+
+set local search_path = pat, pg_temp;
 
 revoke create on schema pat from public;
 

@@ -1,9 +1,11 @@
 //! JSON Web Tokens (RFC 7519), signed and verified with HS256 by the jsonwebtoken crate.
 
+use std::collections::BTreeMap;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::claims::TOKEN_TYPE;
@@ -60,33 +62,60 @@ pub fn sign(payload: &impl Serialize, secret: &Secret) -> Result<String, Error> 
         .map_err(|error| Error::Internal(format!("signing failed: {error}")))
 }
 
-/// Adds `iat`, and `exp` where a lifetime is given, to claims that do not have them already.
-/// Times are Unix seconds.
-///
-/// # Errors
-/// [`Error::ClaimsNotAnObject`].
-pub fn with_times(
-    claims: Value,
-    issued_at: i64,
-    expires_at: Option<i64>,
-) -> Result<Map<String, Value>, Error> {
-    let Value::Object(mut claims) = claims else {
-        return Err(Error::ClaimsNotAnObject);
-    };
-    claims.entry("iat").or_insert(issued_at.into());
-    if let Some(expires_at) = expires_at {
-        claims.insert("exp".into(), expires_at.into());
-    }
-    Ok(claims)
+/// A payload by claim. The values stay the text that they are: most are only handed on.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Claims<'a>(BTreeMap<String, Claim<'a>>);
+
+enum Claim<'a> {
+    Given(&'a RawValue),
+    /// Unix seconds.
+    Time(i64),
 }
 
-/// The claims of a token that was signed with `secret`, has not expired, and, if an audience is
-/// given, is meant for it. The algorithm is HS256 whatever the token's header says, and `exp` is
+impl Serialize for Claim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Given(text) => text.serialize(serializer),
+            Self::Time(seconds) => seconds.serialize(serializer),
+        }
+    }
+}
+
+impl<'a> Claims<'a> {
+    /// The claims in `json`, with `iat` if they do not have it already, and with `exp` if it is
+    /// given. Times are Unix seconds.
+    ///
+    /// # Errors
+    /// [`Error::ClaimsNotAnObject`].
+    pub fn with_times(
+        json: &'a str,
+        issued_at: i64,
+        expires_at: Option<i64>,
+    ) -> Result<Self, Error> {
+        let given: BTreeMap<String, &RawValue> =
+            serde_json::from_str(json).map_err(|_| Error::ClaimsNotAnObject)?;
+        let mut claims: BTreeMap<_, _> = given
+            .into_iter()
+            .map(|(name, text)| (name, Claim::Given(text)))
+            .collect();
+        claims
+            .entry("iat".to_owned())
+            .or_insert(Claim::Time(issued_at));
+        if let Some(expires_at) = expires_at {
+            claims.insert("exp".to_owned(), Claim::Time(expires_at));
+        }
+        Ok(Self(claims))
+    }
+}
+
+/// The claims, as JSON, of a token that was signed with `secret`, has not expired, and, if an
+/// audience is given, is meant for it. The algorithm is HS256 whatever the token's header says, and `exp` is
 /// required. The clock is the system's: jsonwebtoken reads it.
 ///
 /// # Errors
 /// [`Error::InvalidToken`] says which check failed.
-pub fn verify(token: &str, audience: Option<&str>, secret: &Secret) -> Result<Value, Error> {
+pub fn verify(token: &str, audience: Option<&str>, secret: &Secret) -> Result<Box<str>, Error> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = 0;
     validation.validate_nbf = true;
@@ -98,8 +127,8 @@ pub fn verify(token: &str, audience: Option<&str>, secret: &Secret) -> Result<Va
         None => validation.validate_aud = false,
     }
     let key = DecodingKey::from_secret(secret.expose());
-    jsonwebtoken::decode::<Value>(token, &key, &validation)
-        .map(|data| data.claims)
+    jsonwebtoken::decode::<Box<RawValue>>(token, &key, &validation)
+        .map(|data| data.claims.into())
         .map_err(|error| Error::InvalidToken(reason(error.kind())))
 }
 
@@ -121,7 +150,7 @@ fn reason(kind: &ErrorKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn secret(text: &str) -> Secret {
         Secret::hs256(text.as_bytes(), "the test").unwrap()
@@ -142,7 +171,8 @@ mod tests {
     fn a_token_reads_back_as_it_was_signed() {
         let claims = json!({"sub": "x", "exp": FUTURE, "n": {"a": [1, null, "\u{1F511}"]}});
         let token = signed(claims.clone());
-        assert_eq!(verify(&token, None, &secret(OURS)).unwrap(), claims);
+        let read = verify(&token, None, &secret(OURS)).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), claims);
     }
 
     #[test]
@@ -235,10 +265,27 @@ mod tests {
 
     #[test]
     fn times_are_added_where_there_are_none() {
-        let claims = with_times(json!({"a": 1}), 5, Some(9)).unwrap();
-        assert_eq!(Value::Object(claims), json!({"a": 1, "iat": 5, "exp": 9}));
-        let kept = with_times(json!({"iat": 1, "exp": 2}), 5, None).unwrap();
-        assert_eq!(Value::Object(kept), json!({"iat": 1, "exp": 2}));
-        assert!(with_times(json!([1]), 5, None).is_err());
+        let with = |json, expires_at| {
+            let claims = Claims::with_times(json, 5, expires_at)?;
+            Ok::<_, Error>(serde_json::to_string(&claims).unwrap())
+        };
+        assert_eq!(
+            with(r#"{"a": 1.50, "b": {"c": []}}"#, Some(9)).unwrap(),
+            r#"{"a":1.50,"b":{"c": []},"exp":9,"iat":5}"#
+        );
+        assert_eq!(
+            with(r#"{"iat": 1, "exp": 2}"#, None).unwrap(),
+            r#"{"exp":2,"iat":1}"#
+        );
+        assert_eq!(
+            with(r#"{"exp": 2}"#, Some(9)).unwrap(),
+            r#"{"exp":9,"iat":5}"#
+        );
+        for json in ["[1]", "null", "1", "\"a\"", "", "{"] {
+            assert!(
+                matches!(with(json, None), Err(Error::ClaimsNotAnObject)),
+                "{json}"
+            );
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod clock;
 pub mod composite;
 pub mod error;
+pub mod jsonb;
 pub mod lookup;
 pub mod policy;
 pub mod relations;

@@ -1,3 +1,4 @@
+\set SHOW_CONTEXT never
 drop extension supabase_pat cascade;
 create table api_keys (id uuid primary key);
 create function is_valid_api_token() returns boolean language sql as 'select true';
@@ -13,6 +14,16 @@ drop function mint_pat(text);
 create type minted_pat as (a int);
 create extension supabase_pat;
 drop type minted_pat;
+
+-- Something in the schema that the script's calls could find instead of Postgres's own.
+create function pat.format(text, text) returns text language plpgsql as
+    'begin raise exception ''trapped %'', current_user; end';
+create function pat.trap(oid, regnamespace) returns boolean language plpgsql as
+    'begin raise exception ''trapped %'', current_user; end';
+create operator pat.= (leftarg = oid, rightarg = regnamespace, function = pat.trap);
+create extension supabase_pat;
+drop operator pat.= (oid, regnamespace);
+drop function pat.format(text, text), pat.trap(oid, regnamespace);
 
 -- A schema that somebody else owns.
 create role mallory;

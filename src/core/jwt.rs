@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -67,10 +67,18 @@ pub fn sign(payload: &impl Serialize, secret: &Secret) -> Result<String, Error> 
 #[serde(transparent)]
 pub struct Claims<'a>(BTreeMap<String, Claim<'a>>);
 
+#[derive(Deserialize)]
+#[serde(from = "&'a RawValue", bound(deserialize = "'de: 'a"))]
 enum Claim<'a> {
     Given(&'a RawValue),
     /// Unix seconds.
     Time(i64),
+}
+
+impl<'a> From<&'a RawValue> for Claim<'a> {
+    fn from(text: &'a RawValue) -> Self {
+        Self::Given(text)
+    }
 }
 
 impl Serialize for Claim<'_> {
@@ -93,12 +101,8 @@ impl<'a> Claims<'a> {
         issued_at: i64,
         expires_at: Option<i64>,
     ) -> Result<Self, Error> {
-        let given: BTreeMap<String, &RawValue> =
+        let mut claims: BTreeMap<String, Claim> =
             serde_json::from_str(json).map_err(|_| Error::ClaimsNotAnObject)?;
-        let mut claims: BTreeMap<_, _> = given
-            .into_iter()
-            .map(|(name, text)| (name, Claim::Given(text)))
-            .collect();
         claims
             .entry("iat".to_owned())
             .or_insert(Claim::Time(issued_at));

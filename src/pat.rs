@@ -264,9 +264,7 @@ fn expiry(now: Instant, expires_in: Option<Interval>) -> Result<Instant, Error> 
         return Ok(now.floor_to_second().plus_seconds(lifetime));
     };
     const DAY: i64 = 86_400;
-    let too_long = Error::LifetimeTooLong {
-        max_days: max / DAY,
-    };
+    let too_long = Error::LifetimeTooLong { max_seconds: max };
     if clock::is_infinite(&expires_in) {
         return Err(Error::LifetimeInfinite);
     }

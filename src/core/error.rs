@@ -20,8 +20,8 @@ pub enum Error {
     LifetimeTooShort,
     #[error("expires_in must be finite")]
     LifetimeInfinite,
-    #[error("expires_in is longer than the {max_days} days that supabase_pat.max_lifetime allows")]
-    LifetimeTooLong { max_days: i64 },
+    #[error("expires_in is longer than the {} that supabase_pat.max_lifetime allows", lifetime(*max_seconds))]
+    LifetimeTooLong { max_seconds: i64 },
     #[error("grace must not be negative or infinite")]
     GraceOutOfRange,
 
@@ -75,6 +75,14 @@ pub enum Error {
 
     #[error("{0}")]
     Internal(String),
+}
+
+/// Days where they come out even, else seconds.
+fn lifetime(seconds: i64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 => format!("{} days", s / 86_400),
+        s => format!("{s} seconds"),
+    }
 }
 
 impl Error {

@@ -27,3 +27,7 @@ reset role;
 set supabase_pat.default_lifetime = '1h';
 call tests.log_in('alice');
 select expires_at - now() between '59 minutes' and '61 minutes' as an_hour from mint_pat(name => 'x');
+reset role;
+set supabase_pat.max_lifetime = '90min';
+call tests.log_in('alice');
+select * from tests.error($$select mint_pat(name => 'x', expires_in => '2 hours')$$);

@@ -1,10 +1,10 @@
--- An owner's keys, as far as the request may see them: a token that was revoked sees none, and a
--- token with scopes needs one for tokens.
+-- An owner's keys, as far as the request may see them: has_scope is true for a login, and false for a
+-- token that is dead or whose scopes leave the keys out.
 create policy owners_see_their_keys on pat.api_keys for select
-    using (user_id = pat.uid() and public.is_valid_api_token() and public.has_scope('tokens:read'));
+    using (user_id = pat.uid() and public.has_scope('tokens:read'));
 
 create policy owners_delete_their_keys on pat.api_keys for delete
-    using (user_id = pat.uid() and public.is_valid_api_token() and public.has_scope('tokens:delete'));
+    using (user_id = pat.uid() and public.has_scope('tokens:delete'));
 
 -- For a service role without BYPASSRLS.
 create policy trusted_roles_do_everything on pat.api_keys

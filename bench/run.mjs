@@ -1,6 +1,7 @@
 // Measures the extension against the same things written by hand, side by side in one run: each
 // round measures everything once, the table shows medians. ROUNDS=7, KEYS=10000000.
 import { spawnSync } from 'node:child_process';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { cpus } from 'node:os';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -99,20 +100,51 @@ const check = async (label) => {
 say('checks');
 for (let round = 0; round < rounds; round += 1) await check('1 thousand keys');
 
-// 3. Signing and verifying.
+// 3. Signing and verifying: with the configured secret, then with a key of the ring for each algorithm.
 const signed = '{"sub": "11111111-1111-1111-1111-111111111111", "role": "authenticated", "aud": "authenticated", "email": "alice@example.com", "iat": 1700000000, "exp": 4102444800}';
-const jwt = await value('select pat.sign_jwt($1)', [signed]);
+const ALGORITHMS = ['HS256', 'HS384', 'HS512', 'ES256', 'EdDSA', 'RS256'];
+const secretBytes = Buffer.from(SECRET);
+const nativeKeys = { configured: { alg: 'HS256', sign: secretBytes, verify: secretBytes, calls: 100_000 } };
+for (const alg of ALGORITHMS) {
+  await db.query('select pat.add_signing_key($1, kid => $1)', [alg]);
+  const jwk = JSON.parse(await value('select jwk from pat.private_keys where kid = $1', [alg]));
+  const bytes = (name) => Buffer.from(jwk[name], 'base64url');
+  const pair = jwk.kty === 'oct' ? undefined : createPrivateKey({ key: jwk, format: 'jwk' });
+  nativeKeys[alg] = { alg, ...{
+    oct: () => ({ sign: bytes('k'), verify: bytes('k'), calls: 100_000 }),
+    EC: () => ({ sign: pair.export({ type: 'pkcs8', format: 'der' }), verify: Buffer.concat([Buffer.from([4]), bytes('x'), bytes('y')]), calls: 10_000 }),
+    OKP: () => ({ sign: pair.export({ type: 'pkcs8', format: 'der' }), verify: bytes('x'), calls: 10_000 }),
+    RSA: () => ({ sign: pair.export({ type: 'pkcs1', format: 'der' }), verify: createPublicKey(pair).export({ type: 'pkcs1', format: 'der' }), calls: 1_000 }),
+  }[jwk.kty]() };
+}
+const measureKey = async (name) => {
+  const { alg, sign, verify, calls } = nativeKeys[name];
+  const nothing = await time(NOTHING);
+  const toJson = await time('input::jsonb is null', 100_000, signed);
+  const jwt = await value('select pat.sign_jwt($1)', [signed]);
+  note(`sign ${name}`, await time('pat.sign_jwt(input::jsonb) is null', calls, signed) - toJson);
+  note(`sign ${name} natively`, await value('select native_sign($1, $2, $3, $4)', [signed, sign, alg, calls]));
+  note(`verify ${name}`, await time('pat.verify_jwt(input) is null', calls, jwt) - nothing);
+  note(`verify ${name} natively`, await value('select native_verify($1, $2, $3, $4)', [jwt, verify, alg, calls]));
+};
 say('signing and verifying');
 for (let round = 0; round < rounds; round += 1) {
   const nothing = await time(NOTHING);
-  const toJson = await time('input::jsonb is null', 100_000, signed);
-  note('sign', await time('pat.sign_jwt(input::jsonb) is null', 100_000, signed) - toJson);
+  const jwt = await value('select hand.sign($1, $2)', [signed, SECRET]);
+  const verifyRow = (schema) => `(select not valid or payload is null from ${schema}.verify(input, '${SECRET}'))`;
   note('sign by hand', await time(`hand.sign(input::json, '${SECRET}') is null`, 20_000, signed) - nothing);
-  note('sign natively', await value('select native_sign($1, $2, 100000)', [signed, SECRET]));
-  note('verify', await time('pat.verify_jwt(input) is null', 100_000, jwt) - nothing);
-  note('verify by hand', await time(`(select not valid or payload is null from hand.verify(input, '${SECRET}'))`, 20_000, jwt) - nothing);
-  note('verify natively', await value('select native_verify($1, $2, 100000)', [jwt, SECRET]));
+  note('verify by hand', await time(verifyRow('hand'), 20_000, jwt) - nothing);
+  note('pgjwt sign', await time(`pat.sign(input::json, '${SECRET}') is null`, 100_000, signed) - nothing);
+  note('pgjwt verify', await time(verifyRow('pat'), 100_000, jwt) - nothing);
+  await measureKey('configured');
+  await db.query('begin');
+  for (const alg of ALGORITHMS) {
+    await db.query('select pat.rotate_signing_key($1)', [alg]);
+    await measureKey(alg);
+  }
+  await db.query('rollback');
 }
+await db.query('delete from pat.signing_keys');
 
 // 4. Minting, for many users in one transaction.
 const mint = async (name, statement) => {
@@ -185,10 +217,12 @@ faster('', first, 'hand-written', m('check by hand 1 thousand keys'), us);
 rows.push(['the same, after another request', us(m('fresh check 1 thousand keys')), '', '', '', '', '']);
 slower(`first check with ${manyKeys.toLocaleString('en')} keys`, m('check many keys'), 'with 1,000', first, us, 1.5);
 slower(`after another request, ${manyKeys.toLocaleString('en')} keys`, m('fresh check many keys'), 'with 1,000', m('fresh check 1 thousand keys'), us, 1.5);
-slower('sign_jwt, HS256', m('sign'), 'jsonwebtoken, natively', m('sign natively'), us, 1.5);
-faster('', m('sign'), 'pgjwt\'s way', m('sign by hand'), us, 10);
-slower('verify_jwt, HS256', m('verify'), 'jsonwebtoken, natively', m('verify natively'), us, 1.5);
-faster('', m('verify'), 'pgjwt\'s way', m('verify by hand'), us, 10);
+for (const what of ['sign', 'verify']) {
+  slower(`${what}_jwt, HS256, configured secret`, m(`${what} configured`), 'jsonwebtoken, natively', m(`${what} configured natively`), us, 1.5);
+  faster('', m(`${what} configured`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
+  for (const alg of ALGORITHMS) slower(`${what}_jwt, ${alg}`, m(`${what} ${alg}`), 'jsonwebtoken, natively', m(`${what} ${alg} natively`), us, 1.5);
+  faster(`pat.${what}, as in pgjwt`, m(`pgjwt ${what}`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
+}
 slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
 faster('', m('mint'), 'hand-written', m('mint by hand'), us);
 

@@ -17,12 +17,57 @@ comment on function pat.uid() is
 comment on function pat.is_trusted() is
     'Whether the current role is a superuser or has the privileges of supabase_pat.service_role or of the extension''s owner.';
 comment on function pat.sign_jwt(jsonb, interval) is
-    'Signs claims with the JWT secret (HS256). Adds iat if it is missing, and exp if expires_in is given. For trusted roles.';
-comment on function pat.verify_jwt(text, text) is
-    'The claims of a token that is signed with the JWT secret, has not expired and, if audience is given, is meant for it. Raises an error that says which check failed. For trusted roles.';
+    'Signs claims with the current signing key, or else the configured JWT secret. Adds iat if it is missing, and exp if expires_in is given. For trusted roles.';
+comment on function pat.verify_jwt(text, text, boolean) is
+    'The claims of a token that is signed with a key of this database, has not expired and, if audience is given, is meant for it. A personal access token must also be live. require_exp: whether a token without an expiry is refused. Raises an error that says which check failed. For trusted roles.';
+comment on function pat.jwt_status(text) is
+    'valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what pat.verify_jwt would find. Never raises an error.';
+comment on function pat.decode_jwt(text) is
+    'Header and payload of a token, unverified: anybody can have written them. Do not decide anything by them.';
+comment on function pat.jwt_expires_in(text) is
+    'How long it is to the expiry that the token gives itself, unverified; negative if it has passed, null if it gives none.';
+comment on function pat.bearer_token(text) is
+    'The token in the value of an Authorization header, null if it is not of the scheme Bearer.';
+
+comment on function pat.add_signing_key(text, text, text) is
+    'Adds a signing key on standby and returns its kid. alg: HS256, HS384, HS512, ES256, RS256 or EdDSA. secret: for the HMAC algorithms, null to have one generated. kid: null for a random UUID. For trusted roles.';
+comment on function pat.import_signing_key(jsonb) is
+    'Adds a private JSON Web Key (oct, EC P-256, RSA of 2048 bits or more, OKP Ed25519) as a signing key on standby and returns its kid. For trusted roles.';
+comment on function pat.rotate_signing_key(text) is
+    'Makes a key that is on standby, or was current before, the current one, which signs from now on. The one that was current goes on verifying. For trusted roles.';
+comment on function pat.revoke_signing_key(text) is
+    'Revokes a signing key: from the next statement on it verifies nothing, and the personal access tokens minted with it are revoked. Refused for the current key. Publish the keys anew to the REST server. For trusted roles.';
+comment on function pat.jwks() is
+    'The public signing keys that verify, as a JSON Web Key Set (RFC 7517). Shared secrets are not in it.';
+comment on function pat.jwks_for_verifier() is
+    'All keys that verify, shared secrets and the configured one included, as a JSON Web Key Set: for the jwt-secret of PostgREST. Granted to nobody; whoever has it can forge tokens.';
+comment on function pat.take_private_jwk() is
+    'For the statement that stores a signing key. Null at any other time.';
+comment on function pat.signing_keys_changed() is
+    'Trigger: tells every backend to read the signing keys anew.';
+comment on function pat.keep_a_current_signing_key() is
+    'Trigger: a signing key that was current is followed by another.';
+
+comment on function pat.sign(json, text, text) is
+    'As in pgjwt: signs the payload, as the text that it is, with a secret of your own. algorithm: HS256, HS384 or HS512.';
+comment on function pat.verify(text, text, text) is
+    'As in pgjwt: takes a token apart, and tells whether it is signed with the secret by the algorithm and the time is within its nbf and exp.';
+comment on function pat.algorithm_sign(text, text, text) is
+    'As in pgjwt: the signature of a text, in base64url.';
+comment on function pat.url_encode(bytea) is
+    'As in pgjwt: base64url without padding.';
+comment on function pat.url_decode(text) is
+    'As in pgjwt: the bytes of base64url or base64.';
+
+comment on function pat.mint_api_key(text, text, interval) is
+    'A Supabase API key for the anonymous or the service role, signed as pat.sign_jwt does. ref: the project''s, if it has one. For trusted roles.';
+comment on function pat.inspect_api_key(text) is
+    'What a Supabase API key or token is, and what is wrong with it, in plain words with the mend. Never raises an error and never repeats the key.';
 comment on function pat.install_auth_schema() is
     'For plain Postgres: creates the API roles and a minimal auth schema with the columns and functions of Supabase''s. Refuses if auth.users exists. What it creates does not belong to the extension.';
 
+comment on type pat.decoded_jwt is 'The parts of a token, unverified.';
+comment on type pat.api_key_report is 'What pat.inspect_api_key finds.';
 comment on type public.minted_pat is 'A token that has just been minted, shown once.';
 
 comment on view public.api_keys is
@@ -36,3 +81,11 @@ comment on table pat.api_keys is
     'One row a personal access token. The tokens themselves are not stored.';
 comment on column pat.api_keys.replaced_by is 'The token that rotate_pat made in its place.';
 comment on column pat.api_keys.hint is 'The last six characters of the token; null for imported ones.';
+comment on column pat.api_keys.signing_key is 'The kid of the signing key that signed the token; null for the configured secret.';
+
+comment on table pat.signing_keys is
+    'The keys that tokens are signed with. Change them with pat.add_signing_key() and its like.';
+comment on table pat.private_keys is
+    'The private parts of the signing keys, in the clear: guard the owner''s account, backups and dumps.';
+comment on column pat.signing_keys.status is
+    'standby: verifies, does not sign yet. current: signs. previous: verifies what it signed. revoked: neither.';

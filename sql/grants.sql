@@ -17,7 +17,8 @@ begin
             and d.deptype = 'e'
             and (d.classid = 'pg_proc'::regclass
                 or d.classid = 'pg_class'::regclass
-                or d.classid = 'pg_type'::regclass and d.objid = 'public.minted_pat'::regtype)
+                or d.classid = 'pg_type'::regclass
+                    and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report}'::regtype[]))
     loop
         execute format('revoke all on %s from public', object);
         for grantee in
@@ -33,13 +34,28 @@ $$;
 
 -- Policies run their functions as the role of the request, whichever it is.
 grant usage on schema pat to public;
-grant usage on type public.minted_pat to public;
+grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report to public;
 grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
     public.current_api_key_id(),
     pat.uid(),
     pat.is_trusted()
+to public;
+
+-- What tells only what the caller has brought, or may know.
+grant execute on function
+    pat.jwks(),
+    pat.jwt_status(text),
+    pat.decode_jwt(text),
+    pat.jwt_expires_in(text),
+    pat.bearer_token(text),
+    pat.inspect_api_key(text),
+    pat.sign(json, text, text),
+    pat.verify(text, text, text),
+    pat.algorithm_sign(text, text, text),
+    pat.url_encode(bytea),
+    pat.url_decode(text)
 to public;
 
 create function pat.grant_api_roles() returns setof text
@@ -75,9 +91,15 @@ begin
         end if;
         if role = service_role then
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
+            execute format('grant select on pat.signing_keys to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
-                pat.verify_jwt(text, text) to %I', role);
+                pat.verify_jwt(text, text, boolean),
+                pat.add_signing_key(text, text, text),
+                pat.import_signing_key(jsonb),
+                pat.rotate_signing_key(text),
+                pat.revoke_signing_key(text),
+                pat.mint_api_key(text, text, interval) to %I', role);
         end if;
         return next role;
     end loop;

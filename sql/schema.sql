@@ -68,7 +68,8 @@ create table pat.api_keys (
     last_used_at timestamptz,
     name text not null,
     scopes text[],
-    hint text
+    hint text,
+    signing_key text
 ) with (fillfactor = 90);
 
 create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
@@ -76,3 +77,48 @@ create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
 alter table pat.api_keys enable row level security;
 
 select pg_extension_config_dump('pat.api_keys', '');
+
+-- The keys that tokens are signed with. src/pg/ring.rs counts on the order of the columns.
+create table pat.signing_keys (
+    kid text primary key,
+    status text not null default 'standby'
+        check (status in ('standby', 'current', 'previous', 'revoked')),
+    algorithm text not null,
+    created_at timestamptz not null default now(),
+    activated_at timestamptz,
+    revoked_at timestamptz,
+    -- An exclusion constraint can wait for the end of a statement, which a rotation needs.
+    constraint one_signing_key_is_current exclude using btree (status with =)
+        where (status = 'current') deferrable initially immediate
+);
+
+-- Their private parts, for the owner alone. They have a table to themselves, with no constraint that
+-- a row could fail for more than its kid: Postgres prints the row that fails one. And ANALYZE takes
+-- no samples.
+create table pat.private_keys (
+    kid text primary key references pat.signing_keys on delete cascade,
+    jwk text not null
+);
+
+alter table pat.private_keys alter column jwk set statistics 0;
+
+alter table pat.signing_keys enable row level security;
+alter table pat.private_keys enable row level security;
+
+select pg_extension_config_dump('pat.signing_keys', '');
+select pg_extension_config_dump('pat.private_keys', '');
+
+-- What pat.decode_jwt and pat.inspect_api_key return.
+create type pat.decoded_jwt as (header jsonb, payload jsonb);
+
+create type pat.api_key_report as (
+    format text,
+    role text,
+    ref text,
+    iss text,
+    issued_at timestamptz,
+    expires_at timestamptz,
+    length integer,
+    signature text,
+    problems text[]
+);

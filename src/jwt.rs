@@ -1,14 +1,17 @@
-//! Signing and verifying JWTs in SQL.
+//! JSON Web Tokens in SQL: sign, verify, look into.
 
 use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::jwt::{self, Claims};
+use supabase_pat_core::jwt::{self, Checks, Rejection, Unverified, Verified};
 
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
-use crate::pg::jsonb::JsonbText;
-use crate::pg::{caller, secret};
+use crate::pg::json::JsonbText;
+use crate::pg::ring::{self, KeysInUse};
+use crate::pg::{caller, composite, lookup, settings};
 
 #[pg_extern(requires = ["schema"])]
 fn sign_jwt(
@@ -26,20 +29,103 @@ fn sign_jwt(
             Some(interval) => Some(now.plus(interval).unix_seconds()),
             None => None,
         };
-        let claims = Claims::with_times(&claims, now.unix_seconds(), expires_at)?;
-        jwt::sign(&claims, &secret::signing_secret()?)
+        let claims = jwt::with_times(&claims, now.unix_seconds(), expires_at)?;
+        let key = ring::signing_key()?;
+        jwt::sign_text(&claims, &key)
     })
 }
 
-#[pg_extern(stable, requires = ["schema"])]
+#[pg_extern(stable, parallel_restricted, requires = ["schema"])]
 fn verify_jwt(
     token: Option<&str>,
     audience: default!(Option<&str>, "NULL"),
+    require_exp: default!(bool, true),
 ) -> SqlResult<JsonbText> {
     reported(|| {
         caller::require_trusted("verify tokens")?;
         let token = token.ok_or(Error::NullArgument("token"))?;
-        let claims = jwt::verify(token, audience, &secret::signing_secret()?)?;
-        Ok(JsonbText(claims.into()))
+        let checks = |issuer| Checks {
+            audience,
+            requires_expiry: require_exp,
+            now: Instant::now().unix_seconds(),
+            issuer,
+            clock_skew: settings::clock_skew(),
+        };
+        let token = Unverified::parse(token)?;
+        let keys = KeysInUse::for_token(&token)?;
+        if keys.is_empty() {
+            return Err(Error::NoSecret);
+        }
+        let verified = verify(&token, &keys, checks(&settings::issuer()))?;
+        Ok(JsonbText(verified.into_payload()))
     })
+}
+
+#[pg_extern(stable, parallel_restricted, requires = ["schema"])]
+fn jwt_status(token: Option<&str>) -> &'static str {
+    match token.map_or(Err(Rejection::Malformed("it is null")), status) {
+        Ok(()) => "valid",
+        Err(rejection) => rejection.status(),
+    }
+}
+
+fn status(token: &str) -> Result<(), Rejection> {
+    let token = Unverified::parse(token)?;
+    // A secret that cannot be used here is no key.
+    let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
+    let checks = Checks {
+        audience: None,
+        requires_expiry: true,
+        now: Instant::now().unix_seconds(),
+        issuer: &settings::issuer(),
+        clock_skew: settings::clock_skew(),
+    };
+    verify(&token, &keys, checks).map(|_| ())
+}
+
+/// Checks everything: the token, and, if it is a personal access token, its key.
+fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verified, Rejection> {
+    let verified = Verified::check(token, &keys.borrow(), &checks)?;
+    match verified.is_personal_access_token() && !is_live(verified.payload()) {
+        true => Err(Rejection::DeadKey),
+        false => Ok(verified),
+    }
+}
+
+/// Whether the key of a personal access token is live; true for what is none.
+pub fn is_live(claims: &str) -> bool {
+    let settings = ClaimSettings {
+        claims: Some(claims),
+        ..ClaimSettings::default()
+    };
+    match Identity::from_settings(&settings).credential {
+        Credential::Login => true,
+        Credential::Token(token) => lookup::verdict_on(token.key_id, token.user).is_live,
+        Credential::Malformed => false,
+    }
+}
+
+#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+fn decode_jwt(
+    token: &str,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<pgrx::composite_type!('static, "pat.decoded_jwt"), ErrorReport> {
+    reported(|| {
+        let token = Unverified::parse(token)?;
+        let fields = [token.header().to_owned(), token.claims()?];
+        composite::result_row(call, fields.map(|json| JsonbText(json).into_datum()))
+    })
+}
+
+#[pg_extern(stable, parallel_safe, requires = ["schema"])]
+fn jwt_expires_in(token: &str) -> SqlResult<Option<Interval>> {
+    reported(|| {
+        let expiry = Unverified::parse(token)?.expires_at()?;
+        Ok(expiry.and_then(|expiry| clock::interval(expiry - Instant::now().unix_seconds())))
+    })
+}
+
+#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+fn bearer_token(authorization: &str) -> Option<&str> {
+    jwt::bearer_token(authorization)
 }

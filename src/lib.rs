@@ -9,11 +9,14 @@
 
 use pgrx::prelude::*;
 
+mod api_key;
 mod jwt;
 mod pat;
 mod pg;
+mod pgjwt;
 mod random;
 mod roles;
+mod signing_keys;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -31,6 +34,11 @@ extension_sql_file!(
     requires = ["schema"]
 );
 extension_sql_file!(
+    "../sql/signing_keys.sql",
+    name = "signing_keys",
+    requires = ["schema", roles::is_trusted]
+);
+extension_sql_file!(
     "../sql/auth_schema.sql",
     name = "auth_schema",
     requires = ["schema"]
@@ -45,6 +53,7 @@ extension_sql_file!(
     name = "comments",
     requires = [
         "policies",
+        "signing_keys",
         "auth_schema",
         pat::mint_pat,
         pat::rotate_pat,
@@ -52,7 +61,25 @@ extension_sql_file!(
         pat::revoke_all_pats,
         pat::current_api_key_id,
         jwt::sign_jwt,
-        jwt::verify_jwt
+        jwt::verify_jwt,
+        jwt::jwt_status,
+        jwt::decode_jwt,
+        jwt::jwt_expires_in,
+        jwt::bearer_token,
+        signing_keys::add_signing_key,
+        signing_keys::import_signing_key,
+        signing_keys::rotate_signing_key,
+        signing_keys::revoke_signing_key,
+        signing_keys::jwks,
+        signing_keys::jwks_for_verifier,
+        signing_keys::take_private_jwk,
+        pgjwt::sign,
+        pgjwt::algorithm_sign,
+        pgjwt::verify,
+        pgjwt::url_encode,
+        pgjwt::url_decode,
+        api_key::mint_api_key,
+        api_key::inspect_api_key
     ]
 );
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);

@@ -16,7 +16,7 @@ use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::lookup::{self, UserState};
 use crate::pg::store::{self, NewKey};
-use crate::pg::{caller, composite, run, secret, settings};
+use crate::pg::{caller, composite, ring, run, settings};
 use crate::random;
 
 const TOKENS_DELETE: &str = "tokens:delete";
@@ -40,6 +40,7 @@ fn mint_pat(
         let now = Instant::now();
         let expires_at = expiry(now, expires_in)?;
         let id = key::new_id(now.unix_millis(), &random::bytes()?);
+        ring::lock_to_sign();
         issue(call, user, id, name, &scopes, now, expires_at)
     })
 }
@@ -62,6 +63,7 @@ fn rotate_pat(
         let user = owner
             .or_else(|| lookup::owner_of(old_id))
             .ok_or(Error::NoLiveKey(old_id))?;
+        ring::lock_to_sign();
         store::lock_keys_of(user);
         let old = store::replace(old_id, user, new_id, now, grace_ends)?
             .ok_or(Error::NoLiveKey(old_id))?;
@@ -220,7 +222,7 @@ fn issue(
     if live_keys >= max {
         return Err(Error::TooManyKeys { user, max });
     }
-    let secret = secret::signing_secret()?;
+    let signing_key = ring::signing_key()?;
     let (role, issuer) = (settings::authenticated_role(), settings::issuer());
     let payload = TokenPayload::new(
         user,
@@ -229,7 +231,7 @@ fn issue(
         (&role, &issuer),
         (now.unix_seconds(), expires_at.unix_seconds()),
     );
-    let token = jwt::sign(&payload, &secret)?;
+    let token = jwt::sign(&payload, &signing_key)?;
     store::insert(&NewKey {
         id,
         user,
@@ -238,6 +240,7 @@ fn issue(
         hint: key::hint(&token),
         created_at: now,
         expires_at,
+        signing_key: signing_key.id(),
     })?;
     let fields = [
         token.into_datum(),

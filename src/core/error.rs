@@ -2,6 +2,13 @@
 
 use uuid::Uuid;
 
+use crate::algorithm::Algorithm;
+use crate::jwt::Rejection;
+
+/// Where a secret came from that a caller gave us.
+pub const ARGUMENT: &str = "the argument";
+pub const JWK: &str = "the JWK";
+
 /// What went wrong. The message is the `Display` text; [`Error::sqlstate`] and [`Error::hint`]
 /// complete the report. No variant holds a secret, so none can reach a message.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +65,16 @@ pub enum Error {
 
     #[error("no JWT secret is configured")]
     NoSecret,
-    #[error("the JWT secret from {source_name} has {len} bytes, and HS256 needs at least 32")]
-    SecretTooShort { source_name: String, len: usize },
-    #[error("the JWT secret from {source_name} is {found}, not a shared secret for HS256")]
+    #[error(
+        "the secret from {source_name} has {len} bytes, and {algorithm} needs at least {needed}"
+    )]
+    SecretTooShort {
+        source_name: String,
+        len: usize,
+        algorithm: Algorithm,
+        needed: usize,
+    },
+    #[error("the secret from {source_name} is {found}, not a shared secret")]
     SecretOfWrongType {
         source_name: String,
         found: &'static str,
@@ -68,10 +82,44 @@ pub enum Error {
     #[error("the JWT secret file named by supabase_pat.jwt_secret_file cannot be read: {0}")]
     SecretFile(String),
 
+    #[error("the configured JWT secret is that of a revoked signing key")]
+    RevokedSecret,
+
+    #[error("that is not an algorithm for signing keys")]
+    UnknownAlgorithm,
+    #[error("an {0} key is generated, not given")]
+    SecretForKeyPair(Algorithm),
+    #[error("a key id must have 1 to {0} printable ASCII characters and no spaces")]
+    MalformedKeyId(usize),
+    #[error("the key cannot be imported: {0}")]
+    MalformedJwk(&'static str),
+    #[error("there is a signing key {0} already")]
+    KeyIdTaken(String),
+    #[error("there is no signing key {0}")]
+    UnknownKeyId(String),
+    #[error("signing key {0} is the current one")]
+    KeyIsCurrent(String),
+    #[error("signing key {0} has been revoked")]
+    KeyIsRevoked(String),
+    #[error("signing key {0} cannot be read as it is stored")]
+    UnreadableKey(String),
+
     #[error("claims must be a JSON object")]
     ClaimsNotAnObject,
     #[error("the token is not valid: {0}")]
-    InvalidToken(&'static str),
+    InvalidToken(#[from] Rejection),
+    #[error("an API key is for {anon} or {service}")]
+    NoApiKeyRole { anon: String, service: String },
+    #[error("a project ref has 1 to 63 letters, digits and hyphens")]
+    MalformedRef,
+    #[error("the secret must not be empty")]
+    EmptySecret,
+    #[error("the algorithm must be HS256, HS384 or HS512")]
+    NotAnHmac,
+    #[error("that is not base64url")]
+    NotBase64,
+    #[error("a part of the token is no text")]
+    NotText,
 
     #[error("{0}")]
     Internal(String),
@@ -86,12 +134,17 @@ fn lifetime(seconds: i64) -> String {
 }
 
 impl Error {
-    /// The SQLSTATE. PostgREST answers 22xxx with 400, 23503 with 409, 42501 with 403 (401 for
+    /// The SQLSTATE. PostgREST answers 22xxx with 400, 23503 and 23505 with 409, 42501 with 403 (401 for
     /// anon), 42704 with 400, 54000 with 413 and 55000 with 500.
     pub fn sqlstate(&self) -> &'static str {
         use Error::*;
         match self {
             NullArgument(_) => "22004",
+            SecretTooShort { source_name, .. } | SecretOfWrongType { source_name, .. }
+                if [ARGUMENT, JWK].contains(&source_name.as_str()) =>
+            {
+                "22023"
+            }
             EmptyName
             | NameTooLong { .. }
             | NameWithControlCharacters
@@ -103,9 +156,20 @@ impl Error {
             | NoScopes
             | TooManyScopes { .. }
             | ClaimsNotAnObject
+            | UnknownAlgorithm
+            | SecretForKeyPair(_)
+            | MalformedKeyId(_)
+            | MalformedJwk(_)
+            | NoApiKeyRole { .. }
+            | MalformedRef
+            | EmptySecret
+            | NotAnHmac
+            | NotBase64
             | InvalidToken(_) => "22023",
             UnknownUser(_) => "23503",
-            NoLiveKey(_) => "42704",
+            NotText => "22021",
+            KeyIdTaken(_) => "23505",
+            NoLiveKey(_) | UnknownKeyId(_) => "42704",
             BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | ScopeMissing(..)
             | ScopeWidened => "42501",
             TooManyKeys { .. } => "54000",
@@ -113,7 +177,11 @@ impl Error {
             | NoSecret
             | SecretTooShort { .. }
             | SecretOfWrongType { .. }
-            | SecretFile(_) => "55000",
+            | SecretFile(_)
+            | RevokedSecret
+            | KeyIsCurrent(_)
+            | KeyIsRevoked(_)
+            | UnreadableKey(_) => "55000",
             Internal(_) => "XX000",
         }
     }
@@ -140,14 +208,33 @@ impl Error {
             NoUser => "Log in, or, as a trusted role, pass user_id.",
             ScopeMissing(..) | ScopeWidened => "Log in, or use a token with that scope.",
             NoSecret => {
-                "Store it as the Vault secret supabase_pat_jwt_secret, name a file in \
+                "Add a key with pat.add_signing_key() and pat.rotate_signing_key(), or store the secret as the Vault secret supabase_pat_jwt_secret, name a file in \
                  supabase_pat.jwt_secret_file, set supabase_pat.jwt_secret (which counts only \
                  with supabase_pat in shared_preload_libraries), or keep app.settings.jwt_secret. \
                  It is the secret that PostgREST verifies with."
             }
+            SecretTooShort { source_name, .. }
+                if [ARGUMENT, JWK].contains(&source_name.as_str()) =>
+            {
+                "pat.add_signing_key() without a secret generates one."
+            }
+            SecretOfWrongType { source_name, .. } if source_name == ARGUMENT => {
+                "A private JSON Web Key is taken by pat.import_signing_key()."
+            }
             SecretTooShort { .. } | SecretOfWrongType { .. } | SecretFile(_) => {
                 "Use the text that PostgREST has as its jwt-secret."
             }
+            RevokedSecret => "Add a key with pat.add_signing_key(), and make it current.",
+            UnknownAlgorithm => "Use one of HS256, HS384, HS512, ES256, RS256 and EdDSA.",
+            SecretForKeyPair(_) => {
+                "Leave the secret out, or import a private JSON Web Key with \
+                 pat.import_signing_key()."
+            }
+            KeyIsCurrent(_) => {
+                "Make another one current first: pat.add_signing_key(), then \
+                 pat.rotate_signing_key(kid)."
+            }
+            KeyIsRevoked(_) => "A revoked key stays revoked. Add another one.",
             _ => return None,
         })
     }

@@ -255,10 +255,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics_and_printing_reads_back(text in "\\PC{0,140}") {
-            if let Ok(scope) = text.parse::<Scope>() {
-                prop_assert_eq!(&scope.to_string().parse::<Scope>().unwrap().to_string(), &scope.to_string());
-                prop_assert!(scope.covers(&scope));
+        fn parsing_never_panics_and_printing_reads_back(
+            text in any::<String>(),
+            almost in "[!-~]{0,70}:?[!-~]{0,70}",
+        ) {
+            for text in [text, almost] {
+                if let Ok(scope) = text.parse::<Scope>() {
+                    let printed = scope.to_string();
+                    prop_assert!(printed.parse::<Scope>().is_ok_and(|again| again == scope));
+                    prop_assert!(scope.covers(&scope));
+                }
+            }
+        }
+
+        #[test]
+        fn any_claim_is_read_without_panic_and_grants_what_it_lists(
+            text in any::<String>(),
+            almost in "([a-z:* ]{0,6}){0,20}",
+        ) {
+            for claim in [text, almost] {
+                let scopes = Scopes::from_claim(&claim);
+                let listed = scopes.to_claim().unwrap();
+                prop_assert_eq!(Scopes::from_claim(&listed).to_claim().unwrap(), listed);
+                prop_assert!(scopes.include(&scopes));
             }
         }
 

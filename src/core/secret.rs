@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use zeroize::ZeroizeOnDrop;
+
+use crate::algorithm::Algorithm;
 use crate::error::Error;
 
-/// HS256 needs a key at least as long as its output (RFC 7518 section 3.2).
-const MIN_BYTES: usize = 32;
-
-/// A shared secret. It can be used, but neither printed nor compared.
+/// A shared secret. It can be used, but not printed.
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
@@ -15,9 +16,10 @@ impl Secret {
     /// end, which editors and `echo` leave in secret files, are not part of it.
     ///
     /// # Errors
-    /// [`Error::SecretOfWrongType`] for a PEM key or a JWK, which HS256 would silently sign with,
-    /// and [`Error::SecretTooShort`] under 32 bytes. Both name `source`, never the bytes.
-    pub fn hs256(bytes: &[u8], source: &str) -> Result<Self, Error> {
+    /// [`Error::SecretOfWrongType`] for a PEM key or a JWK, which HMAC would silently sign with,
+    /// and [`Error::SecretTooShort`] under the length of the hash. Both name `source`, never the
+    /// bytes.
+    pub fn from_text(bytes: &[u8], algorithm: Algorithm, source: &str) -> Result<Self, Error> {
         let end = bytes.iter().rposition(|b| !b"\r\n".contains(b));
         let bytes = &bytes[..end.map_or(0, |end| end + 1)];
         let wrong_type = |found| Error::SecretOfWrongType {
@@ -31,17 +33,39 @@ impl Secret {
         {
             return Err(wrong_type("a JSON Web Key"));
         }
-        if bytes.len() < MIN_BYTES {
-            return Err(Error::SecretTooShort {
+        Self::of_length(bytes.to_vec(), algorithm, source)
+    }
+
+    /// Takes bytes that are a key by themselves.
+    ///
+    /// # Errors
+    /// [`Error::SecretTooShort`].
+    pub fn of_length(bytes: Vec<u8>, algorithm: Algorithm, source: &str) -> Result<Self, Error> {
+        let secret = Self(bytes);
+        let needed = algorithm.min_secret_bytes().unwrap_or_default();
+        match secret.0.len() < needed {
+            true => Err(Error::SecretTooShort {
                 source_name: source.to_owned(),
-                len: bytes.len(),
-            });
+                len: secret.0.len(),
+                algorithm,
+                needed,
+            }),
+            false => Ok(secret),
         }
-        Ok(Self(bytes.to_vec()))
+    }
+
+    /// For pgjwt's functions, which never asked how long a secret is.
+    pub(crate) fn of_any_length(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
     }
 
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    pub fn equals(&self, bytes: &[u8]) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, bytes).is_ok()
     }
 }
 
@@ -57,27 +81,38 @@ mod tests {
 
     const LONG: &str = "super-secret-jwt-token-with-at-least-32-characters-long";
 
+    fn hs256(bytes: &[u8]) -> Result<Secret, Error> {
+        Secret::from_text(bytes, Algorithm::Hs256, "the test")
+    }
+
     #[test]
     fn a_secret_prints_nothing_of_itself() {
-        let secret = Secret::hs256(LONG.as_bytes(), "the test").unwrap();
+        let secret = hs256(LONG.as_bytes()).unwrap();
         assert_eq!(format!("{secret:?}"), "Secret");
     }
 
     #[test]
     fn a_trailing_line_break_is_not_part_of_the_secret() {
-        let secret = Secret::hs256(format!("{LONG}\r\n").as_bytes(), "the test").unwrap();
+        let secret = hs256(format!("{LONG}\r\n").as_bytes()).unwrap();
         assert_eq!(secret.expose(), LONG.as_bytes());
-        let spaced = Secret::hs256(format!(" {LONG} ").as_bytes(), "the test").unwrap();
+        let spaced = hs256(format!(" {LONG} ").as_bytes()).unwrap();
         assert_eq!(spaced.expose(), format!(" {LONG} ").as_bytes());
     }
 
     #[test]
-    fn thirty_one_bytes_are_refused_and_thirty_two_accepted() {
-        assert!(matches!(
-            Secret::hs256(&[b'x'; 31], "the test"),
-            Err(Error::SecretTooShort { len: 31, .. })
-        ));
-        assert!(Secret::hs256(&[b'x'; 32], "the test").is_ok());
+    fn a_secret_is_as_long_as_the_hash() {
+        for (algorithm, needed) in [
+            (Algorithm::Hs256, 32),
+            (Algorithm::Hs384, 48),
+            (Algorithm::Hs512, 64),
+        ] {
+            let of = |len| Secret::from_text(&vec![b'x'; len], algorithm, "the test");
+            assert!(matches!(
+                of(needed - 1),
+                Err(Error::SecretTooShort { len, .. }) if len == needed - 1
+            ));
+            assert!(of(needed).is_ok());
+        }
     }
 
     #[test]
@@ -86,7 +121,7 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----";
         let jwk = r#"{"kty":"oct","k":"c3VwZXItc2VjcmV0LWp3dC10b2tlbg"}"#;
         for text in [pem, jwk] {
-            let error = Secret::hs256(text.as_bytes(), "the test").unwrap_err();
+            let error = hs256(text.as_bytes()).unwrap_err();
             assert!(matches!(error, Error::SecretOfWrongType { .. }));
             assert!(!error.to_string().contains("c3Vw") && !error.to_string().contains("MIGH"));
         }

@@ -31,9 +31,18 @@ impl Instant {
         Self(timestamp.into_inner())
     }
 
+    pub fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000) - EPOCH_DIFFERENCE)
+    }
+
     /// Seconds since 1970, rounded down.
     pub fn unix_seconds(self) -> i64 {
         (self.0 + EPOCH_DIFFERENCE).div_euclid(1_000_000)
+    }
+
+    /// Microseconds since 1970.
+    pub fn unix_micros(self) -> i64 {
+        self.0 + EPOCH_DIFFERENCE
     }
 
     pub fn unix_millis(self) -> u64 {
@@ -67,6 +76,13 @@ impl Instant {
         TimestampWithTimeZone::try_from(self.0)
             .map_err(|_| Error::Internal("a timestamp is out of range".into()))
     }
+}
+
+/// Whole days and the rest, as the difference of two timestamps has them.
+pub fn interval(seconds: i64) -> Option<Interval> {
+    const DAY: i64 = 86_400;
+    let days = i32::try_from(seconds / DAY).ok()?;
+    Interval::new(0, days, seconds % DAY * 1_000_000).ok()
 }
 
 /// Whether an interval is `infinity` or `-infinity`, which Postgres 17 brought.

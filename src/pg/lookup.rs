@@ -5,6 +5,7 @@
 //! on a snapshot of their own, taken now and not at the start of the transaction, take an
 //! `AccessShareLock`, as any SELECT does, and write nothing, so that they work on a standby.
 
+use std::ffi::c_char;
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys;
@@ -156,7 +157,23 @@ fn live_until(row: &Row) -> Option<Instant> {
     (row.get(Keys::REVOKED_AT).is_none() && expiry > Instant::now()).then_some(expiry)
 }
 
-struct Row {
+/// Visits every row of a few small tables, all as they are at one moment. `visit` gets the number of
+/// the table too, and must hold nothing that needs dropping.
+pub fn for_each_row(tables: &[Table], mut visit: impl FnMut(usize, &Row)) {
+    let Some(&first) = tables.first() else {
+        return;
+    };
+    with_latest_snapshot(first, |snapshot| {
+        for (number, table) in tables.iter().enumerate() {
+            scan_where(snapshot, *table, pg_sys::InvalidOid, &mut [], |row| {
+                visit(number, row);
+                ControlFlow::Continue(())
+            });
+        }
+    });
+}
+
+pub struct Row {
     tuple: pg_sys::HeapTuple,
     columns: pg_sys::TupleDesc,
 }
@@ -168,6 +185,15 @@ impl Row {
         let datum =
             unsafe { pg_sys::heap_getattr(self.tuple, column.into(), self.columns, &mut is_null) };
         (!is_null).then_some(datum)
+    }
+
+    /// A text as a C string in the current memory context, empty for null.
+    pub fn text(&self, column: i16) -> *const c_char {
+        match self.get(column) {
+            // SAFETY: a text, toasted or not, of a tuple that is there as long as the scan.
+            Some(datum) => unsafe { unguarded::text_to_cstring(datum.cast_mut_ptr()) },
+            None => c"".as_ptr(),
+        }
     }
 
     fn uuid(&self, column: i16) -> Option<Uuid> {
@@ -196,25 +222,18 @@ fn with_latest_snapshot<R>(table: Table, f: impl FnOnce(pg_sys::Snapshot) -> R) 
     }
 }
 
-/// Visits the rows of `table` that have `value` in `column`. If there is no such table any more,
-/// it has no rows.
+/// Visits the rows of `table` that have `value` in `column`.
 fn scan(
     snapshot: pg_sys::Snapshot,
     table: Table,
     index: pg_sys::Oid,
     column: i16,
     value: &Uuid,
-    mut visit: impl FnMut(&Row) -> ControlFlow<()>,
+    visit: impl FnMut(&Row) -> ControlFlow<()>,
 ) {
-    let lock = pg_sys::AccessShareLock as i32;
-    // SAFETY: the relation is open and locked during the scan, the value outlives it, and `visit`
-    // raises no error. An error in between releases everything at the end of the transaction.
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: the value outlives the scan.
     unsafe {
-        let relation = unguarded::try_table_open(table.oid, lock);
-        if relation.is_null() {
-            return;
-        }
-        let mut key = pg_sys::ScanKeyData::default();
         unguarded::ScanKeyInit(
             &mut key,
             column,
@@ -222,8 +241,29 @@ fn scan(
             pg_sys::F_UUID_EQ.into(),
             pg_sys::Datum::from(value.as_bytes().as_ptr()),
         );
+    }
+    scan_where(snapshot, table, index, &mut [key], visit);
+}
+
+/// Visits the rows of `table` that fit the keys. If there is no such table any more, it has no rows.
+fn scan_where(
+    snapshot: pg_sys::Snapshot,
+    table: Table,
+    index: pg_sys::Oid,
+    keys: &mut [pg_sys::ScanKeyData],
+    mut visit: impl FnMut(&Row) -> ControlFlow<()>,
+) {
+    let lock = pg_sys::AccessShareLock as i32;
+    // SAFETY: the relation is open and locked during the scan, and `visit` keeps nothing of a row.
+    // An error in between releases everything at the end of the transaction.
+    unsafe {
+        let relation = unguarded::try_table_open(table.oid, lock);
+        if relation.is_null() {
+            return;
+        }
         let has_index = index != pg_sys::InvalidOid;
-        let scan = unguarded::systable_beginscan(relation, index, has_index, snapshot, 1, &mut key);
+        let (count, keys) = (keys.len() as i32, keys.as_mut_ptr());
+        let scan = unguarded::systable_beginscan(relation, index, has_index, snapshot, count, keys);
         loop {
             let tuple = unguarded::systable_getnext(scan);
             if tuple.is_null() {

@@ -5,11 +5,12 @@ pub mod caller;
 pub mod clock;
 pub mod composite;
 pub mod error;
-pub mod jsonb;
+pub mod json;
 pub mod lookup;
 pub mod policy;
 pub mod relations;
 pub mod request;
+pub mod ring;
 pub mod run;
 pub mod secret;
 pub mod settings;
@@ -21,7 +22,7 @@ use pgrx::pg_sys;
 /// is a `sigsetjmp`, about 15 ns, which is more than the first ones cost, and they raise no error.
 /// The others may, and are called where one guard stands around them all.
 mod unguarded {
-    use std::ffi::c_int;
+    use std::ffi::{c_char, c_int};
 
     use super::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
@@ -55,6 +56,7 @@ mod unguarded {
         ) -> SysScanDesc;
         pub fn systable_getnext(scan: SysScanDesc) -> pg_sys::HeapTuple;
         pub fn systable_endscan(scan: SysScanDesc);
+        pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;
         pub fn try_table_open(relation: Oid, lock: pg_sys::LOCKMODE) -> Relation;
         pub fn table_close(relation: Relation, lock: pg_sys::LOCKMODE);
     }

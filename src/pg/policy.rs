@@ -19,6 +19,8 @@ macro_rules! version_1 {
     };
 }
 
+pub(super) use version_1;
+
 version_1!(pg_finfo_supabase_pat_is_valid_api_token);
 version_1!(pg_finfo_supabase_pat_uid);
 

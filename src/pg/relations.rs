@@ -43,6 +43,9 @@ pub struct Users {
 struct Known {
     keys: Option<Keys>,
     users: Option<Users>,
+    ring: Option<Table>,
+    /// Counts what may have changed `pat.signing_keys`, its rows included.
+    ring_changes: u64,
     /// Counts the changes, so that what was read before one is not kept after it.
     changes: u64,
     callbacks_registered: bool,
@@ -51,6 +54,8 @@ struct Known {
 static KNOWN: Local<Known> = Local::new(Known {
     keys: None,
     users: None,
+    ring: None,
+    ring_changes: 0,
     changes: 0,
     callbacks_registered: false,
 });
@@ -96,6 +101,26 @@ pub fn users() -> Option<Users> {
         unsafe { KNOWN.get() }.users = Some(users);
     }
     Some(users)
+}
+
+/// `pat.signing_keys`; `None` while the extension is being installed or dropped.
+pub fn ring() -> Option<Table> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(ring) = unsafe { KNOWN.get() }.ring {
+        return Some(ring);
+    }
+    let before = changes_so_far();
+    let ring = find_table(c"pat", c"signing_keys")?;
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.ring = Some(ring);
+    }
+    Some(ring)
+}
+
+pub fn ring_changes() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { KNOWN.get() }.ring_changes
 }
 
 /// A plain table, its owner included, by its full name.
@@ -195,6 +220,10 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     if concerns(known.users.map(|users| users.table)) {
         known.users = None;
     }
+    if concerns(known.ring) {
+        known.ring = None;
+        known.ring_changes += 1;
+    }
 }
 
 unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
@@ -203,4 +232,6 @@ unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash:
     known.changes += 1;
     known.keys = None;
     known.users = None;
+    known.ring = None;
+    known.ring_changes += 1;
 }

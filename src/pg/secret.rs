@@ -1,15 +1,18 @@
-//! Where the JWT secret comes from.
+//! Where the JWT secret comes from, if it is not a key of the ring.
 
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::spi::Spi;
+use supabase_pat_core::algorithm::Algorithm;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::secret::Secret;
+use supabase_pat_core::signing_key::SigningKey;
 
-use super::{caller, relations, settings};
+use super::{Local, caller, relations, settings};
 
 const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
      where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
@@ -17,27 +20,44 @@ const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets 
 /// A secret file holds one line of text; this bounds what a wrong path can make us read.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The secret that tokens are signed with: the first that there is of the Vault secret, the file,
-/// the setting, and the setting of older self-hosted installs. One that is there but unfit is an
-/// error, not a reason to look further, so that a typo does not change the key.
+/// The configured secret as a key, kept as long as its text stays the same.
+static KEY: Local<Option<(Vec<u8>, Rc<SigningKey>)>> = Local::new(None);
+
+/// The key for HS256 that is configured outside `pat.signing_keys`: the first that there is of the
+/// Vault secret, the file, the setting, and the setting of older self-hosted installs. One that is
+/// there but unfit is an error, not a reason to look further, so that a typo does not change the
+/// key.
 ///
 /// # Errors
-/// [`Error::NoSecret`], [`Error::SecretTooShort`], [`Error::SecretOfWrongType`],
-/// [`Error::SecretFile`].
-pub fn signing_secret() -> Result<Secret, Error> {
+/// [`Error::SecretTooShort`], [`Error::SecretOfWrongType`], [`Error::SecretFile`].
+pub fn configured_key() -> Result<Option<Rc<SigningKey>>, Error> {
     if let Some(text) = vault_secret()? {
-        return Secret::hs256(text.as_bytes(), "Vault");
+        return key_of(text.as_bytes(), "Vault");
     }
     if let Some(path) = settings::jwt_secret_file() {
-        return Secret::hs256(&read_file(&path)?, "supabase_pat.jwt_secret_file");
+        return key_of(&read_file(&path)?, "supabase_pat.jwt_secret_file");
     }
     if let Some(text) = settings::jwt_secret() {
-        return Secret::hs256(text.as_bytes(), "supabase_pat.jwt_secret");
+        return key_of(text.as_bytes(), "supabase_pat.jwt_secret");
     }
     match legacy_secret() {
-        Some(text) => Secret::hs256(text, "app.settings.jwt_secret"),
-        None => Err(Error::NoSecret),
+        Some(text) => key_of(text, "app.settings.jwt_secret"),
+        None => Ok(None),
     }
+}
+
+fn key_of(text: &[u8], source: &str) -> Result<Option<Rc<SigningKey>>, Error> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some((known, key)) = unsafe { KEY.get() }
+        && known == text
+    {
+        return Ok(Some(key.clone()));
+    }
+    let secret = Secret::from_text(text, Algorithm::Hs256, source)?;
+    let key = Rc::new(SigningKey::shared(None, Algorithm::Hs256, secret)?);
+    // SAFETY: as above.
+    unsafe { *KEY.get() = Some((text.to_vec(), key.clone())) };
+    Ok(Some(key))
 }
 
 fn vault_secret() -> Result<Option<String>, Error> {

@@ -18,11 +18,16 @@ static JWT_SECRET_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CStrin
 static DEFAULT_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
+static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
 
 fn text(setting: &GucSetting<Option<CString>>) -> String {
     let value = setting.get().unwrap_or_default();
     value.to_string_lossy().into_owned()
+}
+
+pub fn anon_role() -> String {
+    text(&ANON_ROLE)
 }
 
 pub fn authenticated_role() -> String {
@@ -31,6 +36,10 @@ pub fn authenticated_role() -> String {
 
 pub fn service_role() -> CString {
     SERVICE_ROLE.get().unwrap_or_default()
+}
+
+pub fn service_role_name() -> String {
+    text(&SERVICE_ROLE)
 }
 
 pub fn issuer() -> String {
@@ -59,6 +68,11 @@ pub fn default_lifetime() -> i64 {
 /// Seconds.
 pub fn max_lifetime() -> i64 {
     MAX_LIFETIME.get().into()
+}
+
+/// Seconds.
+pub fn clock_skew() -> i64 {
+    CLOCK_SKEW.get().into()
 }
 
 pub fn max_keys_per_user() -> usize {
@@ -147,6 +161,13 @@ pub fn define() {
         c"How long a token may live at most.",
         &MAX_LIFETIME,
         (1, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.clock_skew",
+        c"How far the clocks of other issuers may be from this one, in the tokens of theirs.",
+        &CLOCK_SKEW,
+        (0, 3600),
         GucFlags::UNIT_S,
     );
     int(

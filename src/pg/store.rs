@@ -10,11 +10,13 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
 use pgrx::{PgBuiltInOids, PgOid, pg_sys};
 use supabase_pat_core::error::Error;
+use supabase_pat_core::key_ring::Status;
 use supabase_pat_core::scope::Scopes;
+use supabase_pat_core::signing_key::SigningKey;
 use uuid::Uuid;
 
 use super::clock::Instant;
-use super::{caller, relations};
+use super::{caller, relations, ring};
 
 /// A row to be added to `pat.api_keys`.
 pub struct NewKey<'a> {
@@ -25,6 +27,8 @@ pub struct NewKey<'a> {
     pub hint: &'a str,
     pub created_at: Instant,
     pub expires_at: Instant,
+    /// The id of the signing key, if it is one of the ring.
+    pub signing_key: Option<&'a str>,
 }
 
 /// What a rotation takes over from the key that it replaces.
@@ -46,9 +50,9 @@ use pg_sys::BuiltinOid::{TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 
 thread_local! {
     static INSERT: Statement = const { Statement::new(
-        "insert into pat.api_keys (id, user_id, name, scopes, hint, created_at, expires_at) \
-         values ($1, $2, $3, $4, $5, $6, $7)",
-        &[UUIDOID, UUIDOID, TEXTOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+        "insert into pat.api_keys (id, user_id, name, scopes, hint, created_at, expires_at, signing_key) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        &[UUIDOID, UUIDOID, TEXTOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID],
     ) };
 
     static REVOKE: Statement = const { Statement::new(
@@ -78,6 +82,39 @@ thread_local! {
          and key.user_id operator(pg_catalog.=) $3 \
          returning old.name, old.scopes, old.created_at, old.expires_at",
         &[UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TIMESTAMPTZOID],
+    ) };
+
+    static ADD_SIGNING_KEY: Statement = const { Statement::new(
+        "with key as (insert into pat.signing_keys (kid, algorithm) \
+         values ($1, $2) on conflict (kid) do nothing returning kid) \
+         insert into pat.private_keys (kid, jwk) select kid, pat.take_private_jwk() from key returning 1",
+        &[TEXTOID, TEXTOID],
+    ) };
+
+    static SIGNING_KEY_STATUS: Statement = const { Statement::new(
+        "select status from pat.signing_keys where kid operator(pg_catalog.=) $1",
+        &[TEXTOID],
+    ) };
+
+    static ROTATE_SIGNING_KEY: Statement = const { Statement::new(
+        "update pat.signing_keys set \
+         status = case when kid operator(pg_catalog.=) $1 then 'current' else 'previous' end, \
+         activated_at = case when kid operator(pg_catalog.=) $1 then $2 else activated_at end \
+         where kid operator(pg_catalog.=) $1 or status operator(pg_catalog.=) 'current'",
+        &[TEXTOID, TIMESTAMPTZOID],
+    ) };
+
+    static REVOKE_SIGNING_KEY: Statement = const { Statement::new(
+        "update pat.signing_keys set status = 'revoked', revoked_at = $2 \
+         where kid operator(pg_catalog.=) $1",
+        &[TEXTOID, TIMESTAMPTZOID],
+    ) };
+
+    static REVOKE_SIGNED_WITH: Statement = const { Statement::new(
+        "update pat.api_keys set revoked_at = $2 \
+         where signing_key operator(pg_catalog.=) $1 and revoked_at is null \
+         and expires_at operator(pg_catalog.>) $2",
+        &[TEXTOID, TIMESTAMPTZOID],
     ) };
 }
 
@@ -125,6 +162,7 @@ pub fn insert(key: &NewKey) -> Result<(), Error> {
         key.hint.into(),
         key.created_at.to_timestamp()?.into(),
         key.expires_at.to_timestamp()?.into(),
+        key.signing_key.into(),
     ];
     INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
@@ -188,6 +226,39 @@ pub fn replace(
             }))
         })
     })
+}
+
+/// Adds a signing key on standby. False if there is one of that id.
+pub fn add_signing_key(id: &str, key: &SigningKey) -> Result<bool, Error> {
+    let arguments = [id.into(), key.algorithm().as_str().into()];
+    ring::with_private_jwk(key, || {
+        ADD_SIGNING_KEY.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+    })
+}
+
+pub fn signing_key_status(id: &str) -> Result<Option<Status>, Error> {
+    SIGNING_KEY_STATUS.with(|statement| {
+        statement.run(&[id.into()], |rows| {
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            let status = rows.first().get_one::<String>()?;
+            Ok(status.and_then(|status| status.parse().ok()))
+        })
+    })
+}
+
+/// Makes a key the current one, and the current one a previous one.
+pub fn rotate_signing_key(id: &str, now: Instant) -> Result<(), Error> {
+    let arguments = [id.into(), now.to_timestamp()?.into()];
+    ROTATE_SIGNING_KEY.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Revokes a key, and the tokens that were minted with it.
+pub fn revoke_signing_key(id: &str, now: Instant) -> Result<(), Error> {
+    let arguments = [id.into(), now.to_timestamp()?.into()];
+    REVOKE_SIGNING_KEY.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    REVOKE_SIGNED_WITH.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
 /// Makes transactions that give `user` a key, or revoke all of them, wait for each other: none

@@ -102,6 +102,23 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
   cluster.stop();
 });
 
+test('signing keys and pgjwt\'s functions work as shown', async () => {
+  const cluster = await Cluster.start();
+  const [, leaked] = readme.match(/revoke the leaked one, and publish:\n\n```sql\n([^]*?)```/);
+  const shown = cluster.psql('postgres', `
+    create extension supabase_pat;
+    ${block('<!-- tested: keys -->')}
+    select pat.add_signing_key(kid => '2026-12');
+    ${leaked}
+    ${block('<!-- tested: pgjwt -->')}
+    select kid, status from pat.signing_keys order by kid;
+    ${block('## API keys of Supabase')}`);
+  assert.match(shown, /"kty": "EC"/);
+  assert.match(shown, /2026-11\|current\|ES256/);
+  assert.match(shown, /\|\{\}\|f\n2026-11\|revoked\n2026-12\|current\nunknown\|/);
+  cluster.stop();
+});
+
 test('uninstalling leaves nothing behind', async () => {
   const cluster = await Cluster.start();
   cluster.psql('postgres', `create extension supabase_pat; ${block('## Uninstall')}`);

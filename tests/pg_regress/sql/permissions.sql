@@ -27,7 +27,8 @@ grants as (
     from objects join pg_class c on classid = 'pg_class'::regclass and c.oid = objid, api
     union all
     select 'type ' || t.oid::regtype, role, case when has_type_privilege(role, t.oid, 'usage') then 'usage' end
-    from objects join pg_type t on classid = 'pg_type'::regclass and t.oid = objid and t.oid = 'minted_pat'::regtype, api
+    from objects join pg_type t on classid = 'pg_type'::regclass and t.oid = objid
+        join pg_class c on c.oid = t.typrelid and c.relkind = 'c', api
 )
 select object,
     max(privileges) filter (where role = 'anon') as anon,

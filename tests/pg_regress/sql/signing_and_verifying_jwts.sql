@@ -17,7 +17,7 @@ select * from tests.error($$select pat.verify_jwt(pat.sign_jwt('{"aud": "authent
 call tests.log_in('alice');
 select * from tests.error($$select pat.sign_jwt('{"role": "service_role"}')$$);
 reset role;
-grant execute on function pat.sign_jwt(jsonb, interval), pat.verify_jwt(text, text) to authenticated;
+grant execute on function pat.sign_jwt(jsonb, interval), pat.verify_jwt(text, text, boolean) to authenticated;
 call tests.log_in('alice');
 select * from tests.error($$select pat.sign_jwt('{"role": "service_role"}')$$);
 select * from tests.error($$select pat.verify_jwt('x')$$);

@@ -1,0 +1,213 @@
+//! The signing keys of this database, read once in a backend and again when they have changed.
+//!
+//! Reading them takes a scan of the table and the parsing of each key, 20 µs a key and more. So the
+//! ring is kept, and the changes of the table are counted: a trigger on it sends an invalidation of
+//! the relation cache, as DDL does (sql/signing_keys.sql). Postgres delivers it to every backend of
+//! the database at commit, and through the WAL to those of a standby; in the backend that changes the
+//! keys, it works from the next command on, and again if the change is rolled back.
+//!
+//! A backend hears of it when it accepts invalidations, which it does of itself only at the start of
+//! a transaction and with a new lock. So every use of the ring accepts them first: once the client
+//! of `pat.revoke_signing_key` has its answer, no statement anywhere uses the key. With nothing new,
+//! that is one comparison in shared memory, a few nanoseconds.
+
+use std::ffi::{CStr, c_char};
+use std::rc::Rc;
+
+use pgrx::{pg_guard, pg_sys};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::jwt::Unverified;
+use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey};
+use supabase_pat_core::signing_key::SigningKey;
+use zeroize::Zeroizing;
+
+use super::policy::version_1;
+use super::{Local, lookup, relations, secret};
+
+struct Cached {
+    /// How many changes there had been when the ring was read.
+    changes: u64,
+    ring: Rc<KeyRing>,
+}
+
+static CACHED: Local<Option<Cached>> = Local::new(None);
+
+/// The keys as they are now, in whatever transaction.
+pub fn key_ring() -> Rc<KeyRing> {
+    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    let changes = relations::ring_changes();
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(cached) = unsafe { CACHED.get() }
+        && cached.changes == changes
+    {
+        return cached.ring.clone();
+    }
+    let Some(table) = relations::ring() else {
+        return Rc::default(); // the extension is being installed or dropped
+    };
+    let changes = relations::ring_changes();
+    let ring = Rc::new(KeyRing::new(stored_keys(table)));
+    if changes == relations::ring_changes() {
+        let cached = Cached {
+            changes,
+            ring: ring.clone(),
+        };
+        // SAFETY: as above.
+        unsafe { *CACHED.get() = Some(cached) };
+    }
+    ring
+}
+
+/// The key that signs: the current one of the ring, or else the configured secret.
+///
+/// # Errors
+/// [`Error::UnreadableKey`], and those of [`secret::configured_key`].
+pub fn signing_key() -> Result<Rc<SigningKey>, Error> {
+    let ring = key_ring();
+    if let Some(key) = ring.current()? {
+        return Ok(key);
+    }
+    let configured = secret::configured_key()?.ok_or(Error::NoSecret)?;
+    match is_revoked(&ring, &configured) {
+        true => Err(Error::RevokedSecret),
+        false => Ok(configured),
+    }
+}
+
+fn is_revoked(ring: &KeyRing, key: &SigningKey) -> bool {
+    key.secret()
+        .is_some_and(|secret| ring.has_revoked(secret.expose()))
+}
+
+/// All that a token may have been signed with.
+pub struct KeysInUse {
+    ring: Rc<KeyRing>,
+    configured: Option<Rc<SigningKey>>,
+}
+
+impl KeysInUse {
+    /// # Errors
+    /// Those of [`secret::configured_key`].
+    pub fn all() -> Result<Self, Error> {
+        Ok(Self {
+            ring: key_ring(),
+            configured: secret::configured_key()?,
+        })
+    }
+
+    /// Those that may have signed this token. The configured secret, which may be in a file or in
+    /// Vault, is read only if the token does not name a key of the ring.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub fn for_token(token: &Unverified) -> Result<Self, Error> {
+        let ring = key_ring();
+        let configured = match ring.decides(token) {
+            true => None,
+            false => secret::configured_key()?,
+        };
+        Ok(Self { ring, configured })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.configured.is_none() && self.ring.is_empty()
+    }
+
+    pub fn borrow(&self) -> Keys<'_> {
+        Keys {
+            ring: &self.ring,
+            configured: self.configured.as_deref(),
+        }
+    }
+
+    pub fn configured(&self) -> Option<&SigningKey> {
+        self.configured.as_deref()
+    }
+}
+
+/// Makes this transaction, which is about to sign, and one that revokes a key wait for each other, so
+/// that no token comes to be under a key that has been revoked. Rotations do not wait.
+pub fn lock_to_sign() {
+    if let Some(table) = relations::ring() {
+        // SAFETY: takes a lock like any other, or raises an error.
+        unsafe { pg_sys::LockRelationOid(table.oid, pg_sys::RowShareLock as i32) };
+    }
+}
+
+/// Makes transactions that change the keys wait for each other, and, if tokens die by the change, for
+/// those that are signing.
+pub fn lock_to_change(ends_tokens: bool) {
+    let mode = match ends_tokens {
+        true => pg_sys::ExclusiveLock,
+        false => pg_sys::ShareRowExclusiveLock,
+    };
+    if let Some(table) = relations::ring() {
+        // SAFETY: takes a lock like any other, or raises an error.
+        unsafe { pg_sys::LockRelationOid(table.oid, mode as i32) };
+    }
+}
+
+/// A private key on its way into the table. It is no parameter of a statement, because extensions
+/// that log statements log their parameters too.
+static PENDING: Local<Option<Zeroizing<String>>> = Local::new(None);
+
+/// Runs `insert`, in which the statement calls [`take_private_jwk`].
+pub fn with_private_jwk<R>(key: &SigningKey, insert: impl FnOnce() -> R) -> R {
+    // SAFETY: no reference is held while Postgres is called.
+    unsafe { *PENDING.get() = Some(key.private_jwk()) };
+    let result = insert();
+    take_private_jwk();
+    result
+}
+
+/// The private key that is being stored, once.
+pub fn take_private_jwk() -> Option<Zeroizing<String>> {
+    // SAFETY: as above.
+    unsafe { PENDING.get().take() }
+}
+
+fn stored_keys(table: relations::Table) -> Vec<RingKey> {
+    let Some(private_table) = relations::find_table(c"pat", c"private_keys") else {
+        return Vec::new();
+    };
+    // The first two columns of each table: kid and status, kid and jwk.
+    let mut rows: [Vec<[*const c_char; 2]>; 2] = Default::default();
+    lookup::for_each_row(&[table, private_table], |number, row| {
+        rows[number].push([row.text(1), row.text(2)]);
+    });
+    let [mut keys, private] = rows.map(|rows| {
+        let text = |text| {
+            // SAFETY: a C string in the current memory context, made just now.
+            unsafe { CStr::from_ptr(text) }.to_string_lossy()
+        };
+        let pairs = rows.into_iter().map(|row| row.map(text));
+        pairs.map(|[kid, other]| (kid, other)).collect::<Vec<_>>()
+    });
+    keys.sort();
+    let jwk_of = |kid| private.iter().find(|(other, _)| other == kid);
+    keys.iter()
+        .map(|(kid, status)| {
+            let jwk = jwk_of(kid).map_or("", |(_, jwk)| jwk);
+            RingKey::from_stored(kid, status, jwk)
+        })
+        .collect()
+}
+
+version_1!(pg_finfo_supabase_pat_signing_keys_changed);
+
+/// The trigger of `pat.signing_keys`.
+///
+/// # Safety
+/// Called by Postgres.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_signing_keys_changed(
+    _call: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    if let Some(table) = relations::ring() {
+        // SAFETY: the table exists, or an error is raised.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.oid) };
+    }
+    pg_sys::Datum::from(0)
+}

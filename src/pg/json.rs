@@ -32,7 +32,11 @@ macro_rules! text_of_type {
                     let text = direct_function_call_as_datum(pg_sys::$output, &[Some(datum)])?;
                     CStr::from_ptr(text.cast_mut_ptr())
                 };
-                Some(Self(text.to_string_lossy().into_owned()))
+                // Text of a database in UTF-8, so that the second way is never taken there.
+                Some(Self(match text.to_str() {
+                    Ok(text) => text.to_owned(),
+                    Err(_) => text.to_string_lossy().into_owned(),
+                }))
             }
         }
 

@@ -67,6 +67,7 @@ begin
         is_anonymous boolean not null default false
     );
     create unique index users_email_partial_key on auth.users (email) where not is_sso_user;
+    create index users_instance_id_email_idx on auth.users (instance_id, lower(email::text));
 
     create table auth.identities (
         provider_id text not null,

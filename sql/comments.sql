@@ -66,6 +66,22 @@ comment on function pat.inspect_api_key(text) is
 comment on function pat.install_auth_schema() is
     'For plain Postgres: creates the API roles and a minimal auth schema with the columns and functions of Supabase''s. Refuses if auth.users exists. What it creates does not belong to the extension.';
 
+comment on function public.request_password_reset(text) is
+    'Puts a message with a code for a new password into the outbox, if the address is that of a user, and returns the token that goes with the code. Whether it is cannot be seen from outside.';
+comment on function pat.issue_reset_code(text) is
+    'A token and its code, for a backend that sends the mail itself. For trusted roles.';
+comment on function public.verify_reset_code(text, text) is
+    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead. The code stays good for reset_password.';
+comment on function public.reset_password(text, text, text) is
+    'Sets a new password for whoever has the token and its code, and ends their sessions. False for a wrong code or token; an error for a password that is not fit.';
+comment on function pat.claim_messages(integer) is
+    'Takes up to max messages out of the outbox for supabase_pat.outbox_lease, with address and code in the clear, to be sent. One that is neither confirmed nor returned comes again. For trusted roles; NOTIFY supabase_pat_outbox tells that there is one.';
+comment on function pat.message_sent(uuid) is
+    'Confirms that a claimed message was sent, and forgets what was in it. False if there is none. For trusted roles.';
+comment on function pat.message_failed(uuid, text) is
+    'Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: why, for last_error. False if there is none. For trusted roles.';
+
+comment on type pat.issued_reset_code is 'A token and its code, shown once.';
 comment on type pat.decoded_jwt is 'The parts of a token, unverified.';
 comment on type pat.api_key_report is 'What pat.inspect_api_key finds.';
 comment on type public.minted_pat is 'A token that has just been minted, shown once.';
@@ -89,3 +105,8 @@ comment on table pat.private_keys is
     'The private parts of the signing keys, in the clear: guard the owner''s account, backups and dumps.';
 comment on column pat.signing_keys.status is
     'standby: verifies, does not sign yet. current: signs. previous: verifies what it signed. revoked: neither.';
+
+comment on table pat.outbox is
+    'Messages that wait to be sent, sealed, and the requests of the last hour.';
+comment on table pat.code_attempts is 'Wrong tries at the codes of tokens.';
+comment on table pat.events is 'What happened to whom. No secret is in it.';

@@ -18,7 +18,7 @@ begin
             and (d.classid = 'pg_proc'::regclass
                 or d.classid = 'pg_class'::regclass
                 or d.classid = 'pg_type'::regclass
-                    and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report}'::regtype[]))
+                    and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code}'::regtype[]))
     loop
         execute format('revoke all on %s from public', object);
         for grantee in
@@ -34,7 +34,7 @@ $$;
 
 -- Policies run their functions as the role of the request, whichever it is.
 grant usage on schema pat to public;
-grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report to public;
+grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code to public;
 grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
@@ -63,21 +63,29 @@ create function pat.grant_api_roles() returns setof text
     set search_path = pg_catalog, pg_temp
 as $$
 declare
+    anon text;
     authenticated text;
     service_role text;
     role text;
 begin
     -- Any function of the library loads it. Until then a setting is what anybody made of it.
     perform pat.is_trusted();
+    anon := current_setting('supabase_pat.anon_role');
     authenticated := current_setting('supabase_pat.authenticated_role');
     service_role := current_setting('supabase_pat.service_role');
 
-    foreach role in array array[authenticated, service_role] loop
+    foreach role in array array[anon, authenticated, service_role] loop
         if to_regrole(quote_ident(role)) is null then
             raise notice 'role % does not exist yet', quote_ident(role)
                 using hint = 'Call pat.grant_api_roles() when it does.';
             continue;
         end if;
+        execute format('grant execute on function
+            public.request_password_reset(text),
+            public.verify_reset_code(text, text),
+            public.reset_password(text, text, text) to %I', role);
+        return next role;
+        continue when role = anon;
         execute format('grant execute on function
             public.mint_pat(uuid, text, interval, text[]),
             public.rotate_pat(uuid, interval),
@@ -99,9 +107,13 @@ begin
                 pat.import_signing_key(jsonb),
                 pat.rotate_signing_key(text),
                 pat.revoke_signing_key(text),
-                pat.mint_api_key(text, text, interval) to %I', role);
+                pat.mint_api_key(text, text, interval),
+                pat.issue_reset_code(text),
+                pat.claim_messages(integer),
+                pat.message_sent(uuid),
+                pat.message_failed(uuid, text) to %I', role);
+            execute format('grant select on pat.events to %I', role);
         end if;
-        return next role;
     end loop;
 end
 $$;
@@ -109,6 +121,6 @@ $$;
 revoke all on function pat.grant_api_roles() from public;
 
 comment on function pat.grant_api_roles() is
-    'Grants the roles named by supabase_pat.authenticated_role and supabase_pat.service_role what they need, and returns those that exist. CREATE EXTENSION calls it; call it again if a role is created or the settings change later.';
+    'Grants the roles named by supabase_pat.anon_role, .authenticated_role and .service_role what they need, and returns those that exist. CREATE EXTENSION calls it; call it again if a role is created or the settings change later.';
 
 select pat.grant_api_roles();

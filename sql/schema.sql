@@ -20,7 +20,8 @@ begin
         where p.pronamespace = 'pat'::regnamespace
             or p.pronamespace = 'public'::regnamespace
             and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
-                'is_valid_api_token', 'has_scope', 'current_api_key_id')
+                'is_valid_api_token', 'has_scope', 'current_api_key_id',
+                'request_password_reset', 'verify_reset_code', 'reset_password')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)
         from pg_operator o
@@ -122,3 +123,6 @@ create type pat.api_key_report as (
     signature text,
     problems text[]
 );
+
+-- What pat.issue_reset_code returns.
+create type pat.issued_reset_code as (token text, code text, expires_at timestamptz);

@@ -11,10 +11,12 @@ use pgrx::prelude::*;
 
 mod api_key;
 mod jwt;
+mod outbox;
 mod pat;
 mod pg;
 mod pgjwt;
 mod random;
+mod reset;
 mod roles;
 mod signing_keys;
 
@@ -39,6 +41,11 @@ extension_sql_file!(
     requires = ["schema", roles::is_trusted]
 );
 extension_sql_file!(
+    "../sql/reset.sql",
+    name = "reset",
+    requires = ["schema", roles::is_trusted]
+);
+extension_sql_file!(
     "../sql/auth_schema.sql",
     name = "auth_schema",
     requires = ["schema"]
@@ -54,6 +61,7 @@ extension_sql_file!(
     requires = [
         "policies",
         "signing_keys",
+        "reset",
         "auth_schema",
         pat::mint_pat,
         pat::rotate_pat,
@@ -79,7 +87,14 @@ extension_sql_file!(
         pgjwt::url_encode,
         pgjwt::url_decode,
         api_key::mint_api_key,
-        api_key::inspect_api_key
+        api_key::inspect_api_key,
+        reset::request_password_reset,
+        reset::issue_reset_code,
+        reset::verify_reset_code,
+        reset::reset_password,
+        outbox::claim_messages,
+        outbox::message_sent,
+        outbox::message_failed
     ]
 );
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);

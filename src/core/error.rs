@@ -121,6 +121,23 @@ pub enum Error {
     #[error("a part of the token is no text")]
     NotText,
 
+    #[error("that is not an e-mail address")]
+    MalformedAddress,
+    #[error("no user who can log in by password has that address")]
+    UnknownAddress,
+    #[error("there have been {max} codes for that address within an hour")]
+    TooManyCodes { max: usize },
+    #[error("the password must not be empty")]
+    EmptyPassword,
+    #[error("the password must have at least {min} characters, and this one has {len}")]
+    PasswordTooShort { len: usize, min: usize },
+    #[error("the password must have at most {max} bytes, and this one has {len}")]
+    PasswordTooLong { len: usize, max: usize },
+    #[error("the new password must differ from the old one")]
+    PasswordUnchanged,
+    #[error("{0} is not possible in a read-only transaction")]
+    ReadOnly(&'static str),
+
     #[error("{0}")]
     Internal(String),
 }
@@ -163,16 +180,22 @@ impl Error {
             | NoApiKeyRole { .. }
             | MalformedRef
             | EmptySecret
+            | MalformedAddress
+            | EmptyPassword
+            | PasswordTooShort { .. }
+            | PasswordTooLong { .. }
+            | PasswordUnchanged
             | NotAnHmac
             | NotBase64
             | InvalidToken(_) => "22023",
-            UnknownUser(_) => "23503",
+            UnknownUser(_) | UnknownAddress => "23503",
+            ReadOnly(_) => "25006",
             NotText => "22021",
             KeyIdTaken(_) => "23505",
             NoLiveKey(_) | UnknownKeyId(_) => "42704",
             BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | ScopeMissing(..)
             | ScopeWidened => "42501",
-            TooManyKeys { .. } => "54000",
+            TooManyKeys { .. } | TooManyCodes { .. } => "54000",
             NoUsersTable
             | NoSecret
             | SecretTooShort { .. }
@@ -201,6 +224,10 @@ impl Error {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
             }
             TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
+            TooManyCodes { .. } => "Wait, or raise supabase_pat.reset_requests_per_hour.",
+            ReadOnly(_) => {
+                "Call it on the primary, in a transaction that may write; over REST, with POST."
+            }
             NotTrusted(_) => {
                 "Trusted are superusers and roles with the privileges of the service role or of \
                  the extension's owner."

@@ -90,6 +90,15 @@ impl KeyRing {
         self.named_by(token).is_some()
     }
 
+    /// The key of that id, if it is not revoked.
+    pub fn find(&self, id: &str) -> Option<&SigningKey> {
+        let found = self.0.iter().find(|key| key.id == id);
+        found
+            .filter(|key| key.status != Status::Revoked)?
+            .key
+            .as_deref()
+    }
+
     /// Whether a shared secret is that of a revoked key, which it may be when it has been imported.
     pub fn has_revoked(&self, secret: &[u8]) -> bool {
         let mut revoked = self.with_status(&[Status::Revoked]);
@@ -164,12 +173,32 @@ impl Keys<'_> {
         }
     }
 
+    /// The key that a token of ours names: one of the ring that is not revoked, or without a name the
+    /// configured secret. What the token was signed with, that key or one derived from it, is not
+    /// looked at.
+    pub fn named_by(&self, token: &Unverified) -> Result<&SigningKey, Rejection> {
+        if let Some(named) = self.ring.named_by(token) {
+            return match (&named.key, named.status) {
+                (_, Status::Revoked) => Err(Rejection::RevokedKey),
+                (Some(key), _) => Ok(key),
+                (None, _) => Err(Rejection::UnknownKey),
+            };
+        }
+        match self.configured.filter(|_| token.key_id().is_none()) {
+            Some(key) if self.is_revoked(key) => Err(Rejection::RevokedKey),
+            Some(key) => Ok(key),
+            None => Err(Rejection::UnknownKey),
+        }
+    }
+
+    fn is_revoked(&self, key: &SigningKey) -> bool {
+        key.secret()
+            .is_some_and(|secret| self.ring.has_revoked(secret.expose()))
+    }
+
     /// Everything that a verifier needs, the shared secrets too, as a JWK Set.
     pub fn verifier_jwks(&self) -> Value {
-        let configured = self.configured.filter(|key| {
-            key.secret()
-                .is_none_or(|secret| !self.ring.has_revoked(secret.expose()))
-        });
+        let configured = self.configured.filter(|key| !self.is_revoked(key));
         let keys = self.ring.verifying().chain(configured);
         json!({"keys": keys.map(SigningKey::verifying_jwk).collect::<Vec<_>>()})
     }

@@ -10,6 +10,7 @@ mod jwk;
 mod tests;
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
+use aws_lc_rs::hkdf;
 use aws_lc_rs::rsa::{KeyPairComponents, KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
@@ -170,6 +171,10 @@ impl SigningKey {
         self.id.as_ref().map(KeyId::as_str)
     }
 
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.id.as_ref()
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -195,6 +200,23 @@ impl SigningKey {
     /// Compares in constant time where there is a secret to be guessed.
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
         self.verifier.verify(message, signature).is_ok()
+    }
+
+    /// A key for another use, from which neither this one nor that for any third use can be found
+    /// (HKDF, RFC 5869).
+    pub fn derive(&self, key_use: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let bytes = match &self.material {
+            Material::Shared(secret) => secret.expose(),
+            Material::P256 { d, .. } | Material::Ed25519 { d, .. } => d,
+            Material::Rsa { private, .. } => &private.d,
+        };
+        let mut derived = Zeroizing::new([0; 32]);
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"supabase_pat")
+            .extract(bytes)
+            .expand(&[key_use.as_bytes()], hkdf::HKDF_SHA256)
+            .and_then(|key| key.fill(&mut derived[..]))
+            .map_err(|_| Error::Internal("no key could be derived".into()))?;
+        Ok(derived)
     }
 
     /// The key as a JWK that signs. For storing it, and for no other eyes.

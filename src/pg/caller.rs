@@ -35,6 +35,16 @@ pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     }
 }
 
+/// # Errors
+/// [`Error::ReadOnly`] where nothing can be written: in a read-only transaction, and on a standby.
+pub fn require_writable(action: &'static str) -> Result<(), Error> {
+    // SAFETY: both only read.
+    match unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
+        true => Err(Error::ReadOnly(action)),
+        false => Ok(()),
+    }
+}
+
 /// Whether only the extension's owner or a superuser could have made `table` what it is.
 ///
 /// A view runs its functions as whoever reads it, so the owner's rights must not be lent to a view

@@ -133,6 +133,21 @@ pub fn standing_of(user: Uuid) -> Result<(UserState, usize), Error> {
     }))
 }
 
+/// How many wrong tries at the code of a token are in the table `pat.code_attempts`.
+pub fn attempts(table: Table, token: Uuid) -> u32 {
+    const TOKEN_ID: i16 = 1;
+    const ATTEMPTS: i16 = 2;
+    let index = relations::find_index(table.oid, TOKEN_ID).unwrap_or(pg_sys::InvalidOid);
+    with_latest_snapshot(table, |snapshot| {
+        let mut attempts = 0;
+        scan(snapshot, table, index, TOKEN_ID, &token, |row| {
+            attempts = row.get(ATTEMPTS).map_or(0, |count| count.value() as u32);
+            ControlFlow::Break(())
+        });
+        attempts
+    })
+}
+
 fn state_of(snapshot: pg_sys::Snapshot, users: Users, user: &Uuid) -> UserState {
     let mut state = UserState::Gone;
     scan(snapshot, users.table, users.by_id, users.id, user, |row| {

@@ -1,12 +1,15 @@
 //! The glue to Postgres, and the only place for `unsafe`.
 #![allow(unsafe_code)]
 
+mod attempts;
 pub mod caller;
 pub mod clock;
 pub mod composite;
 pub mod error;
 pub mod json;
+pub mod lock;
 pub mod lookup;
+pub mod outbox;
 pub mod policy;
 pub mod relations;
 pub mod request;
@@ -14,7 +17,9 @@ pub mod ring;
 pub mod run;
 pub mod secret;
 pub mod settings;
+mod statement;
 pub mod store;
+pub mod users;
 
 use pgrx::pg_sys;
 
@@ -27,6 +32,7 @@ mod unguarded {
     use super::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
     unsafe extern "C-unwind" {
+        pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
         pub fn ActiveSnapshotSet() -> bool;
         pub fn GetActiveSnapshot() -> Snapshot;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
@@ -87,4 +93,7 @@ impl<T> Local<T> {
 pub fn init() {
     settings::define();
     run::install_hook();
+    if settings::is_preloaded() {
+        attempts::init();
+    }
 }

@@ -154,7 +154,7 @@ pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
     }
 }
 
-fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>) -> Option<i16> {
+pub fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>) -> Option<i16> {
     // SAFETY: look-ups in the system caches.
     unsafe {
         let number = pg_sys::get_attnum(table, name.as_ptr());
@@ -164,7 +164,7 @@ fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>) ->
 }
 
 /// A valid btree index over all rows whose first column is `column`.
-fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
+pub fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
     // SAFETY: the relations are open and locked while they are looked at.
     unsafe {
         let relation = pg_sys::try_table_open(table, pg_sys::AccessShareLock as i32);

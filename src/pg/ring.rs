@@ -110,6 +110,14 @@ impl KeysInUse {
         Ok(Self { ring, configured })
     }
 
+    /// The key of that id, or the configured one for none, unless it has been revoked.
+    pub fn find(&self, id: Option<&str>) -> Option<&SigningKey> {
+        match id {
+            Some(id) => self.ring.find(id),
+            None => self.configured().filter(|key| !is_revoked(&self.ring, key)),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.configured.is_none() && self.ring.is_empty()
     }

@@ -21,6 +21,15 @@ static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
 
+static RESET_CODE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
+static RESET_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
+static RESET_MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
+static RESET_REQUESTS_PER_HOUR: GucSetting<i32> = GucSetting::<i32>::new(5);
+static RESET_REVOKES_PATS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static DEBUG_RESET_CODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static MIN_PASSWORD_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
+static OUTBOX_LEASE: GucSetting<i32> = GucSetting::<i32>::new(60);
+
 fn text(setting: &GucSetting<Option<CString>>) -> String {
     let value = setting.get().unwrap_or_default();
     value.to_string_lossy().into_owned()
@@ -49,11 +58,49 @@ pub fn issuer() -> String {
 /// The setting's value, if the library was preloaded: until it is loaded a setting is a
 /// placeholder, which every role of the session can read.
 pub fn jwt_secret() -> Option<CString> {
-    // SAFETY: written once, before the first query.
-    let preloaded = unsafe { *PRELOADED.get() };
     JWT_SECRET
         .get()
-        .filter(|secret| preloaded && !secret.is_empty())
+        .filter(|secret| is_preloaded() && !secret.is_empty())
+}
+
+pub fn is_preloaded() -> bool {
+    // SAFETY: written once, before the first query.
+    unsafe { *PRELOADED.get() }
+}
+
+pub fn reset_code_length() -> u32 {
+    RESET_CODE_LENGTH.get() as u32
+}
+
+/// Seconds.
+pub fn reset_lifetime() -> i64 {
+    RESET_LIFETIME.get().into()
+}
+
+pub fn reset_max_attempts() -> u32 {
+    RESET_MAX_ATTEMPTS.get() as u32
+}
+
+pub fn reset_requests_per_hour() -> usize {
+    RESET_REQUESTS_PER_HOUR.get() as usize
+}
+
+pub fn reset_revokes_pats() -> bool {
+    RESET_REVOKES_PATS.get()
+}
+
+pub fn debug_reset_code() -> Option<String> {
+    Some(text(&DEBUG_RESET_CODE)).filter(|code| !code.is_empty())
+}
+
+/// Characters.
+pub fn min_password_length() -> usize {
+    MIN_PASSWORD_LENGTH.get() as usize
+}
+
+/// Seconds.
+pub fn outbox_lease() -> i64 {
+    OUTBOX_LEASE.get().into()
 }
 
 pub fn jwt_secret_file() -> Option<String> {
@@ -122,6 +169,20 @@ pub fn define() {
         &JWT_SECRET_FILE,
         GucFlags::SUPERUSER_ONLY,
     );
+    string(
+        c"supabase_pat.debug_reset_code",
+        c"For development: every code is this one, and the log says so each time.",
+        &DEBUG_RESET_CODE,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_bool_guc(
+        c"supabase_pat.reset_revokes_pats",
+        c"Whether resetting a password revokes the personal access tokens of the user.",
+        c"",
+        &RESET_REVOKES_PATS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the hook raises no error and cannot panic.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -183,6 +244,48 @@ pub fn define() {
         &MAX_NAME_LENGTH,
         (1, 10_000),
         GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.reset_code_length",
+        c"How many digits a code has that is sent by e-mail.",
+        &RESET_CODE_LENGTH,
+        (5, 10),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.reset_lifetime",
+        c"How long a code is good for.",
+        &RESET_LIFETIME,
+        (1, DAY),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.reset_max_attempts",
+        c"How many wrong codes may be tried with one token.",
+        &RESET_MAX_ATTEMPTS,
+        (1, 100),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.reset_requests_per_hour",
+        c"How many codes there may be for one address within an hour.",
+        &RESET_REQUESTS_PER_HOUR,
+        (1, 1000),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.min_password_length",
+        c"How many characters a password must have.",
+        &MIN_PASSWORD_LENGTH,
+        (1, 72),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.outbox_lease",
+        c"How long a claimed message is left to whoever claimed it.",
+        &OUTBOX_LEASE,
+        (1, 3600),
+        GucFlags::UNIT_S,
     );
     // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };

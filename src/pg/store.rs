@@ -1,14 +1,7 @@
-//! Every statement that changes a table. They run as the extension's owner.
-//!
-//! Names and operators are written with their schema, so that no search path can replace them, and
-//! nothing secret is a parameter.
-
-use std::cell::OnceCell;
-use std::hash::{DefaultHasher, Hash, Hasher};
+//! The statements on keys and signing keys.
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
-use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
-use pgrx::{PgBuiltInOids, PgOid, pg_sys};
+use pgrx::{pg_sys, spi};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::key_ring::Status;
 use supabase_pat_core::scope::Scopes;
@@ -16,7 +9,8 @@ use supabase_pat_core::signing_key::SigningKey;
 use uuid::Uuid;
 
 use super::clock::Instant;
-use super::{caller, relations, ring};
+use super::statement::Statement;
+use super::{lock, relations, ring};
 
 /// A row to be added to `pat.api_keys`.
 pub struct NewKey<'a> {
@@ -37,13 +31,6 @@ pub struct RotatedKey {
     pub scopes: Scopes,
     /// Seconds from creation to expiry.
     pub lifetime: i64,
-}
-
-/// A statement that is planned once in a backend. Postgres replans it if the tables change.
-struct Statement {
-    sql: &'static str,
-    parameters: &'static [PgBuiltInOids],
-    prepared: OnceCell<OwnedPreparedStatement>,
 }
 
 use pg_sys::BuiltinOid::{TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
@@ -116,41 +103,6 @@ thread_local! {
          and expires_at operator(pg_catalog.>) $2",
         &[TEXTOID, TIMESTAMPTZOID],
     ) };
-}
-
-impl Statement {
-    const fn new(sql: &'static str, parameters: &'static [PgBuiltInOids]) -> Self {
-        Self {
-            sql,
-            parameters,
-            prepared: OnceCell::new(),
-        }
-    }
-
-    /// Runs the statement as the extension's owner and hands its rows to `read`.
-    fn run<R>(
-        &self,
-        arguments: &[DatumWithOid],
-        read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
-    ) -> Result<R, Error> {
-        let keys = relations::keys()
-            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
-        caller::as_owner(keys.table.owner, || {
-            Spi::connect_mut(|client| {
-                let prepared = match self.prepared.get() {
-                    Some(prepared) => prepared,
-                    None => {
-                        let types: Vec<PgOid> =
-                            self.parameters.iter().map(|&oid| oid.into()).collect();
-                        let prepared = client.prepare_mut(self.sql, &types)?.keep();
-                        self.prepared.get_or_init(|| prepared)
-                    }
-                };
-                read(client.update(prepared, None, arguments)?)
-            })
-        })
-        .map_err(|error| Error::Internal(error.to_string()))
-    }
 }
 
 pub fn insert(key: &NewKey) -> Result<(), Error> {
@@ -268,16 +220,7 @@ pub fn lock_keys_of(user: Uuid) {
     let Some(keys) = relations::keys() else {
         return;
     };
-    // Few locks for many users: a transaction that mints for all of them must not fill the table
-    // of locks. Now and then two users share one and wait for each other, which is harmless.
-    const LOCKS: u64 = 1024;
-    let mut hasher = DefaultHasher::new();
-    user.hash(&mut hasher);
-    let object = pg_sys::Oid::from((hasher.finish() % LOCKS) as u32);
-    // SAFETY: takes a lock like any other, or raises an error.
-    unsafe {
-        pg_sys::LockDatabaseObject(keys.table.oid, object, 0, pg_sys::ExclusiveLock as i32);
-    }
+    lock::bucket(keys.table, &user);
 }
 
 fn uuid(value: Uuid) -> DatumWithOid<'static> {

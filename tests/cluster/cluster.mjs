@@ -22,6 +22,12 @@ export function freePort() {
   });
 }
 
+/** Postgres refuses to run as root. */
+function chownToPostgres(...paths) {
+  const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
+  for (const path of paths) chownSync(path, id('-u'), id('-g'));
+}
+
 export class Cluster {
   /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
   static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
@@ -35,9 +41,7 @@ export class Cluster {
     const passwordFile = join(cluster.folder, 'password');
     writeFileSync(passwordFile, cluster.password, { mode: 0o600 });
     if (asRoot) {
-      // Postgres refuses to run as root.
-      const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
-      for (const path of [cluster.folder, passwordFile]) chownSync(path, id('-u'), id('-g'));
+      chownToPostgres(cluster.folder, passwordFile);
     }
     cluster.run('initdb', ['-D', cluster.data, '-U', 'postgres', '--pwfile', passwordFile,
       '--auth-local', 'trust', '--auth-host', 'scram-sha-256', '--no-sync',
@@ -53,6 +57,30 @@ export class Cluster {
     process.once('exit', () => cluster.stop());
     cluster.control('start');
     return cluster;
+  }
+
+  /** Creates and starts a hot standby of this cluster. */
+  async standby() {
+    const standby = Object.assign(new Cluster(), { bin: this.bin, password: this.password, port: await freePort() });
+    standby.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
+    standby.data = join(standby.folder, 'data');
+    standby.log = join(standby.folder, 'log');
+    if (asRoot) chownToPostgres(standby.folder);
+    this.run('pg_basebackup', ['-h', this.folder, '-p', String(this.port), '-U', 'postgres', '-R', '-c', 'fast', '-D', standby.data]);
+    standby.configure({ port: standby.port, unix_socket_directories: standby.folder });
+    process.once('exit', () => standby.stop());
+    standby.control('start');
+    return standby;
+  }
+
+  /** Waits until a standby has applied everything that has been committed here. */
+  async caughtUp(standby) {
+    const here = this.psql('postgres', 'select pg_current_wal_flush_lsn()');
+    for (let attempt = 0; attempt < 200; attempt += 1) {
+      if (standby.psql('postgres', `select pg_last_wal_replay_lsn() >= '${here}'`) === 't') return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error('the standby does not catch up');
   }
 
   /** Adds settings, which count from the next restart or reload on. */

@@ -1,0 +1,50 @@
+-- Messages that wait to be sent, or that were sent within the hour, which the limit counts. An address
+-- that is nobody's has its row too, so that asking for it does the same work. Nothing here is kept
+-- in a dump: a message is worth nothing after minutes.
+create table pat.outbox (
+    id uuid primary key,
+    purpose text not null,
+    address_digest bytea not null,
+    signing_key text,
+    sealed bytea,
+    is_deliverable boolean not null,
+    created_at timestamptz not null,
+    expires_at timestamptz not null,
+    claimed_until timestamptz,
+    attempts integer not null default 0,
+    last_error text,
+    sent_at timestamptz
+);
+
+create index outbox_address_digest_idx on pat.outbox (address_digest, created_at);
+create index outbox_waiting_idx on pat.outbox (created_at) where sealed is not null;
+create index outbox_created_at_idx on pat.outbox (created_at);
+
+-- Wrong tries at the code of a token.
+create table pat.code_attempts (
+    token_id uuid primary key,
+    attempts integer not null,
+    expires_at timestamptz not null
+);
+
+create index code_attempts_expires_at_idx on pat.code_attempts (expires_at);
+
+-- What happened to whom.
+create table pat.events (
+    id bigint generated always as identity primary key,
+    happened_at timestamptz not null default clock_timestamp(),
+    event text not null,
+    user_id uuid,
+    detail text
+);
+
+create index events_user_id_idx on pat.events (user_id, happened_at);
+
+select pg_extension_config_dump('pat.events', '');
+select pg_extension_config_dump('pat.events_id_seq', '');
+
+alter table pat.outbox enable row level security;
+alter table pat.code_attempts enable row level security;
+alter table pat.events enable row level security;
+
+create policy trusted_roles_see_the_events on pat.events for select using (pat.is_trusted());

@@ -1,0 +1,55 @@
+//! Statements on the extension's own tables. They run as its owner.
+//!
+//! Names and operators are written with their schema, so that no search path can replace them, and
+//! nothing secret is a parameter: extensions that log statements log those too.
+
+use std::cell::OnceCell;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
+use pgrx::{PgBuiltInOids, PgOid};
+use supabase_pat_core::error::Error;
+
+use super::{caller, relations};
+
+/// A statement that is planned once in a backend. Postgres replans it if the tables change.
+pub struct Statement {
+    sql: &'static str,
+    parameters: &'static [PgBuiltInOids],
+    prepared: OnceCell<OwnedPreparedStatement>,
+}
+
+impl Statement {
+    pub const fn new(sql: &'static str, parameters: &'static [PgBuiltInOids]) -> Self {
+        Self {
+            sql,
+            parameters,
+            prepared: OnceCell::new(),
+        }
+    }
+
+    /// Runs the statement as the extension's owner and hands its rows to `read`.
+    pub fn run<R>(
+        &self,
+        arguments: &[DatumWithOid],
+        read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
+    ) -> Result<R, Error> {
+        let keys = relations::keys()
+            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
+        caller::as_owner(keys.table.owner, || {
+            Spi::connect_mut(|client| {
+                let prepared = match self.prepared.get() {
+                    Some(prepared) => prepared,
+                    None => {
+                        let types: Vec<PgOid> =
+                            self.parameters.iter().map(|&oid| oid.into()).collect();
+                        let prepared = client.prepare_mut(self.sql, &types)?.keep();
+                        self.prepared.get_or_init(|| prepared)
+                    }
+                };
+                read(client.update(prepared, None, arguments)?)
+            })
+        })
+        .map_err(|error| Error::Internal(error.to_string()))
+    }
+}

@@ -24,6 +24,11 @@ const MAILS = {
     text: `${code} is your code to reset your password.\n\nIt is good until ${end}.\n`
       + 'If you did not ask for it, there is nothing that you need to do.\n',
   }),
+  signup: (code, end) => ({
+    subject: 'Your code to confirm your address',
+    text: `${code} is your code to confirm your address.\n\nIt is good until ${end}.\n`
+      + 'If you did not sign up, there is nothing that you need to do.\n',
+  }),
 };
 // In sum less than the lease of a message, after which another worker may send it again.
 const TIMEOUTS = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 20_000 };

@@ -81,6 +81,28 @@ comment on function pat.message_sent(uuid) is
 comment on function pat.message_failed(uuid, text) is
     'Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: why, for last_error. False if there is none. For trusted roles.';
 
+comment on function public.sign_up(text, text, jsonb) is
+    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. Off unless supabase_pat.enable_sign_up is on.';
+comment on function public.confirm_sign_up(text, text) is
+    'Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a session. Null, with status 401 over REST, for a wrong one.';
+comment on function public.sign_in(text, text) is
+    'Begins a session for an address and its password. Null for a wrong one, with status 401 over REST, or 429 for one of too many. Off unless supabase_pat.enable_sign_in is on.';
+comment on function pat.mint_session(uuid) is
+    'Begins a session of a user, for tests and support, and writes an event. For trusted roles.';
+comment on function public.refresh_session(text) is
+    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced before ends the session.';
+comment on function public.sign_out(text) is
+    'Ends sessions of the caller: local, the present one; others; or global, all of them. Returns how many.';
+comment on function public.is_active_session() is
+    'For policies: whether the session of the request still exists, and its user may log in. For a personal access token, whether that is valid. True for what has no session, such as anon.';
+comment on function public.session_info() is
+    'What the claims of the request say of its session. should_refresh: less than a minute is left.';
+comment on function public.signed_in_user() is
+    'The user of the request, as Supabase Auth shows a user to themselves; null without one.';
+
+comment on type public.minted_session is 'The tokens of a session, shown once.';
+comment on type public.signed_up is 'A session, or a token for confirm_sign_up.';
+comment on type pat.session_report is 'What session_info returns.';
 comment on type pat.issued_reset_code is 'A token and its code, shown once.';
 comment on type pat.decoded_jwt is 'The parts of a token, unverified.';
 comment on type pat.api_key_report is 'What pat.inspect_api_key finds.';
@@ -110,3 +132,5 @@ comment on table pat.outbox is
     'Messages that wait to be sent, sealed, and the requests of the last hour.';
 comment on table pat.code_attempts is 'Wrong tries at the codes of tokens.';
 comment on table pat.events is 'What happened to whom. No secret is in it.';
+comment on table pat.sessions is 'How far the refresh tokens of sessions have come. No token is stored.';
+comment on table pat.wrong_passwords is 'Wrong passwords of the last hour, which slow down whoever guesses.';

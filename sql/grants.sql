@@ -18,7 +18,8 @@ begin
             and (d.classid = 'pg_proc'::regclass
                 or d.classid = 'pg_class'::regclass
                 or d.classid = 'pg_type'::regclass
-                    and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code}'::regtype[]))
+                    and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
+                        public.minted_session, public.signed_up, pat.session_report}'::regtype[]))
     loop
         execute format('revoke all on %s from public', object);
         for grantee in
@@ -34,11 +35,15 @@ $$;
 
 -- Policies run their functions as the role of the request, whichever it is.
 grant usage on schema pat to public;
-grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code to public;
+grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
+    public.minted_session, public.signed_up, pat.session_report to public;
 grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
     public.current_api_key_id(),
+    public.is_active_session(),
+    public.session_info(),
+    public.signed_in_user(),
     pat.uid(),
     pat.is_trusted()
 to public;
@@ -81,6 +86,10 @@ begin
             continue;
         end if;
         execute format('grant execute on function
+            public.sign_up(text, text, jsonb),
+            public.confirm_sign_up(text, text),
+            public.sign_in(text, text),
+            public.refresh_session(text),
             public.request_password_reset(text),
             public.verify_reset_code(text, text),
             public.reset_password(text, text, text) to %I', role);
@@ -90,7 +99,8 @@ begin
             public.mint_pat(uuid, text, interval, text[]),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
-            public.revoke_all_pats(uuid) to %I', role);
+            public.revoke_all_pats(uuid),
+            public.sign_out(text) to %I', role);
         execute format('grant select, delete on public.api_keys to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
@@ -108,6 +118,7 @@ begin
                 pat.rotate_signing_key(text),
                 pat.revoke_signing_key(text),
                 pat.mint_api_key(text, text, interval),
+                pat.mint_session(uuid),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

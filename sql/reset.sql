@@ -17,7 +17,8 @@ create table pat.outbox (
 );
 
 create index outbox_address_digest_idx on pat.outbox (address_digest, created_at);
-create index outbox_waiting_idx on pat.outbox (created_at) where sealed is not null and is_deliverable;
+-- Not only those that can be delivered: an entry more or less would tell.
+create index outbox_waiting_idx on pat.outbox (is_deliverable, created_at) where sealed is not null;
 create index outbox_sealed_idx on pat.outbox (expires_at) where sealed is not null;
 create index outbox_created_at_idx on pat.outbox (created_at);
 

@@ -13,7 +13,7 @@ begin
         select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
         from pg_class c
         where c.relnamespace = 'pat'::regnamespace
-            or c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat')
+            or c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat', 'minted_session', 'signed_up')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p
@@ -21,7 +21,8 @@ begin
             or p.pronamespace = 'public'::regnamespace
             and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
                 'is_valid_api_token', 'has_scope', 'current_api_key_id',
-                'request_password_reset', 'verify_reset_code', 'reset_password')
+                'request_password_reset', 'verify_reset_code', 'reset_password',
+                'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out', 'is_active_session', 'session_info', 'signed_in_user')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)
         from pg_operator o
@@ -126,3 +127,38 @@ create type pat.api_key_report as (
 
 -- What pat.issue_reset_code returns.
 create type pat.issued_reset_code as (token text, code text, expires_at timestamptz);
+
+-- What refresh_session and its like return: what setSession of Supabase's clients takes.
+create type public.minted_session as (
+    access_token text,
+    token_type text,
+    expires_in integer,
+    expires_at bigint,
+    refresh_token text,
+    "user" jsonb
+);
+
+-- What sign_up returns: either a session, or a token for confirm_sign_up.
+create type public.signed_up as (
+    access_token text,
+    token_type text,
+    expires_in integer,
+    expires_at bigint,
+    refresh_token text,
+    "user" jsonb,
+    confirmation_token text
+);
+
+-- What session_info returns.
+create type pat.session_report as (
+    user_id uuid,
+    session_id uuid,
+    role text,
+    aal text,
+    email text,
+    issued_at timestamptz,
+    expires_at timestamptz,
+    expires_in interval,
+    should_refresh boolean,
+    is_pat boolean
+);

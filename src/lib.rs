@@ -10,6 +10,7 @@
 use pgrx::prelude::*;
 
 mod api_key;
+mod codes;
 mod jwt;
 mod outbox;
 mod pat;
@@ -18,6 +19,8 @@ mod pgjwt;
 mod random;
 mod reset;
 mod roles;
+mod session;
+mod sign_in;
 mod signing_keys;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -46,6 +49,11 @@ extension_sql_file!(
     requires = ["schema", roles::is_trusted]
 );
 extension_sql_file!(
+    "../sql/session.sql",
+    name = "session",
+    requires = ["schema"]
+);
+extension_sql_file!(
     "../sql/auth_schema.sql",
     name = "auth_schema",
     requires = ["schema"]
@@ -62,6 +70,7 @@ extension_sql_file!(
         "policies",
         "signing_keys",
         "reset",
+        "session",
         "auth_schema",
         pat::mint_pat,
         pat::rotate_pat,
@@ -94,7 +103,16 @@ extension_sql_file!(
         reset::reset_password,
         outbox::claim_messages,
         outbox::message_sent,
-        outbox::message_failed
+        outbox::message_failed,
+        session::mint_session,
+        session::refresh_session,
+        session::sign_out,
+        session::is_active_session,
+        session::session_info,
+        session::signed_in_user,
+        sign_in::sign_up,
+        sign_in::confirm_sign_up,
+        sign_in::sign_in
     ]
 );
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);

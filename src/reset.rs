@@ -1,22 +1,16 @@
 //! Passwords that were forgotten: a code by e-mail, and with it a new one.
 
-use pgrx::datum::TimestampWithTimeZone;
-use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::jwt::Unverified;
-use supabase_pat_core::key;
 use supabase_pat_core::password::Password;
-use supabase_pat_core::reset_code::{self, Address, Code, CodeToken, Holder, Purpose};
-use supabase_pat_core::sealed;
-use uuid::Uuid;
+use supabase_pat_core::reset_code::{Address, Purpose};
 
+use crate::codes::{Issued, holder_of};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
-use crate::pg::outbox::{self, NewMessage};
-use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{caller, composite, settings, store, users};
+use crate::pg::sessions::{self, Which};
+use crate::pg::{caller, outbox, settings, store, users};
 use crate::random;
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -24,7 +18,7 @@ fn request_password_reset(email: Option<&str>) -> SqlResult<String> {
     reported(|| {
         caller::require_writable("a password reset")?;
         let address = Address::new(email.ok_or(Error::NullArgument("email"))?)?;
-        let issued = Issued::new(address, Instant::now())?;
+        let issued = Issued::new(address, Purpose::Recovery, Instant::now())?;
         if issued.is_within_limit {
             // Whether the address is anybody's shows in nothing that is done here.
             issued.put_into_outbox(true)?;
@@ -42,7 +36,7 @@ fn issue_reset_code(
         caller::require_trusted("issue reset codes")?;
         caller::require_writable("a password reset")?;
         let address = Address::new(email.ok_or(Error::NullArgument("email"))?)?;
-        let issued = Issued::new(address, Instant::now())?;
+        let issued = Issued::new(address, Purpose::Recovery, Instant::now())?;
         if issued.holder.is_none() {
             return Err(Error::UnknownAddress);
         }
@@ -86,7 +80,8 @@ fn reset_password(
         if !users::set_password(&holder, &hash, now)? {
             return Ok(false); // somebody else was faster
         }
-        users::end_sessions(holder.user)?;
+        sessions::end(holder.user, Which::All)?;
+        users::forget_tokens(holder.user)?;
         if settings::reset_revokes_pats() {
             store::lock_keys_of(holder.user);
             store::revoke_all(holder.user, now)?;
@@ -94,146 +89,4 @@ fn reset_password(
         outbox::record("password_reset", Some(holder.user), None)?;
         Ok(true)
     })
-}
-
-/// A code, and the token that goes with it.
-struct Issued {
-    id: Uuid,
-    address: Address,
-    code: Code,
-    token: String,
-    /// `None` if the address is nobody's.
-    holder: Option<Holder>,
-    is_within_limit: bool,
-    address_digest: [u8; 32],
-    created_at: Instant,
-    expires_at: Instant,
-}
-
-impl Issued {
-    fn new(address: Address, now: Instant) -> Result<Self, Error> {
-        let purpose = Purpose::Recovery;
-        let key = ring::signing_key()?;
-        let address_digest = reset_code::digest(&key, &address)?;
-        outbox::sweep(now)?;
-        let requests = outbox::count_requests(&address_digest, now)?;
-        let holder = users::by_address(&address, now)?;
-
-        let id = key::new_id(now.unix_millis(), &random::bytes()?);
-        let code = draw()?;
-        let created_at = now.floor_to_second();
-        let expires_at = created_at.plus_seconds(settings::reset_lifetime());
-        let nobody = Holder::nobody();
-        let token = reset_code::issue(
-            &key,
-            purpose,
-            id,
-            &address,
-            (&code, holder.as_ref().unwrap_or(&nobody)),
-            (created_at.unix_seconds(), expires_at.unix_seconds()),
-        )?;
-        Ok(Self {
-            id,
-            address,
-            code,
-            token,
-            holder,
-            is_within_limit: requests < settings::reset_requests_per_hour(),
-            address_digest,
-            created_at: now,
-            expires_at,
-        })
-    }
-
-    /// Counts it, and puts it up for the mail worker if that is to send it.
-    fn put_into_outbox(&self, is_to_be_sent: bool) -> Result<(), Error> {
-        let key = ring::signing_key()?;
-        let purpose = Purpose::Recovery;
-        let text =
-            zeroize::Zeroizing::new(format!("{} {}", self.code.expose(), self.address.as_str()));
-        let sealed = match is_to_be_sent {
-            true => Some(sealed::seal(&key, purpose, self.id, &text)?),
-            false => None,
-        };
-        outbox::insert(&NewMessage {
-            id: self.id,
-            purpose,
-            address_digest: &self.address_digest,
-            signing_key: key.id(),
-            sealed: sealed.as_deref(),
-            is_deliverable: self.holder.is_some(),
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-        })
-    }
-
-    fn into_row(
-        self,
-        call: pg_sys::FunctionCallInfo,
-    ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-        let expires_at: TimestampWithTimeZone = self.expires_at.to_timestamp()?;
-        let fields = [
-            self.token.into_datum(),
-            self.code.expose().into_datum(),
-            expires_at.into_datum(),
-        ];
-        composite::result_row(call, fields)
-    }
-}
-
-fn draw() -> Result<Code, Error> {
-    match settings::debug_reset_code().and_then(|code| Code::typed(&code)) {
-        Some(code) => {
-            pgrx::log!(
-                "supabase_pat.debug_reset_code is set: every reset code is the same, and known"
-            );
-            Ok(code)
-        }
-        None => Code::draw(settings::reset_code_length(), random::bytes),
-    }
-}
-
-/// Whom a token and its code belong to. `None` for whatever is not right about them; a code that is
-/// wrong is counted first, and nobody else tries the same token in the meantime.
-fn holder_of(
-    token: Option<&str>,
-    code: Option<&str>,
-    purpose: Purpose,
-) -> Result<Option<Holder>, Error> {
-    let (Some(token), Some(code)) = (token, code.and_then(Code::typed)) else {
-        return Ok(None);
-    };
-    let Ok(token) = Unverified::parse(token) else {
-        return Ok(None);
-    };
-    let keys = KeysInUse::for_token(&token)?;
-    let keys = keys.borrow();
-    let Ok(key) = keys.named_by(&token) else {
-        return Ok(None);
-    };
-    let Ok(token) = CodeToken::read(&token, key, purpose) else {
-        return Ok(None);
-    };
-
-    let attempts = outbox::attempts(token.id);
-    let max = settings::reset_max_attempts();
-    // One more is written down, that it was tried at all.
-    if attempts > max {
-        return Ok(None);
-    }
-    let now = Instant::now();
-    let expires_at = Instant::from_unix_seconds(token.expires_at);
-    let holder = users::by_address(&token.address, now)?;
-    let user = holder.as_ref().map(|holder| holder.user);
-    let is_right = token.belongs_to(&code, holder.as_ref().unwrap_or(&Holder::nobody()), key);
-    let reason = match holder {
-        _ if attempts == max => "the attempts are used up",
-        _ if expires_at <= now => "the code has expired",
-        Some(holder) if is_right => return Ok(Some(holder)),
-        Some(_) => "the code is wrong, or the account has changed since",
-        None => "the address is nobody's",
-    };
-    outbox::count_attempt(token.id, expires_at, now)?;
-    outbox::record("reset_code_refused", user, Some(reason))?;
-    Ok(None)
 }

@@ -31,6 +31,8 @@ pub struct ClaimSettings<'a> {
     pub jti: Option<&'a str>,
     /// `request.jwt.claim.scope`
     pub scope: Option<&'a str>,
+    /// `request.jwt.claim.session_id`
+    pub session_id: Option<&'a str>,
 }
 
 /// Who makes a request, and with what.
@@ -38,6 +40,16 @@ pub struct Identity {
     /// What `auth.uid()` returns. `None` also where it would raise an error.
     pub user: Option<Uuid>,
     pub credential: Credential,
+    /// Of a login. The claim of a personal access token names none.
+    pub session: SessionClaim,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionClaim {
+    /// `anon`, `service_role`, or a login by other means.
+    None,
+    Id(Uuid),
+    Malformed,
 }
 
 pub enum Credential {
@@ -64,6 +76,7 @@ impl Identity {
                 return Self {
                     user: settings.sub.and_then(parse_uuid),
                     credential: Credential::Malformed,
+                    session: SessionClaim::Malformed,
                 };
             }
         };
@@ -74,6 +87,11 @@ impl Identity {
         Self {
             user,
             credential: credential(settings, &payload, user).unwrap_or(Credential::Malformed),
+            session: match agreed(settings.session_id, &payload.session_id) {
+                Some(None) => SessionClaim::None,
+                Some(Some(id)) => parse_uuid(id).map_or(SessionClaim::Malformed, SessionClaim::Id),
+                None => SessionClaim::Malformed,
+            },
         }
     }
 }
@@ -132,6 +150,7 @@ struct Payload<'a> {
     r#type: Claim<'a>,
     jti: Claim<'a>,
     scope: Claim<'a>,
+    session_id: Claim<'a>,
     /// One of them stands there twice.
     has_doubles: bool,
 }
@@ -166,13 +185,14 @@ impl<'de> Deserialize<'de> for Payload<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut payload = Payload::default();
-                let mut seen = [false; 4];
+                let mut seen = [false; 5];
                 while let Some(name) = map.next_key::<Name>()? {
                     let (index, claim) = match &*name.0 {
                         "sub" => (0, &mut payload.sub),
                         "type" => (1, &mut payload.r#type),
                         "jti" => (2, &mut payload.jti),
                         "scope" => (3, &mut payload.scope),
+                        "session_id" => (4, &mut payload.session_id),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -291,6 +311,38 @@ mod tests {
             r#"{"role":"service_role","type":null}"#
         )));
         assert!(is_login(&identity(r#"{"type":"access"}"#)));
+    }
+
+    #[test]
+    fn a_login_names_its_session() {
+        let session = |claims: &str| identity(claims).session;
+        let id = Uuid::parse_str(KEY).unwrap();
+        assert_eq!(
+            session(&format!(r#"{{"session_id":"{KEY}"}}"#)),
+            SessionClaim::Id(id)
+        );
+        for claims in ["{}", r#"{"session_id":null}"#] {
+            assert_eq!(session(claims), SessionClaim::None);
+        }
+        for claims in [
+            r#"{"session_id":"x"}"#,
+            r#"{"session_id":1}"#,
+            r#"{"session_id":""}"#,
+            "{",
+        ] {
+            assert_eq!(session(claims), SessionClaim::Malformed, "{claims}");
+        }
+        let both = |setting| {
+            let claims = format!(r#"{{"session_id":"{KEY}"}}"#);
+            let settings = ClaimSettings {
+                claims: Some(&claims),
+                session_id: Some(setting),
+                ..Default::default()
+            };
+            Identity::from_settings(&settings).session
+        };
+        assert_eq!(both(KEY), SessionClaim::Id(id));
+        assert_eq!(both(ALICE), SessionClaim::Malformed);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub enum Error {
     NotTrusted(&'static str),
     #[error("this request was made with a personal access token that is not valid")]
     DeadToken,
+    #[error("a personal access token may not {0}")]
+    NotWithToken(&'static str),
     #[error("a personal access token may not {0} without the scope {1}")]
     ScopeMissing(&'static str, &'static str),
     #[error("a personal access token may not grant a scope that it does not have")]
@@ -138,6 +140,17 @@ pub enum Error {
     #[error("{0} is not possible in a read-only transaction")]
     ReadOnly(&'static str),
 
+    #[error("there is no table auth.sessions with uuid columns id and user_id")]
+    NoSessionsTable,
+    #[error("{0} is off here")]
+    Disabled(&'static str),
+    #[error("there is a user with that address already")]
+    AddressTaken,
+    #[error("data must be a JSON object of at most {max} bytes")]
+    UnfitMetadata { max: usize },
+    #[error("the scope of a sign-out is local, others or global")]
+    SignOutScope,
+
     #[error("{0}")]
     Internal(String),
 }
@@ -182,6 +195,8 @@ impl Error {
             | EmptySecret
             | MalformedAddress
             | EmptyPassword
+            | SignOutScope
+            | UnfitMetadata { .. }
             | PasswordTooShort { .. }
             | PasswordTooLong { .. }
             | PasswordUnchanged
@@ -191,12 +206,14 @@ impl Error {
             UnknownUser(_) | UnknownAddress => "23503",
             ReadOnly(_) => "25006",
             NotText => "22021",
-            KeyIdTaken(_) => "23505",
+            KeyIdTaken(_) | AddressTaken => "23505",
+            Disabled(_) => "0A000",
             NoLiveKey(_) | UnknownKeyId(_) => "42704",
-            BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | ScopeMissing(..)
-            | ScopeWidened => "42501",
+            BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | NotWithToken(_)
+            | ScopeMissing(..) | ScopeWidened => "42501",
             TooManyKeys { .. } | TooManyCodes { .. } => "54000",
             NoUsersTable
+            | NoSessionsTable
             | NoSecret
             | SecretTooShort { .. }
             | SecretOfWrongType { .. }
@@ -220,7 +237,10 @@ impl Error {
             }
             NoScopes => "Pass null for a token that is not limited by scopes.",
             LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
-            NoUsersTable => {
+            NotWithToken(_) => "Log in.",
+            Disabled("signing in") => "A superuser can set supabase_pat.enable_sign_in.",
+            Disabled(_) => "A superuser can set supabase_pat.enable_sign_up.",
+            NoUsersTable | NoSessionsTable => {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
             }
             TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",

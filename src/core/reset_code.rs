@@ -25,17 +25,20 @@ use crate::signing_key::SigningKey;
 pub enum Purpose {
     /// A new password for somebody who forgot theirs.
     Recovery,
+    /// That the address of a new user is theirs.
+    SignUp,
 }
 
 impl Purpose {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Recovery => "recovery",
+            Self::SignUp => "signup",
         }
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Recovery]
+        [Self::Recovery, Self::SignUp]
             .into_iter()
             .find(|known| known.as_str() == name)
     }
@@ -123,6 +126,8 @@ impl Code {
 pub struct Holder {
     pub user: Uuid,
     pub password_hash: Option<String>,
+    /// Whether they have shown that the address is theirs.
+    pub is_confirmed: bool,
 }
 
 impl Holder {
@@ -131,6 +136,7 @@ impl Holder {
         Self {
             user: Uuid::nil(),
             password_hash: None,
+            is_confirmed: false,
         }
     }
 }
@@ -214,13 +220,19 @@ impl CodeToken {
 
 /// What an address is counted under. Without the key nobody can tell which address it is.
 pub fn digest(key: &SigningKey, address: &Address) -> Result<[u8; 32], Error> {
+    digest_of(key, &[address.as_str()])
+}
+
+/// As [`digest`], of several texts together.
+pub fn digest_of(key: &SigningKey, texts: &[&str]) -> Result<[u8; 32], Error> {
     let secret = key.derive("addresses")?;
-    let tag = hmac::sign(
-        &hmac::Key::new(hmac::HMAC_SHA256, &secret[..]),
-        address.as_str().as_bytes(),
-    );
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &secret[..]));
+    for text in texts {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
     let mut digest = [0; 32];
-    digest.copy_from_slice(tag.as_ref());
+    digest.copy_from_slice(context.sign().as_ref());
     Ok(digest)
 }
 
@@ -285,6 +297,7 @@ mod tests {
         Holder {
             user: Uuid::from_u128(1),
             password_hash: hash.map(str::to_owned),
+            is_confirmed: true,
         }
     }
 
@@ -322,6 +335,7 @@ mod tests {
         let another = Holder {
             user: Uuid::from_u128(2),
             password_hash: Some("old".to_owned()),
+            is_confirmed: true,
         };
         assert!(!token.belongs_to(&code, &another, &key));
     }
@@ -374,6 +388,12 @@ mod tests {
         let other_key = self::key("k");
         let other = token(&other_key, &holder(None));
         assert_eq!(read(&other, &key).err(), Some(Rejection::BadSignature));
+        let parts = (&code("012345"), &holder(None));
+        let to = address("alice@example.com");
+        let times = (NOW, NOW + 900);
+        let of_another_purpose = issue(&key, Purpose::SignUp, ID, &to, parts, times).unwrap();
+        let found = read(&of_another_purpose, &key).err();
+        assert_eq!(found, Some(Rejection::BadSignature));
         let mut wrong = claims.clone();
         wrong["purpose"] = "signup".into();
         let signed = jwt::sign(&wrong, &token_key(&key, Purpose::Recovery).unwrap()).unwrap();

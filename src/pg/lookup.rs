@@ -133,6 +133,41 @@ pub fn standing_of(user: Uuid) -> Result<(UserState, usize), Error> {
     }))
 }
 
+/// Whether a session is there, is the user's, has not come to its end, and the user is active.
+pub fn is_active_session(session: Uuid, user: Uuid) -> bool {
+    let (Some(sessions), Some(users)) = (relations::sessions(), relations::users()) else {
+        return false;
+    };
+    with_latest_snapshot(sessions.table, |snapshot| {
+        let mut is_theirs = false;
+        scan(
+            snapshot,
+            sessions.table,
+            sessions.by_id,
+            sessions.id,
+            &session,
+            |row| {
+                let end = sessions.not_after.and_then(|column| row.get(column));
+                is_theirs = row.uuid(sessions.user_id) == Some(user)
+                    && end.is_none_or(|end| Instant::from_datum(end) > Instant::now());
+                ControlFlow::Break(())
+            },
+        );
+        is_theirs && state_of(snapshot, users, &user) == UserState::Active
+    })
+}
+
+/// How a user stands.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
+pub fn state_of_user(user: Uuid) -> Result<UserState, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?;
+    Ok(with_latest_snapshot(users.table, |snapshot| {
+        state_of(snapshot, users, &user)
+    }))
+}
+
 /// How many wrong tries at the code of a token are in the table `pat.code_attempts`.
 pub fn attempts(table: Table, token: Uuid) -> u32 {
     const TOKEN_ID: i16 = 1;

@@ -41,10 +41,11 @@ thread_local! {
     static CLAIM: Statement = const { Statement::new(
         "update pat.outbox as message set claimed_until = $2, \
          attempts = message.attempts operator(pg_catalog.+) 1 \
-         where message.id in (select id from pat.outbox where sealed is not null and is_deliverable \
+         where message.id operator(pg_catalog.=) any (array(\
+             select id from pat.outbox where sealed is not null and is_deliverable \
              and expires_at operator(pg_catalog.>) $1 \
              and (claimed_until is null or claimed_until operator(pg_catalog.<=) $1) \
-             order by created_at limit $3 for update skip locked) \
+             order by created_at limit $3 for update skip locked)) \
          returning message.id, message.purpose, message.signing_key, message.sealed, \
              message.expires_at, message.attempts",
         &[TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID],

@@ -38,11 +38,23 @@ pub struct Users {
     pub banned_until: Option<i16>,
 }
 
+/// `auth.sessions`, which is Supabase's too.
+#[derive(Clone, Copy)]
+pub struct Sessions {
+    pub table: Table,
+    /// As in [`Users`].
+    pub by_id: pg_sys::Oid,
+    pub id: i16,
+    pub user_id: i16,
+    pub not_after: Option<i16>,
+}
+
 /// Object ids of this database, kept until Postgres says that one of the tables or any schema has
 /// changed. Finding them takes about a dozen look-ups in the system caches, 1 µs.
 struct Known {
     keys: Option<Keys>,
     users: Option<Users>,
+    sessions: Option<Sessions>,
     ring: Option<Table>,
     /// Counts what may have changed `pat.signing_keys`, its rows included.
     ring_changes: u64,
@@ -54,6 +66,7 @@ struct Known {
 static KNOWN: Local<Known> = Local::new(Known {
     keys: None,
     users: None,
+    sessions: None,
     ring: None,
     ring_changes: 0,
     changes: 0,
@@ -101,6 +114,29 @@ pub fn users() -> Option<Users> {
         unsafe { KNOWN.get() }.users = Some(users);
     }
     Some(users)
+}
+
+/// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
+pub fn sessions() -> Option<Sessions> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(sessions) = unsafe { KNOWN.get() }.sessions {
+        return Some(sessions);
+    }
+    let before = changes_so_far();
+    let table = find_table(c"auth", c"sessions")?;
+    let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
+    let sessions = Sessions {
+        table,
+        by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
+        id,
+        user_id: find_column(table.oid, c"user_id", Some(pg_sys::UUIDOID))?,
+        not_after: find_column(table.oid, c"not_after", Some(pg_sys::TIMESTAMPTZOID)),
+    };
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.sessions = Some(sessions);
+    }
+    Some(sessions)
 }
 
 /// `pat.signing_keys`; `None` while the extension is being installed or dropped.
@@ -220,6 +256,9 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     if concerns(known.users.map(|users| users.table)) {
         known.users = None;
     }
+    if concerns(known.sessions.map(|sessions| sessions.table)) {
+        known.sessions = None;
+    }
     if concerns(known.ring) {
         known.ring = None;
         known.ring_changes += 1;
@@ -232,6 +271,7 @@ unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash:
     known.changes += 1;
     known.keys = None;
     known.users = None;
+    known.sessions = None;
     known.ring = None;
     known.ring_changes += 1;
 }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, TokenClaims};
+use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim, TokenClaims};
 
 use super::Local;
 use super::clock::Instant;
@@ -17,6 +17,7 @@ pub struct Request {
     /// was no such setting.
     sources: Vec<Source>,
     is_valid: Option<bool>,
+    is_active: Option<bool>,
 }
 
 /// The last request that this backend has seen, for the next statement of the same request: the
@@ -30,12 +31,13 @@ struct Last {
 
 static LAST: Local<Option<Last>> = Local::new(None);
 
-const SETTINGS: [&CStr; 5] = [
+const SETTINGS: [&CStr; 6] = [
     c"request.jwt.claims",
     c"request.jwt.claim.sub",
     c"request.jwt.claim.type",
     c"request.jwt.claim.jti",
     c"request.jwt.claim.scope",
+    c"request.jwt.claim.session_id",
 ];
 
 /// Where a setting is kept, and the address of the value that was read from there.
@@ -60,7 +62,13 @@ impl Request {
                 None => Vec::new(),
             },
             is_valid: None,
+            is_active: None,
         }
+    }
+
+    /// The claims as JSON, as they were verified.
+    pub fn claims(&self) -> Option<&str> {
+        self.sources.first()?.text()
     }
 
     /// Whether the settings still hold what was read. Always no if `request.jwt.claims` did not
@@ -82,6 +90,23 @@ impl Request {
             })
     }
 
+    /// The answer of `is_active_session()`.
+    pub fn is_active(&mut self) -> bool {
+        if let Some(known) = self.is_active {
+            return known;
+        }
+        let is_active = match (&self.identity.credential, self.identity.session) {
+            (Credential::Token(_), _) => self.is_valid(),
+            (Credential::Malformed, _) | (_, SessionClaim::Malformed) => false,
+            (Credential::Login, SessionClaim::None) => true,
+            (Credential::Login, SessionClaim::Id(session)) => self
+                .identity
+                .user
+                .is_some_and(|user| lookup::is_active_session(session, user)),
+        };
+        *self.is_active.insert(is_active)
+    }
+
     #[inline(always)]
     pub fn known_validity(&self) -> Option<bool> {
         self.is_valid
@@ -96,13 +121,14 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
     {
         return Rc::clone(&last.identity);
     }
-    let [claims, sub, r#type, jti, scope] = texts;
+    let [claims, sub, r#type, jti, scope, session_id] = texts;
     let identity = Rc::new(Identity::from_settings(&ClaimSettings {
         claims,
         sub,
         r#type,
         jti,
         scope,
+        session_id,
     }));
     *last = Some(Last {
         texts: texts.map(|text| text.map(Box::from)),

@@ -30,6 +30,15 @@ static DEBUG_RESET_CODE: GucSetting<Option<CString>> = GucSetting::<Option<CStri
 static MIN_PASSWORD_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
 static OUTBOX_LEASE: GucSetting<i32> = GucSetting::<i32>::new(60);
 
+static ACCESS_TOKEN_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static REFRESH_REUSE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
+static SESSION_INACTIVITY: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
+static SESSION_TIMEBOX: GucSetting<i32> = GucSetting::<i32>::new(0);
+static ENABLE_SIGN_IN: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ENABLE_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(false);
+static CONFIRM_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(true);
+static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 fn text(setting: &GucSetting<Option<CString>>) -> String {
     let value = setting.get().unwrap_or_default();
     value.to_string_lossy().into_owned()
@@ -96,6 +105,42 @@ pub fn debug_reset_code() -> Option<String> {
 /// Characters.
 pub fn min_password_length() -> usize {
     MIN_PASSWORD_LENGTH.get() as usize
+}
+
+/// Seconds.
+pub fn access_token_lifetime() -> i64 {
+    ACCESS_TOKEN_LIFETIME.get().into()
+}
+
+/// Seconds.
+pub fn refresh_reuse_interval() -> i64 {
+    REFRESH_REUSE_INTERVAL.get().into()
+}
+
+/// Seconds, `None` for no limit.
+pub fn session_inactivity() -> Option<i64> {
+    Some(SESSION_INACTIVITY.get().into()).filter(|&seconds| seconds > 0)
+}
+
+/// Seconds, `None` for no limit.
+pub fn session_timebox() -> Option<i64> {
+    Some(SESSION_TIMEBOX.get().into()).filter(|&seconds| seconds > 0)
+}
+
+pub fn enable_sign_in() -> bool {
+    ENABLE_SIGN_IN.get()
+}
+
+pub fn enable_sign_up() -> bool {
+    ENABLE_SIGN_UP.get()
+}
+
+pub fn confirm_sign_up() -> bool {
+    CONFIRM_SIGN_UP.get()
+}
+
+pub fn single_session() -> bool {
+    SINGLE_SESSION.get()
 }
 
 /// Seconds.
@@ -175,13 +220,34 @@ pub fn define() {
         &DEBUG_RESET_CODE,
         GucFlags::SUPERUSER_ONLY,
     );
-    GucRegistry::define_bool_guc(
+    let bool = |name: &'static CStr, about: &'static CStr, setting| {
+        let flags = GucFlags::default();
+        GucRegistry::define_bool_guc(name, about, c"", setting, GucContext::Suset, flags);
+    };
+    bool(
         c"supabase_pat.reset_revokes_pats",
         c"Whether resetting a password revokes the personal access tokens of the user.",
-        c"",
         &RESET_REVOKES_PATS,
-        GucContext::Suset,
-        GucFlags::default(),
+    );
+    bool(
+        c"supabase_pat.enable_sign_in",
+        c"Whether users may sign in with their passwords.",
+        &ENABLE_SIGN_IN,
+    );
+    bool(
+        c"supabase_pat.enable_sign_up",
+        c"Whether anybody may become a user.",
+        &ENABLE_SIGN_UP,
+    );
+    bool(
+        c"supabase_pat.confirm_sign_up",
+        c"Whether new users must show that the address is theirs before they can sign in.",
+        &CONFIRM_SIGN_UP,
+    );
+    bool(
+        c"supabase_pat.single_session",
+        c"Whether a new session of a user ends the others.",
+        &SINGLE_SESSION,
     );
     // SAFETY: the hook raises no error and cannot panic.
     unsafe {
@@ -279,6 +345,34 @@ pub fn define() {
         &MIN_PASSWORD_LENGTH,
         (1, 72),
         GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.access_token_lifetime",
+        c"How long the access token of a session lives.",
+        &ACCESS_TOKEN_LIFETIME,
+        (1, 7 * DAY),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.refresh_reuse_interval",
+        c"How long a refresh token that is two behind may still be on its way.",
+        &REFRESH_REUSE_INTERVAL,
+        (0, 3600),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.session_inactivity",
+        c"After how long without a refresh a session ends; 0 for never.",
+        &SESSION_INACTIVITY,
+        (0, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.session_timebox",
+        c"After how long a session ends whatever happens; 0 for never.",
+        &SESSION_TIMEBOX,
+        (0, i32::MAX),
+        GucFlags::UNIT_S,
     );
     int(
         c"supabase_pat.outbox_lease",

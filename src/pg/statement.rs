@@ -1,4 +1,4 @@
-//! Statements on the extension's own tables. They run as its owner.
+//! Statements. Those on the extension's own tables run as its owner.
 //!
 //! Names and operators are written with their schema, so that no search path can replace them, and
 //! nothing secret is a parameter: extensions that log statements log those too.
@@ -10,6 +10,7 @@ use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
 use pgrx::{PgBuiltInOids, PgOid};
 use supabase_pat_core::error::Error;
 
+use super::relations::Table;
 use super::{caller, relations};
 
 /// A statement that is planned once in a backend. Postgres replans it if the tables change.
@@ -52,4 +53,17 @@ impl Statement {
         })
         .map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+/// Runs a statement on a table of Supabase's with the rights of the table's own owner.
+pub fn run_once<R>(
+    table: Table,
+    sql: &str,
+    arguments: &[DatumWithOid],
+    read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
+) -> Result<R, Error> {
+    caller::as_owner(table.owner, || {
+        Spi::connect_mut(|client| read(client.update(sql, None, arguments)?))
+    })
+    .map_err(|error| Error::Internal(error.to_string()))
 }

@@ -4,17 +4,15 @@
 //! the rights of each table's own owner, not of the extension's: on Supabase that is a superuser, and
 //! roles that are none may put triggers on `auth.users`.
 
-use std::ffi::CStr;
-
-use pgrx::datum::{DatumWithOid, Uuid as PgUuid};
-use pgrx::spi::{self, Spi, SpiTupleTable};
+use pgrx::datum::Uuid as PgUuid;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::reset_code::{Address, Holder};
+use supabase_pat_core::session::User;
 use uuid::Uuid;
 
-use super::caller;
 use super::clock::Instant;
-use super::relations::{self, Table};
+use super::relations;
+use super::statement::run_once;
 use super::store::pg_uuid;
 
 /// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
@@ -25,9 +23,13 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
     if !has(c"email") || !has(c"encrypted_password") {
         return Err(Error::NoUsersTable);
     }
-    let mut sql = String::from(
-        "select id, encrypted_password::text from auth.users where \
-         pg_catalog.lower(email::text) operator(pg_catalog.=) $1",
+    let is_confirmed = match has(c"email_confirmed_at") {
+        true => "email_confirmed_at is not null",
+        false => "true",
+    };
+    let mut sql = format!(
+        "select id, encrypted_password::text, {is_confirmed} from auth.users where \
+         pg_catalog.lower(email::text) operator(pg_catalog.=) $1"
     );
     for (column, condition) in [
         // For the index that Supabase has on it.
@@ -48,27 +50,129 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
     }
     // Whoever has it in small letters, as Supabase Auth writes them, goes first.
     sql += " order by email::text operator(pg_catalog.=) $1 desc limit 1";
-    run(
-        users,
-        &sql,
-        &[address.as_str().into(), now.to_timestamp()?.into()],
-        |rows| {
-            if rows.is_empty() {
-                return Ok(None);
-            }
-            let row = rows.first();
-            let user = row
-                .get::<PgUuid>(1)?
-                .map(|id| Uuid::from_bytes(*id.as_bytes()));
-            Ok(match user {
-                Some(user) => Some(Holder {
-                    user,
-                    password_hash: row.get::<String>(2)?,
-                }),
-                None => None,
-            })
-        },
-    )
+    let arguments = [address.as_str().into(), now.to_timestamp()?.into()];
+    run_once(users, &sql, &arguments, |rows| {
+        let row = rows.first();
+        if row.is_empty() {
+            return Ok(None);
+        }
+        let user = row.get::<PgUuid>(1)?;
+        Ok(match user.map(|id| Uuid::from_bytes(*id.as_bytes())) {
+            Some(user) => Some(Holder {
+                user,
+                password_hash: row.get::<String>(2)?,
+                is_confirmed: row.get::<bool>(3)?.unwrap_or(false),
+            }),
+            None => None,
+        })
+    })
+}
+
+/// Somebody who signs up.
+pub struct NewUser<'a> {
+    pub id: Uuid,
+    pub address: &'a Address,
+    pub password_hash: &'a str,
+    pub role: &'a str,
+    /// A JSON object, for `raw_user_meta_data`.
+    pub metadata: &'a str,
+    pub is_confirmed: bool,
+}
+
+/// Adds a user, as Supabase Auth does it. False if the address is taken.
+pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let (mut columns, mut values) = (
+        String::from("id, email, encrypted_password"),
+        String::from("$1, $2, $3"),
+    );
+    for (column, value) in [
+        (c"instance_id", "'00000000-0000-0000-0000-000000000000'"),
+        (c"aud", "'authenticated'"),
+        (c"role", "$4"),
+        (
+            c"raw_app_meta_data",
+            r#"'{"provider": "email", "providers": ["email"]}'"#,
+        ),
+        (c"raw_user_meta_data", "$5::pg_catalog.jsonb"),
+        (c"email_confirmed_at", "case when $6 then $7 end"),
+        (c"created_at", "$7"),
+        (c"updated_at", "$7"),
+        // Supabase Auth cannot read a row where one of these is null.
+        (c"confirmation_token", "''"),
+        (c"recovery_token", "''"),
+        (c"email_change_token_new", "''"),
+        (c"email_change", "''"),
+    ] {
+        if relations::find_column(users.oid, column, None).is_some() {
+            columns += &format!(", {}", column.to_string_lossy());
+            values += &format!(", {value}");
+        }
+    }
+    let sql = format!(
+        "insert into auth.users ({columns}) values ({values}) on conflict do nothing returning 1"
+    );
+    let arguments = [
+        pg_uuid(user.id).into(),
+        user.address.as_str().into(),
+        user.password_hash.into(),
+        user.role.into(),
+        user.metadata.into(),
+        user.is_confirmed.into(),
+        now.to_timestamp()?.into(),
+    ];
+    if !run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))? {
+        return Ok(false);
+    }
+    let Some(identities) = relations::find_table(c"auth", c"identities") else {
+        return Ok(true);
+    };
+    let sql = "insert into auth.identities \
+         (provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at) \
+         values ($1, $2, pg_catalog.jsonb_build_object('sub', $1, 'email', $3, \
+             'email_verified', false, 'phone_verified', false), 'email', $4, $4, $4)";
+    let id = user.id.to_string();
+    let arguments = [
+        id.as_str().into(),
+        pg_uuid(user.id).into(),
+        user.address.as_str().into(),
+        now.to_timestamp()?.into(),
+    ];
+    run_once(identities, sql, &arguments, |_| Ok(true))
+}
+
+/// Gives somebody who has not confirmed their address the password and metadata of the latest who
+/// signed up with it. False if they have confirmed it meanwhile.
+pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<bool, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let sql = "update auth.users set encrypted_password = $2, \
+             raw_user_meta_data = $3::pg_catalog.jsonb, updated_at = $4 \
+         where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
+    let arguments = [
+        pg_uuid(user).into(),
+        hash.into(),
+        metadata.into(),
+        now.to_timestamp()?.into(),
+    ];
+    run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))
+}
+
+/// Notes that the address of a user is theirs. False if it was known already.
+pub fn confirm(user: Uuid, now: Instant) -> Result<bool, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let sql = "update auth.users set email_confirmed_at = $2, updated_at = $2 \
+         where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
+    let arguments = [pg_uuid(user).into(), now.to_timestamp()?.into()];
+    if !run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))? {
+        return Ok(false);
+    }
+    let Some(identities) = relations::find_table(c"auth", c"identities") else {
+        return Ok(true);
+    };
+    let sql = "update auth.identities set updated_at = $2, \
+             identity_data = identity_data operator(pg_catalog.||) '{\"email_verified\": true}' \
+         where user_id operator(pg_catalog.=) $1 and provider operator(pg_catalog.=) 'email'";
+    run_once(identities, sql, &arguments, |_| Ok(true))
 }
 
 /// Gives somebody a new password hash, as Supabase Auth does it after a recovery, and tells whether they
@@ -107,46 +211,54 @@ pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, E
         now.to_timestamp()?.into(),
         holder.password_hash.as_deref().into(),
     ];
-    run(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
+    run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
 }
 
-/// Ends all logins of a user, and forgets what Supabase Auth has sent them to prove who they are.
-pub fn end_sessions(user: Uuid) -> Result<(), Error> {
-    let id: DatumWithOid = pg_uuid(user).into();
-    let text = user.to_string();
-    let ends: [(&CStr, &str, DatumWithOid); 3] = [
+/// Forgets what Supabase Auth has given a user, to refresh sessions with or to prove who they are.
+pub fn forget_tokens(user: Uuid) -> Result<(), Error> {
+    let id = user.to_string();
+    for (name, sql) in [
         (
             c"refresh_tokens",
             "delete from auth.refresh_tokens where user_id::text operator(pg_catalog.=) $1",
-            text.as_str().into(),
-        ),
-        (
-            c"sessions",
-            "delete from auth.sessions where user_id operator(pg_catalog.=) $1",
-            id,
         ),
         (
             c"one_time_tokens",
             "delete from auth.one_time_tokens where user_id::text operator(pg_catalog.=) $1",
-            text.as_str().into(),
         ),
-    ];
-    for (name, sql, argument) in ends {
+    ] {
         if let Some(table) = relations::find_table(c"auth", name) {
-            run(table, sql, &[argument], |_| Ok(()))?;
+            run_once(table, sql, &[id.as_str().into()], |_| Ok(()))?;
         }
     }
     Ok(())
 }
 
-fn run<R>(
-    table: Table,
-    sql: &str,
-    arguments: &[DatumWithOid],
-    read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
-) -> Result<R, Error> {
-    caller::as_owner(table.owner, || {
-        Spi::connect_mut(|client| read(client.update(sql, None, arguments)?))
-    })
-    .map_err(|error| Error::Internal(error.to_string()))
+/// The row of a user, as JSON.
+pub fn row(user: Uuid) -> Result<Option<User>, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let sql = "select pg_catalog.to_jsonb(u)::text from auth.users as u \
+         where u.id operator(pg_catalog.=) $1";
+    let text = run_once(users, sql, &[pg_uuid(user).into()], |rows| {
+        match rows.is_empty() {
+            true => Ok(None),
+            false => rows.first().get_one::<String>(),
+        }
+    })?;
+    Ok(text.and_then(|text| User::from_row(&text)))
+}
+
+/// Notes when a user has signed in.
+pub fn signed_in(user: Uuid, now: Instant) -> Result<(), Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    if relations::find_column(users.oid, c"last_sign_in_at", None).is_none() {
+        return Ok(());
+    }
+    let sql = "update auth.users set last_sign_in_at = $2 where id operator(pg_catalog.=) $1";
+    run_once(
+        users,
+        sql,
+        &[pg_uuid(user).into(), now.to_timestamp()?.into()],
+        |_| Ok(()),
+    )
 }

@@ -297,8 +297,11 @@ test('a worker comes back when the database does', async () => {
   const worker = startWorker();
   await until(() => sql(`select count(*) from pg_stat_activity where application_name = 'mail_worker'`) === '1', 'a worker');
   world.cluster.control('stop');
-  await until(() => /^database: .*ECONNREFUSED/m.test(worker.output), 'a worker that misses the database');
-  world.cluster.control('start');
+  try {
+    await until(() => /^database: .*ECONNREFUSED/m.test(worker.output), 'a worker that misses the database');
+  } finally {
+    world.cluster.control('start');
+  }
   // The REST server's connections are gone, too.
   await until(async () => (await world.request('GET', '/todos')).status === 200, 'a REST server that is back');
   await assertDelivered(email, await requestCode(email));

@@ -140,6 +140,8 @@ pub enum Error {
     #[error("{0} is not possible in a read-only transaction")]
     ReadOnly(&'static str),
 
+    #[error("auth.users has no columns email and encrypted_password")]
+    NoPasswords,
     #[error("there is no table auth.sessions with uuid columns id and user_id")]
     NoSessionsTable,
     #[error("{0} is off here")]
@@ -213,6 +215,7 @@ impl Error {
             | ScopeMissing(..) | ScopeWidened => "42501",
             TooManyKeys { .. } | TooManyCodes { .. } => "54000",
             NoUsersTable
+            | NoPasswords
             | NoSessionsTable
             | NoSecret
             | SecretTooShort { .. }
@@ -240,7 +243,7 @@ impl Error {
             NotWithToken(_) => "Log in.",
             Disabled("signing in") => "A superuser can set supabase_pat.enable_sign_in.",
             Disabled(_) => "A superuser can set supabase_pat.enable_sign_up.",
-            NoUsersTable | NoSessionsTable => {
+            NoUsersTable | NoPasswords | NoSessionsTable => {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
             }
             TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",

@@ -234,5 +234,6 @@ pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
 
 /// Forgets what is left of a user's sessions that somebody else has ended.
 pub fn forget_orphans(user: Uuid) -> Result<(), Error> {
+    relations::sessions().ok_or(Error::NoSessionsTable)?;
     FORGET_ORPHANS.with(|statement| statement.run(&[pg_uuid(user).into()], |_| Ok(())))
 }

@@ -21,7 +21,7 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
     let has = |column| relations::find_column(users.oid, column, None).is_some();
     if !has(c"email") || !has(c"encrypted_password") {
-        return Err(Error::NoUsersTable);
+        return Err(Error::NoPasswords);
     }
     let is_confirmed = match has(c"email_confirmed_at") {
         true => "email_confirmed_at is not null",

@@ -40,8 +40,14 @@ select event, user_id from pat.events order by id;
 call tests.request('anon', '{}');
 select refresh_session(null) is null as missing, refresh_session('') is null as empty, refresh_session('x') is null as short,
     refresh_session(:'a1') is null as access_token, refresh_session(left(:'r2', -1)) is null as cut, refresh_session(:'r2' || :'r2') is null as doubled,
-    refresh_session(overlay(:'r2' placing 'A' from 70)) is null as changed;
+    refresh_session(:'r2' || 'A') is null as longer;
 reset role;
+-- One of a live session in which a character was changed: of its MAC, its number, its session.
+select refresh_token as live from pat.mint_session(:alice) \gset
+select place, refresh_session(overlay(:'live' placing case substr(:'live', place, 1) when 'A' then 'B' else 'A' end from place for 1)) is null as changed
+from unnest(array[5, 30, 33, 40, 60, 74]) place;
+select refresh_session(:'live') is null as unchanged;
+delete from auth.sessions;
 
 -- Limits: idle for too long, or there for too long.
 select refresh_token as r0 from pat.mint_session(:alice) \gset
@@ -51,6 +57,20 @@ update pat.sessions set refreshed_at = now() - interval '7 days';
 select refresh_session(:'r1') is null as idle_for_a_week;
 select count(*) as sessions from auth.sessions;
 select event from pat.events order by id desc limit 1;
+-- Whoever comes back every few days is never asked again.
+do $$
+declare
+    token text := (select refresh_token from pat.mint_session('11111111-1111-1111-1111-111111111111'));
+begin
+    for i in 1..100 loop
+        update pat.sessions set refreshed_at = refreshed_at - interval '6 days', created_at = created_at - interval '6 days';
+        token := (refresh_session(token)).refresh_token;
+        assert token is not null;
+    end loop;
+end
+$$;
+select live, created_at < now() - interval '1 year' as more_than_a_year_ago from pat.sessions where live > 0;
+delete from auth.sessions;
 set supabase_pat.session_timebox = '1h';
 select refresh_token as r0 from pat.mint_session(:alice) \gset
 select not_after - created_at as timebox from auth.sessions;

@@ -67,3 +67,16 @@ pub fn run_once<R>(
     })
     .map_err(|error| Error::Internal(error.to_string()))
 }
+
+/// As [`run_once`] for a query that only reads, so that it works on a standby too.
+pub fn read_once<R>(
+    table: Table,
+    sql: &str,
+    arguments: &[DatumWithOid],
+    read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
+) -> Result<R, Error> {
+    caller::as_owner(table.owner, || {
+        Spi::connect(|client| read(client.select(sql, None, arguments)?))
+    })
+    .map_err(|error| Error::Internal(error.to_string()))
+}

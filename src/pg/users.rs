@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::clock::Instant;
 use super::relations;
-use super::statement::run_once;
+use super::statement::{read_once, run_once};
 use super::store::pg_uuid;
 
 /// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
@@ -239,7 +239,7 @@ pub fn row(user: Uuid) -> Result<Option<User>, Error> {
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
     let sql = "select pg_catalog.to_jsonb(u)::text from auth.users as u \
          where u.id operator(pg_catalog.=) $1";
-    let text = run_once(users, sql, &[pg_uuid(user).into()], |rows| {
+    let text = read_once(users, sql, &[pg_uuid(user).into()], |rows| {
         match rows.is_empty() {
             true => Ok(None),
             false => rows.first().get_one::<String>(),

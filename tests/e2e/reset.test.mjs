@@ -176,6 +176,11 @@ test('a standby says that it cannot', async () => {
   await world.cluster.caughtUp(standby);
   await client.query('begin isolation level repeatable read');
   assert.equal(await status(), 'valid');
+  await client.query(`select set_config('request.jwt.claims', $1, false)`,
+    [JSON.stringify((await value('select (pat.decode_jwt(access_token)).payload from pat.mint_session($1)', ALICE)))]);
+  await world.cluster.caughtUp(standby);
+  const { rows: [{ is_active: isActive, email }] } = await client.query(`select is_active_session() as is_active, signed_in_user() ->> 'email' as email`);
+  assert.deepEqual([isActive, email], [true, EMAIL]);
   await db.query(`select pat.add_signing_key('ES256', kid => 'b')`);
   await db.query(`select pat.rotate_signing_key('b')`);
   await db.query(`select pat.revoke_signing_key('a')`);

@@ -179,6 +179,26 @@ for (let round = 0; round < rounds; round += 1) {
   await mint('mint by hand', `token := hand.mint_pat(owner, 'x')`);
 }
 
+// 5. The settings of a user. The schemas are checked on our side alone.
+await db.query(`
+  select pat.define_setting('temperature', '0.7', '{"type": "number", "maximum": 2}'),
+    pat.define_setting('default_model', '"small"', '{"enum": ["small", "large"]}'),
+    pat.define_setting('system_prompt', '"Be brief."', '{"type": "string"}'),
+    pat.define_setting('language', '"en"'),
+    pat.define_setting('editor', '{"theme": "light", "font": {"size": 12, "family": "mono"}}', '{"type": "object"}');
+  insert into pat.user_settings values ('${USER}', '{"temperature": 1.1, "editor": {"font": {"size": 14}}}');
+  insert into hand.setting_definitions select * from pat.setting_definitions;
+  insert into hand.user_settings select * from pat.user_settings;
+  analyze pat.user_settings, hand.user_settings, hand.setting_definitions;`);
+const OVERRIDE = '{"default_model": "large"}';
+if (!await value('select get_settings($1) = hand.get_settings($1)', [OVERRIDE])) throw new Error('the settings differ');
+say('settings');
+for (let round = 0; round < rounds; round += 1) {
+  const toJson = await time('input::jsonb is null', 100_000, OVERRIDE);
+  note('settings', await time('get_settings(input::jsonb) is null', 100_000, OVERRIDE) - toJson);
+  note('settings by hand', await time('hand.get_settings(input::jsonb) is null', 20_000, OVERRIDE) - toJson);
+}
+
 // 2 again, with many keys.
 say(`${manyKeys.toLocaleString('en')} keys: filling the table takes a while`);
 for (const table of ['pat.api_keys', 'hand.api_keys']) {
@@ -225,6 +245,7 @@ for (const what of ['sign', 'verify']) {
 }
 slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
 faster('', m('mint'), 'hand-written', m('mint by hand'), us);
+faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);
 
 const version = await value('show server_version');
 await db.end();

@@ -96,3 +96,44 @@ $$;
 create function hand.claims(token text) returns jsonb language sql immutable as $$
     select convert_from(hand.decode_part(split_part(token, '.', 2)), 'utf8')::jsonb
 $$;
+
+-- Settings per user, without the check against schemas, which PL/pgSQL has nothing for.
+create table hand.setting_definitions (like pat.setting_definitions including all);
+create table hand.user_settings (like pat.user_settings including all);
+create function hand.merge_patch(target jsonb, patch jsonb) returns jsonb language plpgsql immutable as $$
+declare
+    name text;
+    value jsonb;
+begin
+    if jsonb_typeof(patch) <> 'object' then
+        return patch;
+    end if;
+    if jsonb_typeof(target) is distinct from 'object' then
+        target := '{}';
+    end if;
+    for name, value in select * from jsonb_each(patch) loop
+        if value = 'null' then
+            target := target - name;
+        else
+            target := target || jsonb_build_object(name, hand.merge_patch(target -> name, value));
+        end if;
+    end loop;
+    return target;
+end
+$$;
+create function hand.get_settings(overrides jsonb default '{}') returns jsonb language plpgsql stable security definer as $$
+declare
+    effective jsonb;
+    own jsonb;
+begin
+    if exists (
+        select from jsonb_object_keys(overrides) name
+        where not exists (select from hand.setting_definitions where key = name and overridable)
+    ) then
+        raise exception 'no such setting';
+    end if;
+    select jsonb_object_agg(key, default_value) into effective from hand.setting_definitions;
+    select settings into own from hand.user_settings where user_id = auth.uid();
+    return hand.merge_patch(hand.merge_patch(effective, coalesce(own, '{}')), overrides);
+end
+$$;

@@ -134,3 +134,20 @@ comment on table pat.code_attempts is 'Wrong tries at the codes of tokens.';
 comment on table pat.events is 'What happened to whom. No secret is in it.';
 comment on table pat.sessions is 'How far the refresh tokens of sessions have come. No token is stored.';
 comment on table pat.wrong_passwords is 'Wrong passwords of the last hour, which slow down whoever guesses.';
+
+comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
+    'Declares a setting that every user has, or declares it anew. default_value: what counts until a user sets it. schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override it in get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For trusted roles.';
+comment on function pat.drop_setting(text) is
+    'Removes a setting and the users'' values of it. False if there is none. For trusted roles.';
+comment on function pat.setting_definitions_changed() is
+    'Trigger: tells every backend to read the definitions of settings anew.';
+comment on function public.get_settings(jsonb) is
+    'The settings that count for this request: of each that is declared the default, patched with the user''s own value, patched with the value in overrides (RFC 7396). An override that is null is none. Without a login the defaults and the overrides.';
+comment on function public.set_settings(jsonb) is
+    'Patches your own settings (RFC 7396), all of them or none, and returns what get_settings() then returns. null removes your value, so that the default counts again. A token with a list of scopes needs settings:write.';
+
+comment on table pat.setting_definitions is
+    'The settings that users have. Change them with pat.define_setting() and pat.drop_setting().';
+comment on column pat.setting_definitions.overridable is 'Whether a request may override it.';
+comment on table pat.user_settings is
+    'What users have set, where it differs from the defaults. Change it with set_settings().';

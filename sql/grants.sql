@@ -62,6 +62,7 @@ grant execute on function
     pat.url_encode(bytea),
     pat.url_decode(text)
 to public;
+grant execute on function public.get_settings(jsonb) to public;
 
 create function pat.grant_api_roles() returns setof text
     language plpgsql
@@ -124,6 +125,17 @@ begin
                 pat.message_sent(uuid),
                 pat.message_failed(uuid, text) to %I', role);
             execute format('grant select on pat.events to %I', role);
+        end if;
+        execute format('grant execute on function public.set_settings(jsonb) to %I', role);
+        if role = authenticated then
+            execute format('grant select on pat.user_settings to %I', role); -- RLS leaves them their own row
+        end if;
+        if role = service_role then
+            execute format('grant execute on function
+                pat.define_setting(text, jsonb, jsonb, boolean),
+                pat.drop_setting(text) to %I', role);
+            execute format('grant select on pat.setting_definitions to %I', role);
+            execute format('grant select, delete on pat.user_settings to %I', role);
         end if;
     end loop;
 end

@@ -22,6 +22,7 @@ mod roles;
 mod session;
 mod sign_in;
 mod signing_keys;
+mod user_settings;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -52,6 +53,11 @@ extension_sql_file!(
     "../sql/session.sql",
     name = "session",
     requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/user_settings.sql",
+    name = "user_settings",
+    requires = ["policy_functions", pat::has_scope, roles::is_trusted]
 );
 extension_sql_file!(
     "../sql/auth_schema.sql",
@@ -112,7 +118,12 @@ extension_sql_file!(
         session::signed_in_user,
         sign_in::sign_up,
         sign_in::confirm_sign_up,
-        sign_in::sign_in
+        sign_in::sign_in,
+        "user_settings",
+        user_settings::define_setting,
+        user_settings::drop_setting,
+        user_settings::get_settings,
+        user_settings::set_settings
     ]
 );
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);

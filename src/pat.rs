@@ -100,14 +100,7 @@ fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> 
 fn has_scope(scope: &str) -> SqlResult<bool> {
     reported(|| {
         let scope: Scope = scope.parse()?;
-        Ok(run::with_request(|request| {
-            request.is_valid()
-                && match &request.identity.credential {
-                    Credential::Login => true,
-                    Credential::Token(token) => token.scopes.grants(&scope),
-                    Credential::Malformed => false,
-                }
-        }))
+        Ok(run::with_request(|request| request.has_scope(&scope)))
     })
 }
 
@@ -119,10 +112,10 @@ fn current_api_key_id() -> Option<PgUuid> {
     })
 }
 
-/// Who calls a function that changes tokens, and what that lets them do.
-struct Caller {
+/// Who calls a function that changes something of a user's, and what that lets them do.
+pub struct Caller {
     is_trusted: bool,
-    user: Option<Uuid>,
+    pub user: Option<Uuid>,
     /// The valid personal access token of the request, if it was made with one.
     token: Option<TokenClaims>,
 }
@@ -130,7 +123,7 @@ struct Caller {
 impl Caller {
     /// # Errors
     /// [`Error::DeadToken`]: whoever holds a revoked token may do nothing with it, not even revoke.
-    fn now() -> Result<Self, Error> {
+    pub fn now() -> Result<Self, Error> {
         let is_trusted = caller::is_trusted();
         run::with_request(|request| {
             if !is_trusted && !request.is_valid() {
@@ -173,30 +166,31 @@ impl Caller {
         }
     }
 
+    /// What a token may do that has a list of scopes, the list says.
+    pub fn require_scope(&self, verb: &'static str, scope: &'static str) -> Result<(), Error> {
+        match &self.token {
+            Some(token) if !token.scopes.grants(&scope.parse()?) => {
+                Err(Error::ScopeMissing(verb, scope))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A token must not be able to renew itself or to make another, unless it was made for that,
     /// and then it hands out no more than it has.
     fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
-        if !token.scopes.grants(&TOKENS_WRITE.parse()?) {
-            return Err(Error::ScopeMissing(verb, TOKENS_WRITE));
-        }
-        match token.scopes.include(scopes) {
-            true => Ok(()),
-            false => Err(Error::ScopeWidened),
+        self.require_scope(verb, TOKENS_WRITE)?;
+        match &self.token {
+            Some(token) if !token.scopes.include(scopes) => Err(Error::ScopeWidened),
+            _ => Ok(()),
         }
     }
 
     /// A token may always revoke itself.
     fn check_may_revoke(&self, key: Option<Uuid>) -> Result<(), Error> {
         match &self.token {
-            Some(token)
-                if key != Some(token.key_id) && !token.scopes.grants(&TOKENS_DELETE.parse()?) =>
-            {
-                Err(Error::ScopeMissing("revoke other tokens", TOKENS_DELETE))
-            }
-            _ => Ok(()),
+            Some(token) if key == Some(token.key_id) => Ok(()),
+            _ => self.require_scope("revoke other tokens", TOKENS_DELETE),
         }
     }
 }

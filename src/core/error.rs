@@ -153,6 +153,49 @@ pub enum Error {
     #[error("the scope of a sign-out is local, others or global")]
     SignOutScope,
 
+    #[error(
+        "the key of a setting must have 1 to {0} characters, not only blanks and no control characters"
+    )]
+    MalformedSettingKey(usize),
+    #[error(
+        "the schema of setting \"{key}\" is not a JSON Schema that can be used{}",
+        in_brackets(at)
+    )]
+    MalformedSchema { key: String, at: String },
+    #[error("the schema of setting \"{0}\" refers to something that is not in it")]
+    SchemaReference(String),
+    #[error("the schema of setting \"{0}\" cannot be used as it is stored")]
+    UnreadableSchema(String),
+    #[error(
+        "the value of setting \"{key}\" does not meet its schema{}",
+        in_brackets(rule)
+    )]
+    SettingRefused { key: String, rule: String },
+    #[error("setting \"{key}\" is nested more than {max} levels deep")]
+    SettingTooDeep { key: String, max: usize },
+    #[error(
+        "\"{key}\" makes the {what} {len} bytes long, more than the {max} that \
+         supabase_pat.max_settings_size allows"
+    )]
+    SettingsTooLarge {
+        what: &'static str,
+        len: usize,
+        max: usize,
+        key: String,
+    },
+    #[error(
+        "the new definition of setting \"{key}\" does not fit what users have stored ({users} of them)"
+    )]
+    SettingInUse { key: String, users: usize },
+    #[error("there is no setting \"{0}\"")]
+    UnknownSetting(String),
+    #[error("setting \"{0}\" cannot be overridden")]
+    SettingNotOverridable(String),
+    #[error("{0} must be a JSON object")]
+    NotAnObject(&'static str),
+    #[error("the request names no user whose settings these would be")]
+    NoOwnSettings,
+
     #[error("{0}")]
     Internal(String),
 }
@@ -162,6 +205,14 @@ fn lifetime(seconds: i64) -> String {
     match seconds {
         s if s % 86_400 == 0 => format!("{} days", s / 86_400),
         s => format!("{s} seconds"),
+    }
+}
+
+/// Where something is, if it is known.
+fn in_brackets(place: &str) -> String {
+    match place {
+        "" => String::new(),
+        _ => format!(" ({place})"),
     }
 }
 
@@ -205,6 +256,17 @@ impl Error {
             | NotAnHmac
             | NotBase64
             | InvalidToken(_) => "22023",
+            MalformedSettingKey(_)
+            | MalformedSchema { .. }
+            | SchemaReference(_)
+            | SettingRefused { .. }
+            | SettingTooDeep { .. }
+            | SettingsTooLarge { .. }
+            | UnknownSetting(_)
+            | SettingNotOverridable(_)
+            | NotAnObject(_) => "22023",
+            NoOwnSettings => "42501",
+            SettingInUse { .. } | UnreadableSchema(_) => "55000",
             UnknownUser(_) | UnknownAddress => "23503",
             ReadOnly(_) => "25006",
             NotText => "22021",
@@ -285,6 +347,16 @@ impl Error {
                  pat.rotate_signing_key(kid)."
             }
             KeyIsRevoked(_) => "A revoked key stays revoked. Add another one.",
+            MalformedSchema { .. } => {
+                "Drafts 4 to 2020-12 are understood. A pattern must do without look-around and \
+                 back-references."
+            }
+            SchemaReference(_) => "Put it under $defs: nothing is fetched.",
+            UnreadableSchema(_) => "Declare the setting again with pat.define_setting().",
+            SettingInUse { .. } => {
+                "Make the schema wider, or call pat.drop_setting() first, which removes the values."
+            }
+            NoOwnSettings => "Log in.",
             _ => return None,
         })
     }

@@ -8,12 +8,13 @@
 use std::ffi::c_char;
 use std::ops::ControlFlow;
 
-use pgrx::pg_sys;
+use pgrx::{FromDatum, pg_sys};
 use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
 use super::clock::Instant;
-use super::relations::{self, Keys, Table, Users};
+use super::json::JsonbText;
+use super::relations::{self, Keys, Table, UserSettings, Users};
 use super::unguarded;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,6 +184,26 @@ pub fn attempts(table: Table, token: Uuid) -> u32 {
     })
 }
 
+/// What is in the table `pat.user_settings` for a user.
+pub fn settings_of(user: Uuid) -> Option<Jsonb> {
+    let settings = relations::user_settings()?;
+    with_latest_snapshot(settings.table, |snapshot| {
+        let mut found = None;
+        scan(
+            snapshot,
+            settings.table,
+            settings.by_user,
+            UserSettings::USER_ID,
+            &user,
+            |row| {
+                found = row.jsonb(UserSettings::SETTINGS);
+                ControlFlow::Break(())
+            },
+        );
+        found
+    })
+}
+
 fn state_of(snapshot: pg_sys::Snapshot, users: Users, user: &Uuid) -> UserState {
     let mut state = UserState::Gone;
     scan(snapshot, users.table, users.by_id, users.id, user, |row| {
@@ -223,6 +244,19 @@ pub fn for_each_row(tables: &[Table], mut visit: impl FnMut(usize, &Row)) {
     });
 }
 
+/// A copy of a jsonb in the memory context that was current when it was read.
+#[derive(Clone, Copy)]
+pub struct Jsonb(*mut pg_sys::varlena);
+
+impl Jsonb {
+    /// To be called in that same memory context.
+    pub fn into_text(self) -> String {
+        // SAFETY: a jsonb that is not toasted.
+        let text = unsafe { JsonbText::from_datum(pg_sys::Datum::from(self.0), false) };
+        text.map_or(String::new(), |JsonbText(text)| text)
+    }
+}
+
 pub struct Row {
     tuple: pg_sys::HeapTuple,
     columns: pg_sys::TupleDesc,
@@ -244,6 +278,17 @@ impl Row {
             Some(datum) => unsafe { unguarded::text_to_cstring(datum.cast_mut_ptr()) },
             None => c"".as_ptr(),
         }
+    }
+
+    pub fn jsonb(&self, column: i16) -> Option<Jsonb> {
+        // SAFETY: a jsonb, toasted or not, of a tuple that is there as long as the scan.
+        self.get(column)
+            .map(|datum| Jsonb(unsafe { unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr()) }))
+    }
+
+    /// False for null.
+    pub fn boolean(&self, column: i16) -> bool {
+        self.get(column).is_some_and(|datum| datum.value() != 0)
     }
 
     fn uuid(&self, column: i16) -> Option<Uuid> {

@@ -22,6 +22,7 @@ pub mod settings;
 mod statement;
 pub mod store;
 pub mod throttle;
+pub mod user_settings;
 pub mod users;
 
 use pgrx::pg_sys;
@@ -65,6 +66,7 @@ mod unguarded {
         ) -> SysScanDesc;
         pub fn systable_getnext(scan: SysScanDesc) -> pg_sys::HeapTuple;
         pub fn systable_endscan(scan: SysScanDesc);
+        pub fn pg_detoast_datum_copy(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
         pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;
         pub fn try_table_open(relation: Oid, lock: pg_sys::LOCKMODE) -> Relation;
         pub fn table_close(relation: Relation, lock: pg_sys::LOCKMODE);

@@ -49,6 +49,18 @@ pub struct Sessions {
     pub not_after: Option<i16>,
 }
 
+/// `pat.user_settings`. The column numbers are those of sql/user_settings.sql.
+#[derive(Clone, Copy)]
+pub struct UserSettings {
+    pub table: Table,
+    pub by_user: pg_sys::Oid,
+}
+
+impl UserSettings {
+    pub const USER_ID: i16 = 1;
+    pub const SETTINGS: i16 = 2;
+}
+
 /// Object ids of this database, kept until Postgres says that one of the tables or any schema has
 /// changed. Finding them takes about a dozen look-ups in the system caches, 1 µs.
 struct Known {
@@ -58,6 +70,10 @@ struct Known {
     ring: Option<Table>,
     /// Counts what may have changed `pat.signing_keys`, its rows included.
     ring_changes: u64,
+    user_settings: Option<UserSettings>,
+    definitions: Option<Table>,
+    /// Counts what may have changed `pat.setting_definitions`, its rows included.
+    definition_changes: u64,
     /// Counts the changes, so that what was read before one is not kept after it.
     changes: u64,
     callbacks_registered: bool,
@@ -69,6 +85,9 @@ static KNOWN: Local<Known> = Local::new(Known {
     sessions: None,
     ring: None,
     ring_changes: 0,
+    user_settings: None,
+    definitions: None,
+    definition_changes: 0,
     changes: 0,
     callbacks_registered: false,
 });
@@ -157,6 +176,45 @@ pub fn ring() -> Option<Table> {
 pub fn ring_changes() -> u64 {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { KNOWN.get() }.ring_changes
+}
+
+/// `None` while the extension is being installed or dropped.
+pub fn user_settings() -> Option<UserSettings> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(settings) = unsafe { KNOWN.get() }.user_settings {
+        return Some(settings);
+    }
+    let before = changes_so_far();
+    let table = find_table(c"pat", c"user_settings")?;
+    let settings = UserSettings {
+        table,
+        by_user: find_index(table.oid, UserSettings::USER_ID)?,
+    };
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.user_settings = Some(settings);
+    }
+    Some(settings)
+}
+
+/// `pat.setting_definitions`; `None` while the extension is being installed or dropped.
+pub fn definitions() -> Option<Table> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(definitions) = unsafe { KNOWN.get() }.definitions {
+        return Some(definitions);
+    }
+    let before = changes_so_far();
+    let definitions = find_table(c"pat", c"setting_definitions")?;
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        unsafe { KNOWN.get() }.definitions = Some(definitions);
+    }
+    Some(definitions)
+}
+
+pub fn definition_changes() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { KNOWN.get() }.definition_changes
 }
 
 /// A plain table, its owner included, by its full name.
@@ -263,6 +321,13 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
         known.ring = None;
         known.ring_changes += 1;
     }
+    if concerns(known.user_settings.map(|settings| settings.table)) {
+        known.user_settings = None;
+    }
+    if concerns(known.definitions) {
+        known.definitions = None;
+        known.definition_changes += 1;
+    }
 }
 
 unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
@@ -274,4 +339,7 @@ unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash:
     known.sessions = None;
     known.ring = None;
     known.ring_changes += 1;
+    known.user_settings = None;
+    known.definitions = None;
+    known.definition_changes += 1;
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim, TokenClaims};
+use supabase_pat_core::scope::Scope;
 
 use super::Local;
 use super::clock::Instant;
@@ -105,6 +106,16 @@ impl Request {
                 .is_some_and(|user| lookup::is_active_session(session, user)),
         };
         *self.is_active.insert(is_active)
+    }
+
+    /// The answer of `has_scope()`: true for a login, and for a valid token that grants the scope.
+    pub fn has_scope(&mut self, scope: &Scope) -> bool {
+        self.is_valid()
+            && match &self.identity.credential {
+                Credential::Login => true,
+                Credential::Token(token) => token.scopes.grants(scope),
+                Credential::Malformed => false,
+            }
     }
 
     #[inline(always)]

@@ -39,6 +39,8 @@ static ENABLE_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONFIRM_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+static MAX_SETTINGS_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+
 fn text(setting: &GucSetting<Option<CString>>) -> String {
     let value = setting.get().unwrap_or_default();
     value.to_string_lossy().into_owned()
@@ -169,6 +171,11 @@ pub fn clock_skew() -> i64 {
 
 pub fn max_keys_per_user() -> usize {
     MAX_KEYS_PER_USER.get() as usize
+}
+
+/// Bytes.
+pub fn max_settings_size() -> usize {
+    MAX_SETTINGS_SIZE.get() as usize
 }
 
 pub fn max_name_length() -> usize {
@@ -380,6 +387,13 @@ pub fn define() {
         &OUTBOX_LEASE,
         (1, 3600),
         GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.max_settings_size",
+        c"How many bytes the settings of a user, or the overrides of a request, may have as text.",
+        &MAX_SETTINGS_SIZE,
+        (2, 16 * 1024 * 1024),
+        GucFlags::UNIT_BYTE,
     );
     // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };

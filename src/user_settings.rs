@@ -1,0 +1,102 @@
+//! Settings per user: declared by the application, set by its users, overridden by a request.
+
+use pgrx::prelude::*;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::user_settings::Definition;
+use uuid::Uuid;
+
+use crate::pat::Caller;
+use crate::pg::clock::Instant;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::json::JsonbText;
+use crate::pg::run;
+use crate::pg::{caller, settings, user_settings};
+
+const SETTINGS_READ: &str = "settings:read";
+const SETTINGS_WRITE: &str = "settings:write";
+
+#[pg_extern(requires = ["schema"])]
+fn define_setting(
+    key: Option<&str>,
+    default_value: Option<JsonbText>,
+    schema: default!(Option<JsonbText>, "NULL"),
+    overridable: default!(Option<bool>, "true"),
+) -> SqlResult<()> {
+    reported(|| {
+        caller::require_trusted("define settings")?;
+        caller::require_writable("defining a setting")?;
+        let key = key.ok_or(Error::NullArgument("key"))?;
+        let JsonbText(default) = default_value.ok_or(Error::NullArgument("default_value"))?;
+        let is_overridable = overridable.ok_or(Error::NullArgument("overridable"))?;
+        let schema = schema.map(|JsonbText(schema)| schema);
+        let definition = Definition::declare(key, default, schema, is_overridable)?;
+
+        user_settings::lock_to_define();
+        match user_settings::users_who_do_not_fit(&definition)? {
+            0 => user_settings::define(&definition, Instant::now()),
+            users => Err(Error::SettingInUse {
+                key: key.to_owned(),
+                users,
+            }),
+        }
+    })
+}
+
+#[pg_extern(requires = ["schema"])]
+fn drop_setting(key: Option<&str>) -> SqlResult<bool> {
+    reported(|| {
+        caller::require_trusted("drop settings")?;
+        caller::require_writable("dropping a setting")?;
+        let key = key.ok_or(Error::NullArgument("key"))?;
+        user_settings::lock_to_define();
+        user_settings::remove(key, Instant::now())
+    })
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+fn get_settings(overrides: default!(Option<JsonbText>, "'{}'")) -> SqlResult<JsonbText> {
+    reported(|| {
+        let own = readable_owner()?.and_then(user_settings::of_user);
+        effective(
+            own.as_deref(),
+            overrides.as_ref().map(|JsonbText(text)| text.as_str()),
+        )
+    })
+}
+
+#[pg_extern(schema = "public", requires = ["schema"])]
+fn set_settings(patch: Option<JsonbText>) -> SqlResult<JsonbText> {
+    reported(|| {
+        let caller = Caller::now()?;
+        let user = caller.user.ok_or(Error::NoOwnSettings)?;
+        caller.require_scope("change settings", SETTINGS_WRITE)?;
+        caller::require_writable("changing settings")?;
+        let JsonbText(patch) = patch.ok_or(Error::NullArgument("patch"))?;
+
+        user_settings::lock_to_set(user);
+        let own = user_settings::lock_row_of(user)?;
+        let max_size = settings::max_settings_size();
+        let own = user_settings::definitions().patched(own.as_deref(), &patch, max_size)?;
+        user_settings::set(user, &own, Instant::now())?;
+        effective(readable_owner()?.map(|_| own.as_str()), None)
+    })
+}
+
+fn effective(own: Option<&str>, overrides: Option<&str>) -> Result<JsonbText, Error> {
+    let definitions = user_settings::definitions();
+    definitions
+        .effective(own, overrides, settings::max_settings_size())
+        .map(JsonbText)
+}
+
+/// The user whose own settings this request may see: none for a token that is dead, or whose scopes
+/// leave the settings out. It gets the defaults, as the policy on the table would show it no row.
+fn readable_owner() -> Result<Option<Uuid>, Error> {
+    let scope = SETTINGS_READ.parse()?;
+    Ok(run::with_request(|request| {
+        match request.has_scope(&scope) {
+            true => request.identity.user,
+            false => None,
+        }
+    }))
+}

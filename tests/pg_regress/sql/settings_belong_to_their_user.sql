@@ -1,0 +1,101 @@
+select pat.define_setting('temperature', '0.7'), pat.define_setting('system_prompt', '"Be brief."');
+call tests.log_in('alice');
+select set_settings('{"temperature": 1}') -> 'temperature' as temperature;
+reset role;
+call tests.log_in('bob');
+select set_settings('{"temperature": 2}') -> 'temperature' as temperature;
+reset role;
+
+-- Everybody sees a row of their own and changes it through the function alone.
+call tests.log_in('alice');
+select user_id, settings from pat.user_settings;
+select code from tests.error('update pat.user_settings set settings = settings');
+select code from tests.error('delete from pat.user_settings');
+select code from tests.error('insert into pat.user_settings values (gen_random_uuid())');
+select code from tests.error('select * from pat.setting_definitions');
+reset role;
+
+-- No role but the trusted ones does anything else, also with EXECUTE that somebody granted by hand.
+create table roles (role text);
+insert into roles values ('anon'), ('authenticated'), ('service_role'), ('nobody');
+grant select on roles to public;
+create function pg_temp.as_each_role(statement text) returns table (role text, code text, error text) language plpgsql as $$
+begin
+    for role in select r.role from roles r loop
+        perform set_config('role', role, true);
+        begin
+            select e.code, e.error into code, error from tests.error(statement) e;
+        end;
+        perform set_config('role', 'postgres', true);
+        return next;
+    end loop;
+end
+$$;
+select set_config('request.jwt.claims', '', false);
+select * from pg_temp.as_each_role('select * from pat.user_settings');
+select * from pg_temp.as_each_role('select * from pat.setting_definitions');
+select * from pg_temp.as_each_role('update pat.setting_definitions set schema = null');
+select * from pg_temp.as_each_role('select get_settings()');
+select * from pg_temp.as_each_role($$select set_settings('{}')$$);
+select * from pg_temp.as_each_role($$select pat.define_setting('temperature', '0.7')$$);
+select * from pg_temp.as_each_role($$select pat.drop_setting('nothing')$$);
+grant execute on all functions in schema pat, public to anon, authenticated;
+delete from roles where role in ('service_role', 'nobody');
+select * from pg_temp.as_each_role($$select pat.define_setting('temperature', '0.7')$$);
+select * from pg_temp.as_each_role($$select pat.drop_setting('nothing')$$);
+select * from pg_temp.as_each_role($$select set_settings('{}')$$);
+
+-- A token without a list of scopes is as good as its owner.
+call tests.log_in('alice');
+select token as unlimited from mint_pat(name => 'unlimited') \gset
+select token as reader from mint_pat(name => 'reader', scopes => '{settings:read}') \gset
+select token as writer from mint_pat(name => 'writer', scopes => '{settings:write}') \gset
+select token as both from mint_pat(name => 'both', scopes => '{settings:*}') \gset
+select token as neither from mint_pat(name => 'neither', scopes => '{todos:*}') \gset
+reset role;
+call tests.use_token(:'unlimited');
+select set_settings('{"system_prompt": "Rhyme."}');
+select count(*) from pat.user_settings;
+reset role;
+-- One with a list does what that says.
+call tests.use_token(:'reader');
+select get_settings();
+select * from tests.error($$select set_settings('{"temperature": 3}')$$);
+select count(*) from pat.user_settings;
+reset role;
+call tests.use_token(:'both');
+select set_settings('{"temperature": 3}');
+reset role;
+-- What a token may not see, it gets from nowhere.
+call tests.use_token(:'writer');
+select set_settings('{"temperature": 4}');
+select get_settings('{"temperature": 5}');
+select count(*) from pat.user_settings;
+reset role;
+call tests.use_token(:'neither');
+select get_settings();
+select code from tests.error($$select set_settings('{"temperature": 5}')$$);
+reset role;
+select settings from pat.user_settings order by user_id;
+
+-- A dead one gets what anybody gets.
+call tests.log_in('alice');
+select revoke_all_pats();
+reset role;
+call tests.use_token(:'unlimited');
+select get_settings(), get_settings('{"temperature": 5}') -> 'temperature' as overridden;
+select * from tests.error($$select set_settings('{"temperature": 5}')$$);
+select count(*) from pat.user_settings;
+reset role;
+
+-- A service role deletes what a user leaves behind, also one without BYPASSRLS.
+alter role service_role nobypassrls;
+call tests.request('service_role', '{"role": "service_role"}');
+select count(*) from pat.user_settings;
+select key from pat.setting_definitions order by key;
+delete from pat.user_settings where user_id = '11111111-1111-1111-1111-111111111111';
+select code from tests.error('update pat.user_settings set settings = settings');
+reset role;
+alter role service_role bypassrls;
+call tests.log_in('alice');
+select get_settings();

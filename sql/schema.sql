@@ -22,7 +22,8 @@ begin
             and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
                 'is_valid_api_token', 'has_scope', 'current_api_key_id',
                 'request_password_reset', 'verify_reset_code', 'reset_password',
-                'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out', 'is_active_session', 'session_info', 'signed_in_user',
+                'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
+                'is_active_session', 'session_info', 'signed_in_user',
                 'get_settings', 'set_settings')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)

@@ -91,4 +91,4 @@ set supabase_pat.debug_reset_code = '000000';
 select code from pat.issue_reset_code('alice@example.com');
 call tests.request('authenticated', '{}');
 select * from tests.error($$set supabase_pat.debug_reset_code = '1'$$);
-select * from tests.error($$show supabase_pat.debug_reset_code$$);
+select code from tests.error($$show supabase_pat.debug_reset_code$$);

@@ -60,9 +60,9 @@ grant execute on function
     pat.verify(text, text, text),
     pat.algorithm_sign(text, text, text),
     pat.url_encode(bytea),
-    pat.url_decode(text)
+    pat.url_decode(text),
+    public.get_settings(jsonb)
 to public;
-grant execute on function public.get_settings(jsonb) to public;
 
 create function pat.grant_api_roles() returns setof text
     language plpgsql
@@ -101,16 +101,19 @@ begin
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_all_pats(uuid),
-            public.sign_out(text) to %I', role);
+            public.sign_out(text),
+            public.set_settings(jsonb) to %I', role);
         execute format('grant select, delete on public.api_keys to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, scopes, hint, created_at, expires_at,
                 last_used_at, revoked_at), delete on pat.api_keys to %I', role);
+            execute format('grant select on pat.user_settings to %I', role);
         end if;
         if role = service_role then
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
-            execute format('grant select on pat.signing_keys to %I', role);
+            execute format('grant select, delete on pat.user_settings to %I', role);
+            execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
                 pat.verify_jwt(text, text, boolean),
@@ -123,19 +126,9 @@ begin
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
-                pat.message_failed(uuid, text) to %I', role);
-            execute format('grant select on pat.events to %I', role);
-        end if;
-        execute format('grant execute on function public.set_settings(jsonb) to %I', role);
-        if role = authenticated then
-            execute format('grant select on pat.user_settings to %I', role); -- RLS leaves them their own row
-        end if;
-        if role = service_role then
-            execute format('grant execute on function
+                pat.message_failed(uuid, text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
-            execute format('grant select on pat.setting_definitions to %I', role);
-            execute format('grant select, delete on pat.user_settings to %I', role);
         end if;
     end loop;
 end

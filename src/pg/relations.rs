@@ -94,83 +94,61 @@ static KNOWN: Local<Known> = Local::new(Known {
 
 /// `None` while the extension is being installed or dropped.
 pub fn keys() -> Option<Keys> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(keys) = unsafe { KNOWN.get() }.keys {
-        return Some(keys);
-    }
-    let before = changes_so_far();
-    let table = find_table(c"pat", c"api_keys")?;
-    let keys = Keys {
-        table,
-        by_id: find_index(table.oid, Keys::ID)?,
-        by_user: find_index(table.oid, Keys::USER_ID)?,
-    };
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.keys = Some(keys);
-    }
-    Some(keys)
+    known(
+        |known| &mut known.keys,
+        || {
+            let table = find_table(c"pat", c"api_keys")?;
+            Some(Keys {
+                table,
+                by_id: find_index(table.oid, Keys::ID)?,
+                by_user: find_index(table.oid, Keys::USER_ID)?,
+            })
+        },
+    )
 }
 
 /// `None` if there is no table `auth.users` with a column `id` of type uuid.
 pub fn users() -> Option<Users> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(users) = unsafe { KNOWN.get() }.users {
-        return Some(users);
-    }
-    let before = changes_so_far();
-    let table = find_table(c"auth", c"users")?;
-    let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
-    let users = Users {
-        table,
-        by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
-        id,
-        deleted_at: find_column(table.oid, c"deleted_at", None),
-        banned_until: find_column(table.oid, c"banned_until", Some(pg_sys::TIMESTAMPTZOID)),
-    };
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.users = Some(users);
-    }
-    Some(users)
+    known(
+        |known| &mut known.users,
+        || {
+            let table = find_table(c"auth", c"users")?;
+            let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
+            Some(Users {
+                table,
+                by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
+                id,
+                deleted_at: find_column(table.oid, c"deleted_at", None),
+                banned_until: find_column(table.oid, c"banned_until", Some(pg_sys::TIMESTAMPTZOID)),
+            })
+        },
+    )
 }
 
 /// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
 pub fn sessions() -> Option<Sessions> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(sessions) = unsafe { KNOWN.get() }.sessions {
-        return Some(sessions);
-    }
-    let before = changes_so_far();
-    let table = find_table(c"auth", c"sessions")?;
-    let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
-    let sessions = Sessions {
-        table,
-        by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
-        id,
-        user_id: find_column(table.oid, c"user_id", Some(pg_sys::UUIDOID))?,
-        not_after: find_column(table.oid, c"not_after", Some(pg_sys::TIMESTAMPTZOID)),
-    };
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.sessions = Some(sessions);
-    }
-    Some(sessions)
+    known(
+        |known| &mut known.sessions,
+        || {
+            let table = find_table(c"auth", c"sessions")?;
+            let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
+            Some(Sessions {
+                table,
+                by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
+                id,
+                user_id: find_column(table.oid, c"user_id", Some(pg_sys::UUIDOID))?,
+                not_after: find_column(table.oid, c"not_after", Some(pg_sys::TIMESTAMPTZOID)),
+            })
+        },
+    )
 }
 
 /// `pat.signing_keys`; `None` while the extension is being installed or dropped.
 pub fn ring() -> Option<Table> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(ring) = unsafe { KNOWN.get() }.ring {
-        return Some(ring);
-    }
-    let before = changes_so_far();
-    let ring = find_table(c"pat", c"signing_keys")?;
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.ring = Some(ring);
-    }
-    Some(ring)
+    known(
+        |known| &mut known.ring,
+        || find_table(c"pat", c"signing_keys"),
+    )
 }
 
 pub fn ring_changes() -> u64 {
@@ -180,41 +158,48 @@ pub fn ring_changes() -> u64 {
 
 /// `None` while the extension is being installed or dropped.
 pub fn user_settings() -> Option<UserSettings> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(settings) = unsafe { KNOWN.get() }.user_settings {
-        return Some(settings);
-    }
-    let before = changes_so_far();
-    let table = find_table(c"pat", c"user_settings")?;
-    let settings = UserSettings {
-        table,
-        by_user: find_index(table.oid, UserSettings::USER_ID)?,
-    };
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.user_settings = Some(settings);
-    }
-    Some(settings)
+    known(
+        |known| &mut known.user_settings,
+        || {
+            let table = find_table(c"pat", c"user_settings")?;
+            Some(UserSettings {
+                table,
+                by_user: find_index(table.oid, UserSettings::USER_ID)?,
+            })
+        },
+    )
 }
 
 /// `pat.setting_definitions`; `None` while the extension is being installed or dropped.
 pub fn definitions() -> Option<Table> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(definitions) = unsafe { KNOWN.get() }.definitions {
-        return Some(definitions);
-    }
-    let before = changes_so_far();
-    let definitions = find_table(c"pat", c"setting_definitions")?;
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        unsafe { KNOWN.get() }.definitions = Some(definitions);
-    }
-    Some(definitions)
+    known(
+        |known| &mut known.definitions,
+        || find_table(c"pat", c"setting_definitions"),
+    )
 }
 
 pub fn definition_changes() -> u64 {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { KNOWN.get() }.definition_changes
+}
+
+/// What is known, or else what there is now, which is then known until a change.
+#[inline(always)]
+fn known<T: Copy>(
+    field: fn(&mut Known) -> &mut Option<T>,
+    find: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(known) = *field(unsafe { KNOWN.get() }) {
+        return Some(known);
+    }
+    let before = changes_so_far();
+    let found = find()?;
+    if before == changes_so_far() {
+        // SAFETY: as above.
+        *field(unsafe { KNOWN.get() }) = Some(found);
+    }
+    Some(found)
 }
 
 /// A plain table, its owner included, by its full name.
@@ -305,8 +290,10 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     // SAFETY: nobody holds a reference while Postgres processes invalidations.
     let known = unsafe { KNOWN.get() };
     known.changes += 1;
+    // A table that is not known may be any. Else what was read from one that could not be kept would
+    // never be read anew.
     let concerns = |table: Option<Table>| {
-        relation == pg_sys::InvalidOid || table.is_some_and(|table| table.oid == relation)
+        relation == pg_sys::InvalidOid || table.is_none_or(|table| table.oid == relation)
     };
     if concerns(known.keys.map(|keys| keys.table)) {
         known.keys = None;
@@ -330,16 +317,7 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     }
 }
 
-unsafe extern "C-unwind" fn schema_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
-    // SAFETY: as above.
-    let known = unsafe { KNOWN.get() };
-    known.changes += 1;
-    known.keys = None;
-    known.users = None;
-    known.sessions = None;
-    known.ring = None;
-    known.ring_changes += 1;
-    known.user_settings = None;
-    known.definitions = None;
-    known.definition_changes += 1;
+unsafe extern "C-unwind" fn schema_changed(argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    // SAFETY: as if every relation had changed.
+    unsafe { relation_changed(argument, pg_sys::InvalidOid) };
 }

@@ -71,3 +71,16 @@ exception when others then
     error := concat_ws(E'\n', error, 'detail: ' || nullif(detail, ''), 'hint: ' || nullif(hint, ''));
 end
 $$;
+
+-- The same as each of some roles, with the claims of the request as they are.
+create function tests.as_each_role(statement text, roles text[] = '{anon, authenticated, service_role, nobody}')
+returns table (role text, code text, error text) language plpgsql as $$
+begin
+    foreach role in array roles loop
+        perform set_config('role', role, true);
+        select e.code, e.error into code, error from tests.error(statement) e;
+        perform set_config('role', session_user, true);
+        return next;
+    end loop;
+end
+$$;

@@ -4,41 +4,25 @@ analyze pat.signing_keys, pat.private_keys;
 select tablename, attname from pg_stats where schemaname = 'pat' and tablename like '%keys' order by 1, 2;
 
 -- Neither by name nor by number, neither whole nor a part.
-create table roles (role text);
-insert into roles values ('anon'), ('authenticated'), ('service_role'), ('nobody');
-grant select on roles to public;
-create function pg_temp.as_each_role(statement text) returns table (role text, code text, error text) language plpgsql as $$
-begin
-    for role in select r.role from roles r loop
-        perform set_config('role', role, true);
-        begin
-            select e.code, e.error into code, error from tests.error(statement) e;
-        end;
-        perform set_config('role', 'postgres', true);
-        return next;
-    end loop;
-end
-$$;
-select * from pg_temp.as_each_role('select * from pat.private_keys');
-select * from pg_temp.as_each_role('select kid from pat.private_keys');
-select * from pg_temp.as_each_role('select count(*) from pat.private_keys');
-select * from pg_temp.as_each_role('lock pat.private_keys in access share mode');
-select * from pg_temp.as_each_role($$insert into pat.private_keys values ('a', 'x')$$);
-select * from pg_temp.as_each_role('select * from pat.signing_keys');
-select * from pg_temp.as_each_role('update pat.signing_keys set status = status');
-select * from pg_temp.as_each_role('delete from pat.signing_keys');
-select * from pg_temp.as_each_role('select pat.jwks_for_verifier()');
-select * from pg_temp.as_each_role('select pat.take_private_jwk()');
+select * from tests.as_each_role('select * from pat.private_keys');
+select * from tests.as_each_role('select kid from pat.private_keys');
+select * from tests.as_each_role('select count(*) from pat.private_keys');
+select * from tests.as_each_role('lock pat.private_keys in access share mode');
+select * from tests.as_each_role($$insert into pat.private_keys values ('a', 'x')$$);
+select * from tests.as_each_role('select * from pat.signing_keys');
+select * from tests.as_each_role('update pat.signing_keys set status = status');
+select * from tests.as_each_role('delete from pat.signing_keys');
+select * from tests.as_each_role('select pat.jwks_for_verifier()');
+select * from tests.as_each_role('select pat.take_private_jwk()');
 
 -- EXECUTE that somebody granted by hand changes nothing for roles that are not trusted.
 grant execute on all functions in schema pat to anon, authenticated;
-delete from roles where role in ('service_role', 'nobody');
-select * from pg_temp.as_each_role('select pat.jwks_for_verifier()');
-select * from pg_temp.as_each_role($$select pat.add_signing_key('HS256')$$);
-select * from pg_temp.as_each_role($$select pat.import_signing_key('{}')$$);
-select * from pg_temp.as_each_role($$select pat.rotate_signing_key('b')$$);
-select * from pg_temp.as_each_role($$select pat.revoke_signing_key('b')$$);
-select * from pg_temp.as_each_role($$select pat.mint_api_key('service_role')$$);
+select * from tests.as_each_role('select pat.jwks_for_verifier()', '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.add_signing_key('HS256')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.import_signing_key('{}')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.rotate_signing_key('b')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.revoke_signing_key('b')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.mint_api_key('service_role')$$, '{anon, authenticated}');
 call tests.request('anon', '{}');
 select pat.take_private_jwk() is null as nothing;
 reset role;

@@ -16,34 +16,18 @@ select code from tests.error('select * from pat.setting_definitions');
 reset role;
 
 -- No role but the trusted ones does anything else, also with EXECUTE that somebody granted by hand.
-create table roles (role text);
-insert into roles values ('anon'), ('authenticated'), ('service_role'), ('nobody');
-grant select on roles to public;
-create function pg_temp.as_each_role(statement text) returns table (role text, code text, error text) language plpgsql as $$
-begin
-    for role in select r.role from roles r loop
-        perform set_config('role', role, true);
-        begin
-            select e.code, e.error into code, error from tests.error(statement) e;
-        end;
-        perform set_config('role', 'postgres', true);
-        return next;
-    end loop;
-end
-$$;
 select set_config('request.jwt.claims', '', false);
-select * from pg_temp.as_each_role('select * from pat.user_settings');
-select * from pg_temp.as_each_role('select * from pat.setting_definitions');
-select * from pg_temp.as_each_role('update pat.setting_definitions set schema = null');
-select * from pg_temp.as_each_role('select get_settings()');
-select * from pg_temp.as_each_role($$select set_settings('{}')$$);
-select * from pg_temp.as_each_role($$select pat.define_setting('temperature', '0.7')$$);
-select * from pg_temp.as_each_role($$select pat.drop_setting('nothing')$$);
+select * from tests.as_each_role('select * from pat.user_settings');
+select * from tests.as_each_role('select * from pat.setting_definitions');
+select * from tests.as_each_role('update pat.setting_definitions set schema = null');
+select * from tests.as_each_role('select get_settings()');
+select * from tests.as_each_role($$select set_settings('{}')$$);
+select * from tests.as_each_role($$select pat.define_setting('temperature', '0.7')$$);
+select * from tests.as_each_role($$select pat.drop_setting('nothing')$$);
 grant execute on all functions in schema pat, public to anon, authenticated;
-delete from roles where role in ('service_role', 'nobody');
-select * from pg_temp.as_each_role($$select pat.define_setting('temperature', '0.7')$$);
-select * from pg_temp.as_each_role($$select pat.drop_setting('nothing')$$);
-select * from pg_temp.as_each_role($$select set_settings('{}')$$);
+select * from tests.as_each_role($$select pat.define_setting('temperature', '0.7')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select pat.drop_setting('nothing')$$, '{anon, authenticated}');
+select * from tests.as_each_role($$select set_settings('{}')$$, '{anon, authenticated}');
 
 -- A token without a list of scopes is as good as its owner.
 call tests.log_in('alice');

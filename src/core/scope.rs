@@ -19,6 +19,15 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// What a request asks for. A resource may have any name; one that is no part of a scope is granted
+    /// by wildcards alone.
+    pub(crate) fn wanted(resource: impl Into<Box<str>>, action: &str) -> Self {
+        Self {
+            resource: resource.into(),
+            action: action.into(),
+        }
+    }
+
     /// Whether a token with this scope may do what `wanted` names. A wildcard in `wanted` asks
     /// for all that it stands for.
     pub fn covers(&self, wanted: &Scope) -> bool {
@@ -135,6 +144,14 @@ impl Scopes {
         }
     }
 
+    /// Whether there is a list, and all that it names is reading.
+    pub fn are_read_only(&self) -> bool {
+        match self {
+            Self::Unlimited => false,
+            Self::Only(scopes) => scopes.iter().all(|scope| &*scope.action == "read"),
+        }
+    }
+
     /// Whether a token with these scopes may hand out `other`: never more than it has.
     pub fn include(&self, other: &Scopes) -> bool {
         match (self, other) {
@@ -203,6 +220,23 @@ mod tests {
         assert!(only(&[TOKENS_WRITE, "*"]).include(&Scopes::Unlimited));
         assert!(Scopes::Unlimited.include(&only(&["*"])));
         assert!(!Scopes::Unlimited.include(&only(&[TOKENS_WRITE])));
+    }
+
+    #[test]
+    fn a_token_is_read_only_if_all_its_scopes_are() {
+        let are_read_only = |texts: &[&str]| Scopes::known(texts.iter().copied()).are_read_only();
+        assert!(are_read_only(&["todos:read", "*:read"]));
+        assert!(are_read_only(&[]));
+        for scope in [
+            "todos:write",
+            "todos:*",
+            "*",
+            "rpc/search:call",
+            "todos:delete",
+        ] {
+            assert!(!are_read_only(&["notes:read", scope]), "{scope}");
+        }
+        assert!(!Scopes::Unlimited.are_read_only());
     }
 
     #[test]

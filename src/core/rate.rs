@@ -1,0 +1,125 @@
+//! Rate limits: so many requests in each window of time.
+
+/// How many requests a key may make in a window. Windows follow each other without a gap, counted from
+/// 1970, so that one of a minute begins with the minute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    pub requests: u32,
+    /// Microseconds, at least one.
+    pub window: i64,
+}
+
+/// What a key has used of its present window. It lies in shared memory.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Counter {
+    /// When the window began, in microseconds since 1970.
+    start: i64,
+    used: u32,
+}
+
+impl Counter {
+    /// Counts a request at the time `now`, microseconds since 1970.
+    ///
+    /// # Errors
+    /// How many microseconds it is to the next window, at least one, if the present one is used up.
+    pub fn admit(&mut self, limit: Limit, now: i64) -> Result<(), i64> {
+        let start = now - now.rem_euclid(limit.window);
+        // A request may have read the clock before another one, and come here after it: it belongs to
+        // the window that has begun. A clock that was set back by more begins anew.
+        let is_present = self.start >= start && self.start - start <= limit.window;
+        if !is_present {
+            *self = Self { start, used: 0 };
+        }
+        if self.used >= limit.requests {
+            return Err((self.start + limit.window - now).max(1));
+        }
+        self.used += 1;
+        Ok(())
+    }
+
+    /// Whether forgetting the counter at the time `now` would let nobody make a request too many.
+    pub fn is_over(&self, limit: Limit, now: i64) -> bool {
+        self.start.saturating_add(limit.window) <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Limit = Limit {
+        requests: 3,
+        window: 60_000_000,
+    };
+
+    #[test]
+    fn each_window_has_its_allowance_and_no_more() {
+        let mut counter = Counter::default();
+        let start = 1_700_000_000 / 60 * 60_000_000;
+        for window in 0..3 {
+            let start = start + window * MINUTE.window;
+            for request in 0..3 {
+                assert_eq!(counter.admit(MINUTE, start + request), Ok(()));
+            }
+            assert_eq!(counter.admit(MINUTE, start + 3), Err(MINUTE.window - 3));
+            assert_eq!(counter.admit(MINUTE, start + MINUTE.window - 1), Err(1));
+        }
+    }
+
+    #[test]
+    fn a_request_that_read_the_clock_too_early_counts_in_the_window_that_has_begun() {
+        let mut counter = Counter::default();
+        let start = 60_000_000 * 1000;
+        assert_eq!(counter.admit(MINUTE, start), Ok(()));
+        assert_eq!(counter.admit(MINUTE, start - 1), Ok(()));
+        assert_eq!(counter.admit(MINUTE, start), Ok(()));
+        assert_eq!(counter.admit(MINUTE, start - 1), Err(MINUTE.window + 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_lock_a_key_out() {
+        let mut counter = Counter::default();
+        let hour = 3_600_000_000;
+        for _ in 0..3 {
+            assert!(counter.admit(MINUTE, 10 * hour).is_ok());
+        }
+        assert!(counter.admit(MINUTE, 10 * hour).is_err());
+        assert!(counter.admit(MINUTE, 9 * hour).is_ok());
+    }
+
+    #[test]
+    fn a_counter_may_be_forgotten_once_its_window_is_over() {
+        let mut counter = Counter::default();
+        assert!(counter.is_over(MINUTE, 60_000_000));
+        assert!(counter.admit(MINUTE, 60_000_000 * 1000).is_ok());
+        assert!(!counter.is_over(MINUTE, 60_000_000 * 1001 - 1));
+        assert!(counter.is_over(MINUTE, 60_000_000 * 1001));
+    }
+
+    proptest! {
+        #[test]
+        fn in_order_no_window_gets_too_many_or_too_few(
+            requests in 1..20_u32,
+            window in 1..1_000_i64,
+            mut times in prop::collection::vec(0..10_000_i64, 1..300),
+        ) {
+            times.sort_unstable();
+            let limit = Limit { requests, window };
+            let mut counter = Counter::default();
+            let mut admitted = std::collections::HashMap::<i64, (u32, u32)>::new();
+            for now in times {
+                let window = admitted.entry(now / window).or_default();
+                window.1 += 1;
+                match counter.admit(limit, now) {
+                    Ok(()) => window.0 += 1,
+                    Err(wait) => prop_assert!((1..=limit.window).contains(&wait)),
+                }
+            }
+            for (admitted, asked) in admitted.into_values() {
+                prop_assert_eq!(admitted, asked.min(requests));
+            }
+        }
+    }
+}

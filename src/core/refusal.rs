@@ -1,0 +1,198 @@
+//! Why the gate turns a request away, and how it is answered.
+
+use std::net::IpAddr;
+
+/// The message is the `Display` text. It says nothing of a token but what its holder may know, and
+/// nothing of the token itself.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("the value of x-api-key is not a complete token")]
+    MalformedToken,
+    #[error("the claims of this request are malformed")]
+    MalformedClaims,
+    #[error("there is no such personal access token")]
+    UnknownToken,
+    #[error("the personal access token has been revoked")]
+    Revoked,
+    #[error("the personal access token has expired")]
+    Expired,
+    #[error("the user of the personal access token no longer exists")]
+    UserGone,
+    #[error("the user of the personal access token is banned")]
+    UserBanned,
+    #[error("the session of this login has ended")]
+    SessionEnded,
+    #[error("this token is no longer accepted")]
+    Denied,
+    #[error("the personal access token is for certain addresses, and yours is not known")]
+    AddressUnknown,
+    #[error("the personal access token may not be used from {0}")]
+    AddressNotAllowed(IpAddr),
+    #[error("the personal access token lacks the scope {0}")]
+    ScopeMissing(String),
+    #[error("a personal access token with scopes may not make this request")]
+    UnknownRequest,
+    #[error("the role {0} is not for personal access tokens")]
+    RoleNotAllowed(String),
+    #[error("the personal access token has made its {requests} requests of {window} seconds")]
+    TooManyRequests {
+        requests: u32,
+        /// Seconds.
+        window: i64,
+        /// Seconds, rounded up.
+        retry_after: i64,
+    },
+    #[error("there is no room to count the requests of the personal access token")]
+    NoRoom,
+}
+
+/// All that a refusal can be counted under.
+pub const REASONS: [&str; 16] = [
+    "malformed_token",
+    "malformed_claims",
+    "unknown_token",
+    "revoked",
+    "expired",
+    "user_gone",
+    "user_banned",
+    "session_ended",
+    "denied",
+    "address_unknown",
+    "address_not_allowed",
+    "scope_missing",
+    "unknown_request",
+    "role_not_allowed",
+    "too_many_requests",
+    "no_room",
+];
+
+impl Refusal {
+    /// The place of the refusal's kind in [`REASONS`].
+    pub fn reason(&self) -> u8 {
+        use Refusal::*;
+        match self {
+            MalformedToken => 0,
+            MalformedClaims => 1,
+            UnknownToken => 2,
+            Revoked => 3,
+            Expired => 4,
+            UserGone => 5,
+            UserBanned => 6,
+            SessionEnded => 7,
+            Denied => 8,
+            AddressUnknown => 9,
+            AddressNotAllowed(_) => 10,
+            ScopeMissing(_) => 11,
+            UnknownRequest => 12,
+            RoleNotAllowed(_) => 13,
+            TooManyRequests { .. } => 14,
+            NoRoom => 15,
+        }
+    }
+
+    /// `PT` and the HTTP status, as PostgREST takes it.
+    pub fn code(&self) -> &'static str {
+        match self.reason() {
+            0..=8 => "PT401",
+            9..=13 => "PT403",
+            _ => "PT429",
+        }
+    }
+
+    pub fn hint(&self) -> Option<&'static str> {
+        use Refusal::*;
+        Some(match self {
+            MalformedToken => "Copy it again: it has 48 characters and begins with sbpat_.",
+            Revoked | Expired | UnknownToken => "Ask for a new one.",
+            SessionEnded | Denied => "Log in again.",
+            AddressUnknown => {
+                "supabase_pat.trusted_proxies says how many proxies in front of the REST server tell \
+                 where a request comes from."
+            }
+            ScopeMissing(_) => "Use a token with that scope.",
+            _ => return None,
+        })
+    }
+
+    /// After how many seconds the request may be made again.
+    pub fn retry_after(&self) -> Option<i64> {
+        match self {
+            Self::TooManyRequests { retry_after, .. } => Some(*retry_after),
+            Self::NoRoom => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Message and detail of an error with the SQLSTATE `PGRST`, from which PostgREST takes body and
+    /// headers of the answer.
+    pub fn with_headers(&self, retry_after: i64) -> (String, String) {
+        let body = serde_json::json!({
+            "code": self.code(),
+            "message": self.to_string(),
+            "details": format!("Try again in {retry_after} seconds."),
+            "hint": self.hint(),
+        });
+        let answer = serde_json::json!({
+            "status": 429,
+            "headers": { "Retry-After": retry_after.to_string() },
+        });
+        (body.to_string(), answer.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> [Refusal; REASONS.len()] {
+        use Refusal::*;
+        [
+            MalformedToken,
+            MalformedClaims,
+            UnknownToken,
+            Revoked,
+            Expired,
+            UserGone,
+            UserBanned,
+            SessionEnded,
+            Denied,
+            AddressUnknown,
+            AddressNotAllowed([192, 0, 2, 1].into()),
+            ScopeMissing("todos:read".into()),
+            UnknownRequest,
+            RoleNotAllowed("service_role".into()),
+            TooManyRequests {
+                requests: 3,
+                window: 60,
+                retry_after: 7,
+            },
+            NoRoom,
+        ]
+    }
+
+    #[test]
+    fn each_refusal_has_a_reason_and_a_status_of_its_kind() {
+        for (place, refusal) in all().iter().enumerate() {
+            assert_eq!(usize::from(refusal.reason()), place, "{refusal}");
+            assert_eq!(refusal.retry_after().is_some(), refusal.code() == "PT429");
+        }
+        let count = |code| {
+            all()
+                .iter()
+                .filter(|refusal| refusal.code() == code)
+                .count()
+        };
+        assert_eq!([count("PT401"), count("PT403"), count("PT429")], [9, 5, 2]);
+    }
+
+    #[test]
+    fn a_refusal_for_a_while_says_for_how_long() {
+        let [.., too_many, _] = all();
+        let (body, answer) = too_many.with_headers(7);
+        assert_eq!(
+            body,
+            r#"{"code":"PT429","details":"Try again in 7 seconds.","hint":null,"message":"the personal access token has made its 3 requests of 60 seconds"}"#
+        );
+        assert_eq!(answer, r#"{"headers":{"Retry-After":"7"},"status":429}"#);
+    }
+}

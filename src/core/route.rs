@@ -1,0 +1,238 @@
+//! Which scope a REST request needs, by its method and path.
+//!
+//! | path | GET, HEAD, OPTIONS | POST, PATCH, PUT | DELETE |
+//! |---|---|---|---|
+//! | `/` | `/:read` | | |
+//! | `/name` | `name:read` | `name:write` | `name:delete` |
+//! | `/rpc/name` | `rpc/name:call` | `rpc/name:call`, POST alone | |
+//!
+//! What is not in the table is refused to a token that has a list of scopes. The extension's own
+//! functions and views are also covered by the scopes that they ask for themselves, and a token may
+//! always ask to be revoked.
+
+use std::borrow::Cow;
+
+use crate::scope::{Scope, Scopes};
+
+/// What a token must have to make a request.
+pub enum Needed {
+    /// Nothing: what is asked decides itself.
+    Nothing,
+    /// This scope, or else the other one.
+    Scope(Scope, Option<Scope>),
+    /// No list of scopes: it is not known what the request does.
+    Everything,
+}
+
+impl Needed {
+    /// `path` is what comes after the address of the REST server, still percent-encoded.
+    pub fn of(method: &str, path: &str) -> Self {
+        let action = match method {
+            "GET" | "HEAD" | "OPTIONS" => "read",
+            "POST" | "PATCH" | "PUT" => "write",
+            "DELETE" => "delete",
+            _ => return Self::Everything,
+        };
+        // Some servers take a path with slashes too many for the one without them, others refuse it.
+        let path = path.trim_matches('/');
+        if path.is_empty() {
+            return match action {
+                "read" => Self::Scope(Scope::wanted("/", action), None),
+                _ => Self::Everything,
+            };
+        }
+        let named = |segment| decoded(segment).filter(|name| !name.is_empty());
+        match path.split_once('/') {
+            None => match named(path) {
+                Some(name) => Self::Scope(
+                    Scope::wanted(&*name, action),
+                    of_view(&name).map(|resource| Scope::wanted(resource, action)),
+                ),
+                None => Self::Everything,
+            },
+            Some((start, name)) if decoded(start).is_some_and(|start| start == "rpc") => {
+                let is_call = matches!(method, "GET" | "HEAD" | "OPTIONS" | "POST");
+                match named(name).filter(|_| is_call && !name.contains('/')) {
+                    Some(name) if name == "revoke_pat" => Self::Nothing,
+                    Some(name) => Self::Scope(
+                        Scope::wanted(format!("rpc/{name}"), "call"),
+                        of_function(&name)
+                            .map(|(resource, action)| Scope::wanted(resource, action)),
+                    ),
+                    None => Self::Everything,
+                }
+            }
+            Some(_) => Self::Everything,
+        }
+    }
+
+    pub fn is_granted_by(&self, scopes: &Scopes) -> bool {
+        match (scopes, self) {
+            (Scopes::Unlimited, _) | (_, Self::Nothing) => true,
+            (Scopes::Only(_), Self::Everything) => false,
+            (scopes, Self::Scope(scope, other)) => {
+                scopes.grants(scope) || other.as_ref().is_some_and(|other| scopes.grants(other))
+            }
+        }
+    }
+}
+
+fn of_view(name: &str) -> Option<&'static str> {
+    matches!(name, "api_keys" | "api_key_events").then_some("tokens")
+}
+
+fn of_function(name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "mint_pat" | "rotate_pat" => ("tokens", "write"),
+        "revoke_all_pats" => ("tokens", "delete"),
+        "get_settings" => ("settings", "read"),
+        "set_settings" => ("settings", "write"),
+        _ => return None,
+    })
+}
+
+/// A segment of a path without its percent-encoding (RFC 3986 section 2.1). `None` if that leaves no
+/// UTF-8. A percent sign that encodes nothing stands for itself, as it does for the servers.
+fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digit = |place: usize| after.get(place).and_then(|&b| char::from(b).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn needed(method: &str, path: &str) -> String {
+        match Needed::of(method, path) {
+            Needed::Nothing => "nothing".into(),
+            Needed::Everything => "everything".into(),
+            Needed::Scope(scope, None) => scope.to_string(),
+            Needed::Scope(scope, Some(other)) => format!("{scope} or {other}"),
+        }
+    }
+
+    #[test]
+    fn tables_are_read_written_and_deleted_from() {
+        for (method, scope) in [
+            ("GET", "todos:read"),
+            ("HEAD", "todos:read"),
+            ("OPTIONS", "todos:read"),
+            ("POST", "todos:write"),
+            ("PATCH", "todos:write"),
+            ("PUT", "todos:write"),
+            ("DELETE", "todos:delete"),
+        ] {
+            assert_eq!(needed(method, "/todos"), scope);
+        }
+        assert_eq!(needed("GET", "/"), "/:read");
+        assert_eq!(needed("GET", ""), "/:read");
+    }
+
+    #[test]
+    fn functions_are_called() {
+        for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+            assert_eq!(needed(method, "/rpc/add_todo"), "rpc/add_todo:call");
+        }
+        for method in ["PATCH", "PUT", "DELETE"] {
+            assert_eq!(needed(method, "/rpc/add_todo"), "everything");
+        }
+        // A table may have that name.
+        assert_eq!(needed("GET", "/rpc"), "rpc:read");
+    }
+
+    #[test]
+    fn what_is_not_known_needs_everything() {
+        for (method, path) in [
+            ("TRACE", "/todos"),
+            ("get", "/todos"),
+            ("", "/todos"),
+            ("POST", "/"),
+            ("DELETE", ""),
+            ("GET", "/a/b"),
+            ("POST", "/rpc/a/b"),
+            ("GET", "/%ff"),
+            ("POST", "/rpc/%ff"),
+            ("POST", "/rpcs/x"),
+        ] {
+            assert_eq!(needed(method, path), "everything", "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_understood_as_the_servers_do() {
+        assert_eq!(needed("GET", "/t%6Fdos"), "todos:read");
+        assert_eq!(needed("GET", "//todos/"), "todos:read");
+        assert_eq!(needed("POST", "/r%70c/%61dd"), "rpc/add:call");
+        assert_eq!(needed("GET", "/a%2Fb"), "a/b:read");
+        assert_eq!(needed("GET", "/caf%C3%A9"), "caf\u{e9}:read");
+        assert_eq!(needed("GET", "/100%"), "100%:read");
+        assert_eq!(needed("GET", "/%zz"), "%zz:read");
+    }
+
+    #[test]
+    fn our_own_functions_know_what_they_ask_for() {
+        assert_eq!(needed("POST", "/rpc/revoke_pat"), "nothing");
+        assert_eq!(
+            needed("POST", "/rpc/mint_pat"),
+            "rpc/mint_pat:call or tokens:write"
+        );
+        assert_eq!(needed("GET", "/api_keys"), "api_keys:read or tokens:read");
+        assert_eq!(
+            needed("DELETE", "/api_keys"),
+            "api_keys:delete or tokens:delete"
+        );
+        assert_eq!(
+            needed("GET", "/rpc/get_settings"),
+            "rpc/get_settings:call or settings:read"
+        );
+    }
+
+    #[test]
+    fn scopes_grant_what_they_cover() {
+        let granted = |scope: &str, method, path| {
+            Needed::of(method, path).is_granted_by(&Scopes::requested([scope]).unwrap())
+        };
+        assert!(granted("todos:read", "GET", "/todos"));
+        assert!(!granted("todos:read", "POST", "/todos"));
+        assert!(!granted("todos:read", "GET", "/notes"));
+        assert!(granted("*:read", "GET", "/caf%C3%A9"));
+        assert!(granted("rpc/f:call", "POST", "/rpc/f"));
+        assert!(!granted("*:read", "POST", "/rpc/f"));
+        assert!(!granted("*", "GET", "/a/b"));
+        assert!(granted("tokens:read", "GET", "/api_keys"));
+        assert!(!granted("tokens:read", "GET", "/tokens_of_others"));
+        assert!(granted("todos:read", "POST", "/rpc/revoke_pat"));
+        // Minting must be named, whatever the path.
+        assert!(!granted("*", "POST", "/tokens"));
+        assert!(Needed::of("TRACE", "/a/b").is_granted_by(&Scopes::Unlimited));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_a_narrow_token_gets_nothing_else(method in "[A-Z]{0,7}", path in any::<String>()) {
+            let narrow = Scopes::requested(["todos:read"]).unwrap();
+            let decoded = decoded(path.trim_matches('/'));
+            let is_todos = decoded.is_some_and(|name| name == "todos");
+            let is_revocation = path.contains("revoke_pat");
+            prop_assert!(is_todos || is_revocation || !Needed::of(&method, &path).is_granted_by(&narrow));
+        }
+    }
+}

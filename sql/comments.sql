@@ -1,7 +1,7 @@
-comment on function public.mint_pat(uuid, text, interval, text[]) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write. A request made with a token needs the scope tokens:write, and grants no more than it has.';
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has.';
 comment on function public.rotate_pat(uuid, interval) is
-    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one with the same name, scopes and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write.';
+    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write.';
 comment on function public.revoke_pat(uuid) is
     'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on. True if it was live; false if it was dead already or is not yours.';
 comment on function public.revoke_all_pats(uuid) is
@@ -151,3 +151,18 @@ comment on table pat.setting_definitions is
 comment on column pat.setting_definitions.overridable is 'Whether a request may override it.';
 comment on table pat.user_settings is
     'What users have set, where it differs from the defaults. Change it with set_settings().';
+
+comment on function pat.gate() is
+    'For db-pre-request of PostgREST: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate limits. Takes opaque tokens from the header x-api-key, and calls supabase_pat.next_pre_request for what it lets through.';
+comment on function pat.deny_token(text, text) is
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. reason: for pat.events and pat.denied_tokens; deleting the row there accepts the token again. For trusted roles.';
+comment on function pat.status() is
+    'Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles.';
+comment on function pat.server_state() is
+    'For pat.status(): what only the server knows of itself. For trusted roles.';
+comment on function pat.key_deleted() is
+    'Trigger: a token that is deleted leaves an event behind.';
+comment on function pat.denied_tokens_changed() is
+    'Trigger: tells every backend to read the denied tokens anew.';
+comment on view public.api_key_events is
+    'What happened to the caller''s personal access tokens: minted, rotated, revoked, deleted, refused.';

@@ -19,7 +19,7 @@ begin
                 or d.classid = 'pg_class'::regclass
                 or d.classid = 'pg_type'::regclass
                     and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
-                        public.minted_session, public.signed_up, pat.session_report}'::regtype[]))
+                        public.minted_session, public.signed_up, pat.session_report, pat.server_state}'::regtype[]))
     loop
         execute format('revoke all on %s from public', object);
         for grantee in
@@ -36,7 +36,7 @@ $$;
 -- Policies run their functions as the role of the request, whichever it is.
 grant usage on schema pat to public;
 grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
-    public.minted_session, public.signed_up, pat.session_report to public;
+    public.minted_session, public.signed_up, pat.session_report, pat.server_state to public;
 grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
@@ -47,6 +47,9 @@ grant execute on function
     pat.uid(),
     pat.is_trusted()
 to public;
+
+-- The gate runs as the role of the request too. It only refuses, or makes the bearer of a token its user.
+grant execute on function pat.gate() to public;
 
 -- What tells only what the caller has brought, or may know.
 grant execute on function
@@ -97,23 +100,29 @@ begin
         return next role;
         continue when role = anon;
         execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[]),
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_all_pats(uuid),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         execute format('grant select, delete on public.api_keys to %I', role);
+        execute format('grant select on public.api_key_events to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
-            execute format('grant select (id, user_id, name, scopes, hint, created_at, expires_at,
-                last_used_at, revoked_at), delete on pat.api_keys to %I', role);
+            execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
+                rate_window, hint, created_at, expires_at, revoked_at), delete on pat.api_keys to %I', role);
+            execute format('grant select on pat.api_key_usage to %I', role);
+            execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
+                count, detail) on pat.events to %I', role);
             execute format('grant select on pat.user_settings to %I', role);
         end if;
         if role = service_role then
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
-            execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events to %I', role);
+            execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
+                pat.api_key_usage to %I', role);
+            execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
                 pat.verify_jwt(text, text, boolean),
@@ -123,6 +132,9 @@ begin
                 pat.revoke_signing_key(text),
                 pat.mint_api_key(text, text, interval),
                 pat.mint_session(uuid),
+                pat.deny_token(text, text),
+                pat.status(),
+                pat.server_state(),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

@@ -31,22 +31,5 @@ create table pat.code_attempts (
 
 create index code_attempts_expires_at_idx on pat.code_attempts (expires_at);
 
--- What happened to whom.
-create table pat.events (
-    id bigint generated always as identity primary key,
-    happened_at timestamptz not null default clock_timestamp(),
-    event text not null,
-    user_id uuid,
-    detail text
-);
-
-create index events_user_id_idx on pat.events (user_id, happened_at);
-
-select pg_extension_config_dump('pat.events', '');
-select pg_extension_config_dump('pat.events_id_seq', '');
-
 alter table pat.outbox enable row level security;
 alter table pat.code_attempts enable row level security;
-alter table pat.events enable row level security;
-
-create policy trusted_roles_see_the_events on pat.events for select using (pat.is_trusted());

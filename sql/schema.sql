@@ -13,7 +13,7 @@ begin
         select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
         from pg_class c
         where c.relnamespace = 'pat'::regnamespace
-            or c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'minted_pat', 'minted_session', 'signed_up')
+            or c.relnamespace = 'public'::regnamespace and c.relname in ('api_keys', 'api_key_events', 'minted_pat', 'minted_session', 'signed_up')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p
@@ -69,18 +69,82 @@ create table pat.api_keys (
     expires_at timestamptz not null,
     revoked_at timestamptz,
     replaced_by uuid,
-    last_used_at timestamptz,
+    -- How many requests it may make in each window of time, if there is a limit.
+    rate_limit integer check (rate_limit > 0),
+    rate_window interval check (rate_window > '0'),
     name text not null,
     scopes text[],
+    -- From where it may be used, if not from everywhere.
+    allowed_ips cidr[],
     hint text,
-    signing_key text
+    signing_key text,
+    kind text not null default 'jwt' check (kind in ('jwt', 'opaque')),
+    -- The SHA-256 of an opaque token.
+    token_digest bytea,
+    check (num_nulls(rate_limit, rate_window) <> 1),
+    check ((kind = 'opaque') = (token_digest is not null))
 ) with (fillfactor = 90);
 
 create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
+create unique index api_keys_token_digest_idx on pat.api_keys (token_digest) where token_digest is not null;
 
 alter table pat.api_keys enable row level security;
 
 select pg_extension_config_dump('pat.api_keys', '');
+
+-- When each token was last used. A table of its own, so that writing this neither waits for a change of
+-- the key nor makes one wait or fail, and a check finds no old row versions on its way. No index has a
+-- column that changes, and pages keep room: so each update stays in its page (HOT).
+create table pat.api_key_usage (
+    key_id uuid primary key,
+    user_id uuid not null,
+    last_used_at timestamptz not null,
+    last_used_ip inet
+) with (fillfactor = 70);
+
+alter table pat.api_key_usage enable row level security;
+
+select pg_extension_config_dump('pat.api_key_usage', '');
+
+-- What happened to whom, and who did it: the role that was in force, and the token that it came with, if
+-- any. count: of refusals of one kind, which are added up. The time comes first in the key, so that the
+-- table can be partitioned by it.
+create table pat.events (
+    id bigint generated always as identity,
+    happened_at timestamptz not null default clock_timestamp(),
+    event text not null,
+    user_id uuid,
+    key_id uuid,
+    role text,
+    by_key uuid,
+    address inet,
+    count bigint not null default 1,
+    detail text,
+    primary key (happened_at, id)
+);
+
+create index events_user_id_idx on pat.events (user_id, happened_at);
+
+alter table pat.events enable row level security;
+
+select pg_extension_config_dump('pat.events', '');
+select pg_extension_config_dump('pat.events_id_seq', '');
+
+-- JWTs that the gate no longer accepts, by digests: see src/core/denied.rs. Deleting a row accepts the
+-- token again.
+create table pat.denied_tokens (
+    message_digest bytea primary key,
+    claims_digest bytea not null,
+    role text,
+    user_id uuid,
+    reason text,
+    denied_at timestamptz not null default now(),
+    expires_at timestamptz
+);
+
+alter table pat.denied_tokens enable row level security;
+
+select pg_extension_config_dump('pat.denied_tokens', '');
 
 -- The keys that tokens are signed with. src/pg/ring.rs counts on the order of the columns.
 create table pat.signing_keys (
@@ -149,6 +213,22 @@ create type public.signed_up as (
     refresh_token text,
     "user" jsonb,
     confirmation_token text
+);
+
+-- What pat.server_state returns.
+create type pat.server_state as (
+    is_preloaded boolean,
+    worker integer,
+    flushed_at timestamptz,
+    requests bigint,
+    last_request_at timestamptz,
+    lost bigint,
+    signing_key text,
+    signing_problem text,
+    next_pre_request oid,
+    next_problem text,
+    has_debug_code boolean,
+    version text
 );
 
 -- What session_info returns.

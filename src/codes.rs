@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::pg::clock::Instant;
 use crate::pg::outbox::{self, NewMessage};
 use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{composite, settings, users};
+use crate::pg::{composite, events, settings, users};
 use crate::random;
 
 /// A code, and the token that goes with it.
@@ -160,6 +160,6 @@ pub fn holder_of(
         None => "the address is nobody's",
     };
     outbox::count_attempt(token.id, expires_at, now)?;
-    outbox::record("reset_code_refused", user, Some(reason))?;
+    events::record("reset_code_refused", user, None, Some(reason))?;
     Ok(None)
 }

@@ -11,7 +11,7 @@ use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{caller, composite, lookup, settings};
+use crate::pg::{caller, composite, denied, lookup, settings};
 
 #[pg_extern(requires = ["schema"])]
 fn sign_jwt(
@@ -69,7 +69,8 @@ fn jwt_status(token: Option<&str>) -> &'static str {
     }
 }
 
-fn status(token: &str) -> Result<(), Rejection> {
+/// Whether a token is valid, and if not, why.
+pub fn status(token: &str) -> Result<(), Rejection> {
     let token = Unverified::parse(token)?;
     // A secret that cannot be used here is no key.
     let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
@@ -86,8 +87,11 @@ fn status(token: &str) -> Result<(), Rejection> {
 /// Checks everything: the token, and, if it is a personal access token, its key.
 fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verified, Rejection> {
     let verified = Verified::check(token, &keys.borrow(), &checks)?;
-    match verified.is_personal_access_token() && !is_live(verified.payload()) {
-        true => Err(Rejection::DeadKey),
+    if verified.is_personal_access_token() && !is_live(verified.payload()) {
+        return Err(Rejection::DeadKey);
+    }
+    match denied::tokens().has(Some(token.digest())) {
+        true => Err(Rejection::Denied),
         false => Ok(verified),
     }
 }

@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 mod api_key;
 mod codes;
+mod gate;
 mod jwt;
 mod outbox;
 mod pat;
@@ -22,6 +23,7 @@ mod roles;
 mod session;
 mod sign_in;
 mod signing_keys;
+mod status;
 mod user_settings;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -60,6 +62,21 @@ extension_sql_file!(
     requires = ["policy_functions", pat::has_scope, roles::is_trusted]
 );
 extension_sql_file!(
+    "../sql/gate.sql",
+    name = "gate",
+    requires = ["schema", roles::is_trusted, pat::key_deleted]
+);
+extension_sql_file!(
+    "../sql/status.sql",
+    name = "status",
+    requires = [
+        "schema",
+        "signing_keys",
+        pat::mint_pat,
+        status::server_state
+    ]
+);
+extension_sql_file!(
     "../sql/auth_schema.sql",
     name = "auth_schema",
     requires = ["schema"]
@@ -77,7 +94,10 @@ extension_sql_file!(
         "signing_keys",
         "reset",
         "session",
+        "gate",
+        "status",
         "auth_schema",
+        gate::deny_token,
         pat::mint_pat,
         pat::rotate_pat,
         pat::revoke_pat,

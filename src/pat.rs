@@ -8,14 +8,18 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{Credential, TokenClaims};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, TokenPayload};
-use supabase_pat_core::key;
+use supabase_pat_core::key::{self, Kind};
+use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::rate::Limit;
 use supabase_pat_core::scope::{Scope, Scopes, TOKENS_WRITE};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::lookup::{self, UserState};
-use crate::pg::store::{self, NewKey};
+use crate::pg::net::Networks;
+use crate::pg::store::{self, Limits, NewKey};
 use crate::pg::{caller, composite, ring, run, settings};
 use crate::random;
 
@@ -27,6 +31,10 @@ fn mint_pat(
     name: default!(Option<&str>, "NULL"),
     expires_in: default!(Option<Interval>, "NULL"),
     scopes: default!(Option<Vec<Option<String>>>, "NULL"),
+    kind: default!(Option<&str>, "'jwt'"),
+    allowed_ips: default!(Option<Networks>, "NULL"),
+    rate_limit: default!(Option<i32>, "NULL"),
+    rate_window: default!(Option<Interval>, "'1 minute'"),
     call: pg_sys::FunctionCallInfo,
 ) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
@@ -37,11 +45,23 @@ fn mint_pat(
 
         let name = name.ok_or(Error::NullArgument("name"))?;
         key::check_name(name, settings::max_name_length())?;
+        let kind = kind.ok_or(Error::NullArgument("kind"))?.parse()?;
+        let limits = Limits::Of {
+            allowed_ips: allowed_ips.map(Networks::check).transpose()?,
+            rate: requested_rate(rate_limit, rate_window)?,
+        };
         let now = Instant::now();
         let expires_at = expiry(now, expires_in)?;
         let id = key::new_id(now.unix_millis(), &random::bytes()?);
-        ring::lock_to_sign();
-        issue(call, user, id, name, &scopes, now, expires_at)
+        issue(
+            call,
+            user,
+            id,
+            (name, kind),
+            &scopes,
+            limits,
+            (now, expires_at),
+        )
     })
 }
 
@@ -70,7 +90,16 @@ fn rotate_pat(
         caller.check_may_grant("rotate tokens", &old.scopes)?;
         let lifetime = old.lifetime.clamp(1, settings::max_lifetime());
         let expires_at = now.floor_to_second().plus_seconds(lifetime);
-        issue(call, user, new_id, &old.name, &old.scopes, now, expires_at)
+        let limits = Limits::LikeThoseOf(old_id);
+        issue(
+            call,
+            user,
+            new_id,
+            (&old.name, old.kind),
+            &old.scopes,
+            limits,
+            (now, expires_at),
+        )
     })
 }
 
@@ -109,6 +138,26 @@ fn current_api_key_id() -> Option<PgUuid> {
     run::with_request(|request| match &request.identity.credential {
         Credential::Token(token) => Some(store::pg_uuid(token.key_id)),
         _ => None,
+    })
+}
+
+/// The trigger of `pat.api_keys` for a key that is deleted, by whomever and however.
+#[pg_trigger]
+fn key_deleted<'a>(
+    trigger: &'a pgrx::PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, ErrorReport> {
+    reported(|| {
+        let Some(old) = trigger.old() else {
+            return Ok(None);
+        };
+        let id = |column| {
+            let id: Option<PgUuid> = old.get_by_name(column).ok().flatten();
+            id.map(to_uuid)
+        };
+        if let (Some(key), Some(user)) = (id("id"), id("user_id")) {
+            store::key_was_deleted(key, user)?;
+        }
+        Ok(Some(old))
     })
 }
 
@@ -180,8 +229,17 @@ impl Caller {
     /// and then it hands out no more than it has.
     fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
         self.require_scope(verb, TOKENS_WRITE)?;
-        match &self.token {
-            Some(token) if !token.scopes.include(scopes) => Err(Error::ScopeWidened),
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        if !token.scopes.include(scopes) {
+            return Err(Error::ScopeWidened);
+        }
+        // The next token would have an allowance of its own, and the one after that.
+        match lookup::key(token.key_id) {
+            Some(key) if key.limit.is_some() || key.allowed_networks().is_some() => {
+                Err(Error::NotWithLimitedToken(verb))
+            }
             _ => Ok(()),
         }
     }
@@ -200,11 +258,14 @@ fn issue(
     call: pg_sys::FunctionCallInfo,
     user: Uuid,
     id: Uuid,
-    name: &str,
+    (name, kind): (&str, Kind),
     scopes: &Scopes,
-    now: Instant,
-    expires_at: Instant,
+    limits: Limits,
+    (now, expires_at): (Instant, Instant),
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
+    if kind == Kind::Jwt {
+        ring::lock_to_sign();
+    }
     store::lock_keys_of(user);
     let (state, live_keys) = lookup::standing_of(user)?;
     match state {
@@ -216,28 +277,46 @@ fn issue(
     if live_keys >= max {
         return Err(Error::TooManyKeys { user, max });
     }
-    let signing_key = ring::signing_key()?;
-    let (role, issuer) = (settings::authenticated_role(), settings::issuer());
-    let payload = TokenPayload::new(
-        user,
-        id,
-        scopes,
-        (&role, &issuer),
-        (now.unix_seconds(), expires_at.unix_seconds()),
-    );
-    let token = jwt::sign(&payload, &signing_key)?;
-    store::insert(&NewKey {
+    let mut new = NewKey {
         id,
         user,
         name,
         scopes,
-        hint: key::hint(&token),
+        hint: "",
         created_at: now,
         expires_at,
-        signing_key: signing_key.id(),
-    })?;
+        signing_key: None,
+        token_digest: None,
+        limits,
+    };
+    let token = match kind {
+        Kind::Jwt => {
+            let signing_key = ring::signing_key()?;
+            let (role, issuer) = (settings::authenticated_role(), settings::issuer());
+            let payload = TokenPayload::new(
+                user,
+                id,
+                scopes,
+                (&role, &issuer),
+                (now.unix_seconds(), expires_at.unix_seconds()),
+            );
+            let token = Zeroizing::new(jwt::sign(&payload, &signing_key)?);
+            new.hint = key::hint(&token);
+            new.signing_key = signing_key.id();
+            store::insert(&new)?;
+            token
+        }
+        Kind::Opaque => {
+            let token = OpaqueToken::new(&random::bytes()?)
+                .ok_or_else(|| Error::Internal("the random bytes are none".into()))?;
+            new.hint = key::hint(token.expose());
+            new.token_digest = Some(token.digest());
+            store::insert(&new)?;
+            Zeroizing::new(token.expose().to_owned())
+        }
+    };
     let fields = [
-        token.into_datum(),
+        token.as_str().into_datum(),
         store::pg_uuid(id).into_datum(),
         name.into_datum(),
         expires_at.to_timestamp()?.into_datum(),
@@ -251,6 +330,18 @@ fn requested_scopes(scopes: Option<&[Option<String>]>) -> Result<Scopes, Error> 
     };
     let texts: Option<Vec<&str>> = scopes.iter().map(Option::as_deref).collect();
     Scopes::requested(texts.ok_or(Error::NullArgument("a scope"))?)
+}
+
+fn requested_rate(limit: Option<i32>, window: Option<Interval>) -> Result<Option<Limit>, Error> {
+    let Some(limit) = limit else {
+        return Ok(None);
+    };
+    let window = window.ok_or(Error::NullArgument("rate_window"))?;
+    let micros = match clock::is_infinite(&window) {
+        true => i64::MAX,
+        false => i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
+    };
+    Limit::requested(limit, micros).map(Some)
 }
 
 /// When a token that is minted now expires, on a full second.

@@ -10,7 +10,7 @@ use crate::codes::{Issued, holder_of};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::sessions::{self, Which};
-use crate::pg::{caller, outbox, settings, store, users};
+use crate::pg::{caller, events, settings, store, users};
 use crate::random;
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -86,7 +86,7 @@ fn reset_password(
             store::lock_keys_of(holder.user);
             store::revoke_all(holder.user, now)?;
         }
-        outbox::record("password_reset", Some(holder.user), None)?;
+        events::record("password_reset", Some(holder.user), None, None)?;
         Ok(true)
     })
 }

@@ -17,7 +17,7 @@ use crate::pg::json::JsonbText;
 use crate::pg::lookup::{self, UserState};
 use crate::pg::ring::{self, KeysInUse};
 use crate::pg::sessions::{self, Stored, Which};
-use crate::pg::{caller, composite, outbox, run, settings, store, users};
+use crate::pg::{caller, composite, events, run, settings, store, users};
 use crate::random;
 
 /// The fields of `public.minted_session`.
@@ -39,7 +39,7 @@ fn mint_session(
             UserState::Gone => return Err(Error::UnknownUser(user)),
         }
         let session = begin(user, Method::Trusted, Instant::now())?;
-        outbox::record("session_minted", Some(user), None)?;
+        events::record("session_minted", Some(user), None, None)?;
         composite::result_row(call, session)
     })
 }
@@ -188,7 +188,7 @@ fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
     let now = Instant::now();
     let end = |event: &str| {
         sessions::end(stored.user, Which::One(token.session))?;
-        outbox::record(event, Some(stored.user), None)?;
+        events::record(event, Some(stored.user), None, None)?;
         Ok(None)
     };
     if is_over(&stored, now) {

@@ -16,7 +16,7 @@ use crate::pg::http::{self, Origin};
 use crate::pg::json::JsonbText;
 use crate::pg::throttle::{self, Keys};
 use crate::pg::users::{self, NewUser};
-use crate::pg::{caller, composite, outbox, ring, settings};
+use crate::pg::{caller, composite, events, ring, settings};
 use crate::random;
 use crate::session::{self, Fields};
 
@@ -108,7 +108,7 @@ fn sign_in(
             Some(reason) => {
                 throttle::count(&keys, now)?;
                 if let Some(holder) = holder {
-                    outbox::record("sign_in_refused", Some(holder.user), Some(reason))?;
+                    events::record("sign_in_refused", Some(holder.user), None, Some(reason))?;
                 }
                 return refused();
             }
@@ -117,6 +117,7 @@ fn sign_in(
             return refused(); // there is no refusal without one
         };
         throttle::forget(&keys)?;
+        events::record("signed_in", Some(holder.user), None, None)?;
         let session = session::begin(holder.user, Method::Password, now)?;
         composite::result_row(call, session).map(Some)
     });
@@ -152,7 +153,10 @@ fn throttle_keys(address: &Address) -> Result<Keys, Error> {
     let account = address.as_str();
     let from = Origin::of_request().address.map(|ip| ip.to_string());
     Ok(Keys {
-        account_from_address: digest_of(&key, &["from", account, from.as_deref().unwrap_or("")])?,
+        account_from_address: match &from {
+            Some(from) => Some(digest_of(&key, &["from", account, from])?),
+            None => None,
+        },
         address: match &from {
             Some(from) => Some(digest_of(&key, &["address", from])?),
             None => None,
@@ -185,7 +189,7 @@ impl NewSignUp {
     fn begin_session(&self) -> Result<Fields, Error> {
         let now = Instant::now();
         let user = self.user(true, now)?.ok_or(Error::AddressTaken)?;
-        outbox::record("signed_up", Some(user), None)?;
+        events::record("signed_up", Some(user), None, None)?;
         session::begin(user, Method::Password, now)
     }
 
@@ -196,7 +200,7 @@ impl NewSignUp {
         match users::by_address(&self.address, now)? {
             None => {
                 if let Some(user) = self.user(false, now)? {
-                    outbox::record("signed_up", Some(user), None)?;
+                    events::record("signed_up", Some(user), None, None)?;
                 }
             }
             // Whoever signed up first with somebody else's address must not have chosen the password

@@ -14,8 +14,11 @@ pub type Digest = [u8; 32];
 /// Of the encoded header and payload of a token. `None` if there are no three parts.
 pub fn digest_of_message(token: &str) -> Option<Digest> {
     let (message, _) = token.rsplit_once('.')?;
-    let parts = message.split('.').count();
-    (parts == 2).then(|| bytes(digest(&SHA256, message.as_bytes())))
+    (message.split('.').count() == 2).then(|| digest_of(message))
+}
+
+pub(crate) fn digest_of(message: &str) -> Digest {
+    bytes(digest(&SHA256, message.as_bytes()))
 }
 
 /// Of claims, whatever the order and spelling in which they are written. Servers add the claim `role` where

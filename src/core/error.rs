@@ -39,6 +39,17 @@ pub enum Error {
     #[error("a token must not have more than {max} scopes")]
     TooManyScopes { max: usize },
 
+    #[error("a token is of the kind jwt or opaque, not \"{0}\"")]
+    UnknownKind(String),
+    #[error("allowed_ips must not be an empty array")]
+    NoNetworks,
+    #[error("a token must not have more than {max} networks in allowed_ips")]
+    TooManyNetworks { max: usize },
+    #[error("rate_limit must be at least 1")]
+    RateLimitTooLow,
+    #[error("rate_window must be from 1 second to {max_days} days")]
+    RateWindowOutOfRange { max_days: i64 },
+
     #[error("user {0} does not exist")]
     UnknownUser(Uuid),
     #[error("user {0} is banned")]
@@ -64,6 +75,8 @@ pub enum Error {
     ScopeMissing(&'static str, &'static str),
     #[error("a personal access token may not grant a scope that it does not have")]
     ScopeWidened,
+    #[error("a personal access token with allowed_ips or a rate limit may not {0}")]
+    NotWithLimitedToken(&'static str),
 
     #[error("no JWT secret is configured")]
     NoSecret,
@@ -196,6 +209,11 @@ pub enum Error {
     #[error("the request names no user whose settings these would be")]
     NoOwnSettings,
 
+    #[error("there is no live personal access token like that")]
+    NoSuchToken,
+    #[error("supabase_pat.next_pre_request is {name}, and {reason}")]
+    NextPreRequest { name: String, reason: &'static str },
+
     #[error("{0}")]
     Internal(String),
 }
@@ -264,17 +282,29 @@ impl Error {
             | SettingsTooLarge { .. }
             | UnknownSetting(_)
             | SettingNotOverridable(_)
+            | UnknownKind(_)
+            | NoNetworks
+            | TooManyNetworks { .. }
+            | RateLimitTooLow
+            | RateWindowOutOfRange { .. }
             | NotAnObject(_) => "22023",
             NoOwnSettings => "42501",
-            SettingInUse { .. } | UnreadableSchema(_) => "55000",
+            SettingInUse { .. } | UnreadableSchema(_) | NextPreRequest { .. } => "55000",
             UnknownUser(_) | UnknownAddress => "23503",
             ReadOnly(_) => "25006",
             NotText => "22021",
             KeyIdTaken(_) | AddressTaken => "23505",
             Disabled(_) => "0A000",
-            NoLiveKey(_) | UnknownKeyId(_) => "42704",
-            BannedUser(_) | NoUser | NotYours(_) | NotTrusted(_) | DeadToken | NotWithToken(_)
-            | ScopeMissing(..) | ScopeWidened => "42501",
+            NoLiveKey(_) | UnknownKeyId(_) | NoSuchToken => "42704",
+            BannedUser(_)
+            | NoUser
+            | NotYours(_)
+            | NotTrusted(_)
+            | DeadToken
+            | NotWithToken(_)
+            | ScopeMissing(..)
+            | ScopeWidened
+            | NotWithLimitedToken(_) => "42501",
             TooManyKeys { .. } | TooManyCodes { .. } => "54000",
             NoUsersTable
             | NoPasswords
@@ -302,7 +332,11 @@ impl Error {
             }
             NoScopes => "Pass null for a token that is not limited by scopes.",
             LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
-            NotWithToken(_) => "Log in.",
+            NotWithToken(_) | NotWithLimitedToken(_) => "Log in.",
+            NoNetworks => "Pass null for a token that may be used from everywhere.",
+            NextPreRequest { .. } => {
+                "pat.gate() lets nothing through until it can call it: see pat.status()."
+            }
             Disabled("signing in") => "A superuser can set supabase_pat.enable_sign_in.",
             Disabled(_) => "A superuser can set supabase_pat.enable_sign_up.",
             NoUsersTable | NoPasswords | NoSessionsTable => {

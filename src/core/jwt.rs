@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::algorithm::Algorithm;
 use crate::claims::TOKEN_TYPE;
+use crate::denied;
 use crate::error::Error;
 use crate::json::Members;
 use crate::key_ring::Keys;
@@ -58,6 +59,11 @@ impl<'a> TokenPayload<'a> {
             session_id: key_id,
             scope: scopes.to_claim(),
         }
+    }
+
+    /// The claims of a request that is made with an opaque token.
+    pub fn to_json(&self) -> Result<String, Error> {
+        serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
@@ -184,6 +190,8 @@ pub enum Rejection {
     WrongAudience,
     #[error("it is a personal access token that is not live")]
     DeadKey,
+    #[error("it has been denied")]
+    Denied,
 }
 
 impl Rejection {
@@ -195,7 +203,7 @@ impl Rejection {
                 "unsupported_algorithm"
             }
             Self::UnknownKey => "unknown_key",
-            Self::RevokedKey | Self::DeadKey => "revoked",
+            Self::RevokedKey | Self::DeadKey | Self::Denied => "revoked",
             Self::BadSignature => "bad_signature",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
@@ -282,6 +290,11 @@ impl<'a> Unverified<'a> {
 
     pub(crate) fn is_signed_by(&self, key: &SigningKey) -> bool {
         key.has_signed(self.message.as_bytes(), &self.signature)
+    }
+
+    /// Of what is signed: see [`crate::denied`].
+    pub fn digest(&self) -> denied::Digest {
+        denied::digest_of(self.message)
     }
 
     /// When it says that it expires, in Unix seconds.

@@ -1,8 +1,40 @@
 //! The rules for a key of the `api_keys` table: its id, its name, how long it lives.
 
+use std::str::FromStr;
+
 use uuid::{Builder, Uuid};
 
 use crate::error::Error;
+
+/// How a token is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A JWT for the header `Authorization`, which any REST server verifies by itself.
+    Jwt,
+    /// A short one for the header `x-api-key`, which `pat.gate()` looks up.
+    Opaque,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "jwt" => Ok(Self::Jwt),
+            "opaque" => Ok(Self::Opaque),
+            _ => Err(Error::UnknownKind(text.chars().take(20).collect())),
+        }
+    }
+}
 
 /// A UUIDv7 (RFC 9562 section 5.7): ids that are made later sort later, which keeps the index of a
 /// large key table dense.

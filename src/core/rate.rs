@@ -1,5 +1,7 @@
 //! Rate limits: so many requests in each window of time.
 
+use crate::error::Error;
+
 /// How many requests a key may make in a window. Windows follow each other without a gap, counted from
 /// 1970, so that one of a minute begins with the minute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -7,6 +9,32 @@ pub struct Limit {
     pub requests: u32,
     /// Microseconds, at least one.
     pub window: i64,
+}
+
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
+const MAX_DAYS: i64 = 31;
+
+impl Limit {
+    /// A limit that somebody asks for. `window` is in microseconds.
+    ///
+    /// # Errors
+    /// [`Error::RateLimitTooLow`], [`Error::RateWindowOutOfRange`].
+    pub fn requested(requests: i32, window: i64) -> Result<Self, Error> {
+        let requests = u32::try_from(requests).unwrap_or_default();
+        if requests == 0 {
+            return Err(Error::RateLimitTooLow);
+        }
+        match (SECOND..=MAX_DAYS * DAY).contains(&window) {
+            true => Ok(Self { requests, window }),
+            false => Err(Error::RateWindowOutOfRange { max_days: MAX_DAYS }),
+        }
+    }
+
+    /// How long a window is, in seconds.
+    pub fn seconds(self) -> i64 {
+        self.window / SECOND
+    }
 }
 
 /// What a key has used of its present window. It lies in shared memory.
@@ -53,6 +81,19 @@ mod tests {
         requests: 3,
         window: 60_000_000,
     };
+
+    #[test]
+    fn limits_that_make_no_sense_are_refused() {
+        assert_eq!(Limit::requested(3, 60_000_000).unwrap(), MINUTE);
+        assert_eq!(MINUTE.seconds(), 60);
+        for requests in [0, -1, i32::MIN] {
+            assert!(Limit::requested(requests, 60_000_000).is_err());
+        }
+        for window in [0, -1, 999_999, 31 * DAY + 1, i64::MAX] {
+            assert!(Limit::requested(1, window).is_err(), "{window}");
+        }
+        assert!(Limit::requested(1, SECOND).is_ok() && Limit::requested(1, 31 * DAY).is_ok());
+    }
 
     #[test]
     fn each_window_has_its_allowance_and_no_more() {

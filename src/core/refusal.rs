@@ -104,7 +104,8 @@ impl Refusal {
         Some(match self {
             MalformedToken => "Copy it again: it has 48 characters and begins with sbpat_.",
             Revoked | Expired | UnknownToken => "Ask for a new one.",
-            SessionEnded | Denied => "Log in again.",
+            SessionEnded => "Log in again.",
+            Denied => "Use another one.",
             AddressUnknown => {
                 "supabase_pat.trusted_proxies says how many proxies in front of the REST server tell \
                  where a request comes from."

@@ -1,5 +1,7 @@
 //! Who calls, and acting as the extension's owner where the caller may not.
 
+use std::ffi::CString;
+
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 
@@ -11,9 +13,13 @@ use super::settings;
 ///
 /// No function of ours is SECURITY DEFINER, so this is the role that the caller has.
 pub fn is_trusted() -> bool {
+    // SAFETY: it only reads.
+    is_trusted_oid(unsafe { pg_sys::GetUserId() })
+}
+
+fn is_trusted_oid(role: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the system caches.
     unsafe {
-        let role = pg_sys::GetUserId();
         if pg_sys::superuser_arg(role) {
             return true;
         }
@@ -60,6 +66,34 @@ pub fn may_select(table: Table, role: pg_sys::Oid) -> bool {
     unsafe {
         let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
         pg_sys::pg_class_aclcheck(table.oid, role, select) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Whether the role in force may call `function`.
+pub fn may_execute(function: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system caches.
+    unsafe {
+        let (role, execute) = (
+            pg_sys::GetUserId(),
+            pg_sys::AclMode::from(pg_sys::ACL_EXECUTE),
+        );
+        #[cfg(feature = "pg15")]
+        let result = pg_sys::pg_proc_aclcheck(function, role, execute);
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, role, execute);
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Whether the role of that name has the privileges of a trusted one. False if there is none.
+pub fn is_trusted_role(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: a look-up in the system caches.
+    match unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } {
+        pg_sys::InvalidOid => false,
+        role => is_trusted_oid(role),
     }
 }
 

@@ -35,6 +35,10 @@ impl Instant {
         Self(seconds.saturating_mul(1_000_000) - EPOCH_DIFFERENCE)
     }
 
+    pub fn from_unix_micros(micros: i64) -> Self {
+        Self(micros.saturating_sub(EPOCH_DIFFERENCE))
+    }
+
     /// Seconds since 1970, rounded down.
     pub fn unix_seconds(self) -> i64 {
         (self.0 + EPOCH_DIFFERENCE).div_euclid(1_000_000)
@@ -83,6 +87,13 @@ pub fn interval(seconds: i64) -> Option<Interval> {
     const DAY: i64 = 86_400;
     let days = i32::try_from(seconds / DAY).ok()?;
     Interval::new(0, days, seconds % DAY * 1_000_000).ok()
+}
+
+/// How long an interval as it is stored is, in microseconds. A month has 30 days.
+pub fn micros(interval: &pg_sys::Interval) -> i64 {
+    const DAY: i64 = 86_400_000_000;
+    let days = i64::from(interval.month) * 30 + i64::from(interval.day);
+    interval.time.saturating_add(days.saturating_mul(DAY))
 }
 
 /// Whether an interval is `infinity` or `-infinity`, which Postgres 17 brought.

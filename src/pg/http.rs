@@ -4,9 +4,41 @@ use std::ffi::CStr;
 use std::net::IpAddr;
 
 use pgrx::pg_sys;
+use supabase_pat_core::forwarded::client_address;
 use supabase_pat_core::json::Members;
 
-/// Who asks, as the request's headers say. They can say anything.
+use super::identity::setting;
+use super::settings;
+
+/// What a request is, as far as the gate looks at it.
+#[derive(Default)]
+pub struct Request {
+    pub method: String,
+    /// Without the address of the REST server, percent-encoded.
+    pub path: String,
+    pub authorization: Option<String>,
+    pub api_key: Option<String>,
+    pub address: Option<IpAddr>,
+}
+
+impl Request {
+    pub fn present() -> Self {
+        let headers = setting(c"request.headers").unwrap_or_default();
+        let headers = Members::parse_lenient(&headers).ok();
+        let text = |name| headers.as_ref()?.text(name).ok().flatten();
+        Self {
+            method: setting(c"request.method").unwrap_or_default(),
+            path: setting(c"request.path").unwrap_or_default(),
+            authorization: text("authorization").map(|text| text.into_owned()),
+            api_key: text("x-api-key").map(|text| text.into_owned()),
+            address: text("x-forwarded-for")
+                .and_then(|list| client_address(&list, settings::trusted_proxies())),
+        }
+    }
+}
+
+/// Who asks, as the request's headers say. The user agent can be anything; the address is what trusted
+/// proxies say.
 #[derive(Default)]
 pub struct Origin {
     pub user_agent: Option<String>,
@@ -25,12 +57,8 @@ impl Origin {
         let text = |name| headers.text(name).ok().flatten();
         Self {
             user_agent: text("user-agent").map(|text| text.chars().take(MAX_USER_AGENT).collect()),
-            // Each proxy adds whom it hears from at the end; what is before that is hearsay.
-            address: text("x-forwarded-for").and_then(|list| {
-                list.rsplit(',')
-                    .next()
-                    .and_then(|last| last.trim().parse().ok())
-            }),
+            address: text("x-forwarded-for")
+                .and_then(|list| client_address(&list, settings::trusted_proxies())),
         }
     }
 }
@@ -51,16 +79,4 @@ pub fn answer_with(status: &CStr) {
             false,
         );
     }
-}
-
-fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: a setting that is missing is a null pointer; the text is copied at once.
-    let text = unsafe {
-        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if text.is_null() {
-            return None;
-        }
-        CStr::from_ptr(text).to_string_lossy().into_owned()
-    };
-    Some(text).filter(|text| !text.is_empty())
 }

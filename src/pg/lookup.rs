@@ -5,17 +5,55 @@
 //! on a snapshot of their own, taken now and not at the start of the transaction, take an
 //! `AccessShareLock`, as any SELECT does, and write nothing, so that they work on a standby.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::ops::ControlFlow;
 
 use pgrx::{FromDatum, pg_sys};
 use supabase_pat_core::error::Error;
+use supabase_pat_core::live_claims::LiveUser;
+use supabase_pat_core::opaque_token;
+use supabase_pat_core::rate::Limit;
+use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
 
-use super::clock::Instant;
+use super::clock::{self, Instant};
 use super::json::JsonbText;
+use super::net::Networks;
 use super::relations::{self, Keys, Table, UserSettings, Users};
 use super::unguarded;
+
+/// A key, dead or alive, as its row and that of its user say.
+#[derive(Clone, Copy)]
+pub struct Key {
+    pub id: Uuid,
+    pub user: Uuid,
+    pub user_state: UserState,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+    pub is_revoked: bool,
+    pub limit: Option<Limit>,
+    /// A text[] and a cidr[], in the memory context that was current when they were read.
+    scopes: Option<*mut pg_sys::varlena>,
+    allowed_ips: Option<*mut pg_sys::varlena>,
+}
+
+impl Key {
+    pub fn scopes(&self) -> Scopes {
+        // SAFETY: a text[] that is not toasted.
+        let texts: Option<Vec<Option<String>>> = self
+            .scopes
+            .and_then(|array| unsafe { FromDatum::from_datum(pg_sys::Datum::from(array), false) });
+        match texts {
+            Some(texts) => Scopes::known(texts.iter().flatten().map(String::as_str)),
+            None => Scopes::Unlimited,
+        }
+    }
+
+    /// From where it may be used, if not from everywhere.
+    pub fn allowed_networks(&self) -> Option<Networks> {
+        self.allowed_ips.map(Networks::from_detoasted)
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum UserState {
@@ -93,6 +131,108 @@ pub fn verdict_on(key_id: Uuid, user: Uuid) -> Verdict {
             UserState::Gone => dead,
         }
     })
+}
+
+/// The key of that id.
+pub fn key(id: Uuid) -> Option<Key> {
+    let keys = relations::keys()?;
+    find_key(keys, keys.by_id, id_key(Keys::ID, &id))
+}
+
+/// The key of an opaque token.
+pub fn key_of_token(digest: &opaque_token::Digest) -> Option<Key> {
+    let keys = relations::keys()?;
+    let mut bytes = [0; 36];
+    bytes[4..].copy_from_slice(&digest.0);
+    // SAFETY: a bytea of 32 bytes after its length.
+    unsafe { pgrx::set_varsize_4b(bytes.as_mut_ptr().cast(), 36) };
+    let condition = equal(Keys::TOKEN_DIGEST, pg_sys::F_BYTEAEQ, bytes.as_ptr());
+    find_key(keys, keys.by_digest, condition)
+}
+
+fn find_key(keys: Keys, index: pg_sys::Oid, condition: pg_sys::ScanKeyData) -> Option<Key> {
+    let users = relations::users()?;
+    with_latest_snapshot(keys.table, |snapshot| {
+        let mut found: Option<Key> = None;
+        scan_where(snapshot, keys.table, index, &mut [condition], |row| {
+            let time = |column| row.get(column).map(Instant::from_datum);
+            let limit = || {
+                let window = row.get(Keys::RATE_WINDOW)?.cast_mut_ptr();
+                Some(Limit {
+                    requests: row.get(Keys::RATE_LIMIT)?.value() as u32,
+                    // SAFETY: an interval is a struct by reference.
+                    window: clock::micros(unsafe { &*window }).max(1),
+                })
+            };
+            found = row
+                .uuid(Keys::ID)
+                .zip(row.uuid(Keys::USER_ID))
+                .map(|(id, user)| Key {
+                    id,
+                    user,
+                    user_state: UserState::Gone,
+                    created_at: time(Keys::CREATED_AT).unwrap_or(Instant::END),
+                    expires_at: time(Keys::EXPIRES_AT).unwrap_or(Instant::END),
+                    is_revoked: row.get(Keys::REVOKED_AT).is_some(),
+                    limit: limit(),
+                    scopes: row.copy(Keys::SCOPES),
+                    allowed_ips: row.copy(Keys::ALLOWED_IPS),
+                });
+            ControlFlow::Break(())
+        });
+        found.map(|key| Key {
+            user_state: state_of(snapshot, users, &key.user),
+            ..key
+        })
+    })
+}
+
+/// What the claims of a user should say now.
+pub fn live_user(user: Uuid) -> Option<LiveUser> {
+    let users = relations::users()?;
+    let column = |name| relations::find_column(users.table.oid, name, None);
+    let texts = [c"role", c"email", c"phone"].map(column);
+    let metadata = [c"raw_app_meta_data", c"raw_user_meta_data"]
+        .map(|name| relations::find_column(users.table.oid, name, Some(pg_sys::JSONBOID)));
+    let row = with_latest_snapshot(users.table, |snapshot| {
+        let mut found = None;
+        scan(snapshot, users.table, users.by_id, users.id, &user, |row| {
+            let texts = texts.map(|column| column.map(|column| row.text(column)));
+            let metadata = metadata.map(|column| column.and_then(|column| row.jsonb(column)));
+            found = Some((texts, metadata));
+            ControlFlow::Break(())
+        });
+        found
+    });
+    let (texts, metadata) = row?;
+    let [role, email, phone] = texts.map(|text| {
+        // SAFETY: a C string in the current memory context, made just now.
+        let text = unsafe { CStr::from_ptr(text?) };
+        Some(text.to_string_lossy().into_owned()).filter(|text| !text.is_empty())
+    });
+    let [app_metadata, user_metadata] = metadata.map(|json| json.map(Jsonb::into_text));
+    Some(LiveUser {
+        role,
+        email,
+        phone,
+        app_metadata,
+        user_metadata,
+    })
+}
+
+/// The two digests of each row of `pat.denied_tokens`, its first two columns.
+pub fn denied_digests(table: Table) -> Vec<[u8; 32]> {
+    let mut digests: Vec<*mut pg_sys::varlena> = Vec::new();
+    for_each_row(&[table], |_, row| {
+        digests.extend([1, 2].into_iter().filter_map(|column| row.copy(column)));
+    });
+    let bytes = |digest: *mut pg_sys::varlena| {
+        // SAFETY: a bytea that is not toasted.
+        let bytes: Option<Vec<u8>> =
+            unsafe { FromDatum::from_datum(pg_sys::Datum::from(digest), false) };
+        bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+    };
+    digests.into_iter().filter_map(bytes).collect()
 }
 
 /// Whose key it is, dead or alive. The owner of a key never changes.
@@ -281,9 +421,14 @@ impl Row {
     }
 
     pub fn jsonb(&self, column: i16) -> Option<Jsonb> {
-        // SAFETY: a jsonb, toasted or not, of a tuple that is there as long as the scan.
+        self.copy(column).map(Jsonb)
+    }
+
+    /// A value of variable length in the current memory context, not toasted.
+    fn copy(&self, column: i16) -> Option<*mut pg_sys::varlena> {
+        // SAFETY: such a value, toasted or not, of a tuple that is there as long as the scan.
         self.get(column)
-            .map(|datum| Jsonb(unsafe { unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr()) }))
+            .map(|datum| unsafe { unguarded::pg_detoast_datum_copy(datum.cast_mut_ptr()) })
     }
 
     /// False for null.
@@ -326,18 +471,27 @@ fn scan(
     value: &Uuid,
     visit: impl FnMut(&Row) -> ControlFlow<()>,
 ) {
+    scan_where(snapshot, table, index, &mut [id_key(column, value)], visit);
+}
+
+/// The condition that `column` is `value`, which must outlive the scan.
+fn id_key(column: i16, value: &Uuid) -> pg_sys::ScanKeyData {
+    equal(column, pg_sys::F_UUID_EQ, value.as_bytes().as_ptr())
+}
+
+fn equal(column: i16, operator: u32, value: *const u8) -> pg_sys::ScanKeyData {
     let mut key = pg_sys::ScanKeyData::default();
-    // SAFETY: the value outlives the scan.
+    // SAFETY: the key is written, and the value not looked at.
     unsafe {
         unguarded::ScanKeyInit(
             &mut key,
             column,
             pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::F_UUID_EQ.into(),
-            pg_sys::Datum::from(value.as_bytes().as_ptr()),
+            operator.into(),
+            pg_sys::Datum::from(value),
         );
     }
-    scan_where(snapshot, table, index, &mut [key], visit);
+    key
 }
 
 /// Visits the rows of `table` that fit the keys. If there is no such table any more, it has no rows.

@@ -5,11 +5,16 @@ mod attempts;
 pub mod caller;
 pub mod clock;
 pub mod composite;
+pub mod denied;
 pub mod error;
+pub mod events;
+pub mod gate;
 pub mod http;
+pub mod identity;
 pub mod json;
 pub mod lock;
 pub mod lookup;
+pub mod net;
 pub mod outbox;
 pub mod policy;
 pub mod relations;
@@ -22,8 +27,10 @@ pub mod settings;
 mod statement;
 pub mod store;
 pub mod throttle;
+pub mod usage;
 pub mod user_settings;
 pub mod users;
+mod worker;
 
 use pgrx::pg_sys;
 
@@ -100,5 +107,7 @@ pub fn init() {
     run::install_hook();
     if settings::is_preloaded() {
         attempts::init();
+        usage::init();
+        worker::register();
     }
 }

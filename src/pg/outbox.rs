@@ -82,10 +82,6 @@ thread_local! {
         &[TIMESTAMPTZOID],
     ) };
 
-    static RECORD: Statement = const { Statement::new(
-        "insert into pat.events (event, user_id, detail) values ($1, $2, $3)",
-        &[TEXTOID, UUIDOID, TEXTOID],
-    ) };
 }
 
 const HOUR: i64 = 3600;
@@ -228,10 +224,4 @@ pub fn count_attempt(token: Uuid, expires_at: Instant, now: Instant) -> Result<(
     COUNT_ATTEMPT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
     SWEEP_ATTEMPTS.with(|statement| statement.run(&[hour_ago.into()], |_| Ok(())))
-}
-
-/// Writes an event into the trail.
-pub fn record(event: &str, user: Option<Uuid>, detail: Option<&str>) -> Result<(), Error> {
-    let arguments = [event.into(), user.map(pg_uuid).into(), detail.into()];
-    RECORD.with(|statement| statement.run(&arguments, |_| Ok(())))
 }

@@ -11,6 +11,7 @@ use super::run;
 
 macro_rules! version_1 {
     ($info:ident) => {
+        #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> *const pg_sys::Pg_finfo_record {
             const RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
@@ -19,7 +20,7 @@ macro_rules! version_1 {
     };
 }
 
-pub(super) use version_1;
+pub(crate) use version_1;
 
 version_1!(pg_finfo_supabase_pat_is_valid_api_token);
 version_1!(pg_finfo_supabase_pat_uid);

@@ -18,13 +18,21 @@ pub struct Keys {
     pub table: Table,
     pub by_id: pg_sys::Oid,
     pub by_user: pg_sys::Oid,
+    /// Holds the opaque tokens alone.
+    pub by_digest: pg_sys::Oid,
 }
 
 impl Keys {
     pub const ID: i16 = 1;
     pub const USER_ID: i16 = 2;
+    pub const CREATED_AT: i16 = 3;
     pub const EXPIRES_AT: i16 = 4;
     pub const REVOKED_AT: i16 = 5;
+    pub const RATE_LIMIT: i16 = 7;
+    pub const RATE_WINDOW: i16 = 8;
+    pub const SCOPES: i16 = 10;
+    pub const ALLOWED_IPS: i16 = 11;
+    pub const TOKEN_DIGEST: i16 = 15;
 }
 
 /// `auth.users`, which is Supabase's: only what is there can be looked at.
@@ -67,6 +75,9 @@ struct Known {
     keys: Option<Keys>,
     users: Option<Users>,
     sessions: Option<Sessions>,
+    denied: Option<Table>,
+    /// Counts what may have changed `pat.denied_tokens`, its rows included.
+    denied_changes: u64,
     ring: Option<Table>,
     /// Counts what may have changed `pat.signing_keys`, its rows included.
     ring_changes: u64,
@@ -83,6 +94,8 @@ static KNOWN: Local<Known> = Local::new(Known {
     keys: None,
     users: None,
     sessions: None,
+    denied: None,
+    denied_changes: 0,
     ring: None,
     ring_changes: 0,
     user_settings: None,
@@ -102,6 +115,7 @@ pub fn keys() -> Option<Keys> {
                 table,
                 by_id: find_index(table.oid, Keys::ID)?,
                 by_user: find_index(table.oid, Keys::USER_ID)?,
+                by_digest: find_partial_index(table.oid, Keys::TOKEN_DIGEST)?,
             })
         },
     )
@@ -141,6 +155,19 @@ pub fn sessions() -> Option<Sessions> {
             })
         },
     )
+}
+
+/// `pat.denied_tokens`; `None` while the extension is being installed or dropped.
+pub fn denied() -> Option<Table> {
+    known(
+        |known| &mut known.denied,
+        || find_table(c"pat", c"denied_tokens"),
+    )
+}
+
+pub fn denied_changes() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { KNOWN.get() }.denied_changes
 }
 
 /// `pat.signing_keys`; `None` while the extension is being installed or dropped.
@@ -244,6 +271,22 @@ pub fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>
 
 /// A valid btree index over all rows whose first column is `column`.
 pub fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
+    index_where(table, column, |relation| {
+        // SAFETY: the index is open.
+        unsafe { pg_sys::RelationGetIndexPredicate(relation) }.is_null()
+    })
+}
+
+/// As [`find_index`], but only over the rows in which `column` is not null, or some others besides.
+fn find_partial_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
+    index_where(table, column, |_| true)
+}
+
+fn index_where(
+    table: pg_sys::Oid,
+    column: i16,
+    suits: impl Fn(pg_sys::Relation) -> bool,
+) -> Option<pg_sys::Oid> {
     // SAFETY: the relations are open and locked while they are looked at.
     unsafe {
         let relation = pg_sys::try_table_open(table, pg_sys::AccessShareLock as i32);
@@ -257,12 +300,12 @@ pub fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
         let found = indexes.into_iter().find(|&index| {
             let relation = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
             let form = &*(*relation).rd_index;
-            let suits = form.indisvalid
+            let is_it = form.indisvalid
                 && form.indkey.values.as_slice(1)[0] == column
                 && (*(*relation).rd_rel).relam == pg_sys::BTREE_AM_OID
-                && pg_sys::RelationGetIndexPredicate(relation).is_null();
+                && suits(relation);
             pg_sys::index_close(relation, pg_sys::AccessShareLock as i32);
-            suits
+            is_it
         });
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         found
@@ -303,6 +346,10 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
     }
     if concerns(known.sessions.map(|sessions| sessions.table)) {
         known.sessions = None;
+    }
+    if concerns(known.denied) {
+        known.denied = None;
+        known.denied_changes += 1;
     }
     if concerns(known.ring) {
         known.ring = None;

@@ -91,6 +91,18 @@ impl Request {
             })
     }
 
+    /// Takes note of a verdict on the token of this request that was reached elsewhere, with what could be
+    /// seen at the time.
+    pub fn remember(&mut self, seen: Horizon, verdict: Verdict) {
+        self.is_valid = Some(verdict.is_live);
+        // SAFETY: nothing is called that could come back here.
+        if let Some(last) = unsafe { LAST.get() }
+            && Rc::ptr_eq(&last.identity, &self.identity)
+        {
+            last.verdict = Some((seen, verdict));
+        }
+    }
+
     /// The answer of `is_active_session()`.
     pub fn is_active(&mut self) -> bool {
         if let Some(known) = self.is_active {

@@ -39,6 +39,13 @@ static ENABLE_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONFIRM_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+static TRUSTED_PROXIES: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LIVE_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(16_384);
+static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
+static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
+
 static MAX_SETTINGS_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
 fn text(setting: &GucSetting<Option<CString>>) -> String {
@@ -150,6 +157,33 @@ pub fn outbox_lease() -> i64 {
     OUTBOX_LEASE.get().into()
 }
 
+/// How many proxies in front of the REST server say where a request comes from.
+pub fn trusted_proxies() -> usize {
+    TRUSTED_PROXIES.get() as usize
+}
+
+pub fn live_claims() -> bool {
+    LIVE_CLAIMS.get()
+}
+
+pub fn next_pre_request() -> Option<String> {
+    Some(text(&NEXT_PRE_REQUEST)).filter(|name| !name.is_empty())
+}
+
+pub fn tracked_keys() -> usize {
+    TRACKED_KEYS.get() as usize
+}
+
+/// Seconds.
+pub fn flush_interval() -> u64 {
+    FLUSH_INTERVAL.get() as u64
+}
+
+/// Seconds, `None` for no end.
+pub fn event_retention() -> Option<i64> {
+    Some(EVENT_RETENTION.get().into()).filter(|&seconds| seconds > 0)
+}
+
 pub fn jwt_secret_file() -> Option<String> {
     Some(text(&JWT_SECRET_FILE)).filter(|path| !path.is_empty())
 }
@@ -222,6 +256,12 @@ pub fn define() {
         GucFlags::SUPERUSER_ONLY,
     );
     string(
+        c"supabase_pat.next_pre_request",
+        c"The function that pat.gate calls for each request that it lets through, with its schema.",
+        &NEXT_PRE_REQUEST,
+        GucFlags::default(),
+    );
+    string(
         c"supabase_pat.debug_reset_code",
         c"For development: every code is this one, and the log says so each time.",
         &DEBUG_RESET_CODE,
@@ -235,6 +275,11 @@ pub fn define() {
         c"supabase_pat.reset_revokes_pats",
         c"Whether resetting a password revokes the personal access tokens of the user.",
         &RESET_REVOKES_PATS,
+    );
+    bool(
+        c"supabase_pat.live_claims",
+        c"Whether pat.gate fills the claims of tokens from auth.users as it is now.",
+        &LIVE_CLAIMS,
     );
     bool(
         c"supabase_pat.enable_sign_in",
@@ -388,6 +433,43 @@ pub fn define() {
         (1, 3600),
         GucFlags::UNIT_S,
     );
+    int(
+        c"supabase_pat.trusted_proxies",
+        c"How many proxies in front of the REST server add an entry to X-Forwarded-For.",
+        &TRUSTED_PROXIES,
+        (0, 16),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.event_retention",
+        c"How long events are kept; 0 for ever.",
+        &EVENT_RETENTION,
+        (0, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"supabase_pat.flush_interval",
+        c"How often the last use of tokens is written to the table.",
+        c"",
+        &FLUSH_INTERVAL,
+        1,
+        3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    // Postgres refuses a setting of this kind once it has started.
+    if is_preloaded() {
+        GucRegistry::define_int_guc(
+        c"supabase_pat.tracked_keys",
+        c"How many tokens shared memory has room for, to count their requests and note their last use.",
+        c"",
+        &TRACKED_KEYS,
+        64,
+        10_000_000,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
+    }
     int(
         c"supabase_pat.max_settings_size",
         c"How many bytes the settings of a user, or the overrides of a request, may have as text.",

@@ -4,7 +4,8 @@
 //! address, and for the account. Beyond some, each one more doubles the pause until the next try is
 //! looked at, up to a quarter of an hour; for the account alone, which anybody can have a bad time with,
 //! up to some seconds only, so that nobody is locked out by others. What comes during a pause is not
-//! looked at and does not prolong it. An hour after the last one all is forgotten.
+//! looked at and does not prolong it. An hour after the last one all is forgotten. Where the address is
+//! not known, the account alone counts: else anybody could lock its owner out.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BYTEAARRAYOID, BYTEAOID, TIMESTAMPTZOID};
@@ -46,7 +47,8 @@ const HOUR: i64 = 3600;
 
 /// What is counted, by digests: the address book of those who guess is nobody's business.
 pub struct Keys {
-    pub account_from_address: [u8; 32],
+    /// `None` if the address is not known.
+    pub account_from_address: Option<[u8; 32]>,
     pub address: Option<[u8; 32]>,
     pub account: [u8; 32],
 }
@@ -72,10 +74,10 @@ impl Limit {
 /// this one.
 pub fn is_paused(keys: &Keys, now: Instant) -> Result<bool, Error> {
     if let Some(table) = relations::find_table(c"pat", c"wrong_passwords") {
-        lock::bucket(table, &keys.account_from_address);
+        lock::bucket(table, &keys.account_from_address.unwrap_or(keys.account));
     }
     let counted = [
-        (Some(keys.account_from_address), ACCOUNT_FROM_ADDRESS),
+        (keys.account_from_address, ACCOUNT_FROM_ADDRESS),
         (keys.address, ADDRESS),
         (Some(keys.account), ACCOUNT),
     ];
@@ -105,15 +107,11 @@ pub fn is_paused(keys: &Keys, now: Instant) -> Result<bool, Error> {
 
 /// Counts a wrong password.
 pub fn count(keys: &Keys, now: Instant) -> Result<(), Error> {
-    let all: Vec<Vec<u8>> = [
-        Some(keys.account_from_address),
-        keys.address,
-        Some(keys.account),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|key| key.to_vec())
-    .collect();
+    let all: Vec<Vec<u8>> = [keys.account_from_address, keys.address, Some(keys.account)]
+        .into_iter()
+        .flatten()
+        .map(|key| key.to_vec())
+        .collect();
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
     let arguments = [all.into(), now.to_timestamp()?.into(), hour_ago.into()];
     COUNT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
@@ -122,5 +120,8 @@ pub fn count(keys: &Keys, now: Instant) -> Result<(), Error> {
 
 /// The right password came: what was wrong from there before is forgotten.
 pub fn forget(keys: &Keys) -> Result<(), Error> {
-    FORGET.with(|statement| statement.run(&[keys.account_from_address.to_vec().into()], |_| Ok(())))
+    match keys.account_from_address {
+        Some(key) => FORGET.with(|statement| statement.run(&[key.to_vec().into()], |_| Ok(()))),
+        None => Ok(()),
+    }
 }

@@ -84,3 +84,23 @@ begin
     end loop;
 end
 $$;
+
+-- What the REST server does before it calls the pre-request function, with the claims of the request as they are,
+-- and what comes of it. Whom the request becomes is seen by what stands behind it.
+create function tests.pass(method text default 'GET', path text default '/todos', headers jsonb default '{}',
+    out code text, out error text, out role text, out uid uuid, out key_id uuid) language plpgsql as $$
+declare
+    hint text;
+begin
+    perform set_config('request.method', method, true), set_config('request.path', path, true),
+        set_config('request.headers', headers::text, true);
+    perform pat.gate();
+    code := 'passed';
+    role := current_user;
+    uid := auth.uid();
+    key_id := current_api_key_id();
+exception when others then
+    get stacked diagnostics code = returned_sqlstate, error = message_text, hint = pg_exception_hint;
+    error := concat_ws(E'\n', error, 'hint: ' || nullif(hint, ''));
+end
+$$;

@@ -1,5 +1,6 @@
 set supabase_pat.enable_sign_in = on;
 set supabase_pat.confirm_sign_up = off;
+set supabase_pat.trusted_proxies = 1;
 create extension pgcrypto;
 update auth.users set encrypted_password = crypt('password', gen_salt('bf', 4));
 create function pg_temp.try(email text, password text, address text default '192.0.2.1') returns text language plpgsql as $$
@@ -38,6 +39,13 @@ select pg_temp.try('bob@example.com', 'password', '192.0.2.3') as five_seconds_l
 update pat.wrong_passwords set last_at = last_at - interval '1 hour';
 select pg_temp.try('bob@example.com', 'wrong', '192.0.2.' || n) from generate_series(2, 4) n;
 select count(*) as left from pat.wrong_passwords;
+-- Where the address is not known, because no proxy is trusted, the account alone counts, so that others cannot lock
+-- its owner out.
+set supabase_pat.trusted_proxies = 0;
+select status, count(*) from generate_series(1, 30) n, pg_temp.try('bob@example.com', 'wrong', '192.0.2.' || n) status group by status;
+update pat.wrong_passwords set last_at = last_at - interval '5 seconds';
+select pg_temp.try('bob@example.com', 'password') as five_seconds_later;
+set supabase_pat.trusted_proxies = 1;
 -- Neither account nor address is there in the clear.
 select count(*) from pat.wrong_passwords w where w::text ~ 'example|192';
 -- Where the request came from is noted with the session.

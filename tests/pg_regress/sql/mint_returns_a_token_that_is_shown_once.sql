@@ -16,7 +16,7 @@ select c ->> 'jti' = :'minted_id' as jti_is_the_id,
 from tests.claims(:'minted_token') c;
 
 -- The table has the same times, and nothing of the token but its last six characters.
-select name, scopes, hint = right(:'minted_token', 6) as hint, revoked_at, last_used_at, replaced_by,
+select name, scopes, hint = right(:'minted_token', 6) as hint, revoked_at, kind, token_digest, replaced_by,
     user_id = '11111111-1111-1111-1111-111111111111' as alice,
     extract(epoch from expires_at) = (tests.claims(:'minted_token') ->> 'exp')::int as same_expiry,
     floor(extract(epoch from created_at)) = (tests.claims(:'minted_token') ->> 'iat')::int as same_start

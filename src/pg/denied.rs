@@ -1,0 +1,131 @@
+//! The JWTs that the gate no longer accepts, read once in a backend and again when they have changed.
+//! How every backend hears of a change is as for the signing keys: see [`super::ring`]. There are none as
+//! a rule, and then a request costs a comparison of two numbers.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys::BuiltinOid::{BYTEAOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use pgrx::{pg_guard, pg_sys};
+use supabase_pat_core::denied::Digest;
+use supabase_pat_core::error::Error;
+
+use super::clock::Instant;
+use super::policy::version_1;
+use super::statement::Statement;
+use super::{Local, lookup, relations};
+
+thread_local! {
+    static ADD: Statement = const { Statement::new(
+        "insert into pat.denied_tokens (message_digest, claims_digest, role, user_id, reason, expires_at) \
+         values ($1, $2, $3, $4, $5, $6) \
+         on conflict (message_digest) do update set reason = excluded.reason",
+        &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID],
+    ) };
+
+    static SWEEP: Statement = const { Statement::new(
+        "delete from pat.denied_tokens where message_digest operator(pg_catalog.=) any (array(\
+             select message_digest from pat.denied_tokens \
+             where expires_at operator(pg_catalog.<) $1 limit 100 for update skip locked))",
+        &[TIMESTAMPTZOID],
+    ) };
+}
+
+/// What is known of a token that is denied, for those who look at the table.
+pub struct Denied<'a> {
+    pub message: Digest,
+    pub claims: Digest,
+    pub role: Option<&'a str>,
+    pub user: Option<PgUuid>,
+    pub reason: Option<&'a str>,
+    pub expires_at: Option<TimestampWithTimeZone>,
+}
+
+pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
+    let arguments = [
+        token.message.to_vec().into(),
+        token.claims.to_vec().into(),
+        token.role.into(),
+        token.user.into(),
+        token.reason.into(),
+        token.expires_at.into(),
+    ];
+    ADD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    sweep(now)
+}
+
+/// Forgets those that expired a while ago: longer than any server's clock may be behind.
+pub fn sweep(now: Instant) -> Result<(), Error> {
+    const DAY: i64 = 86_400;
+    let end = now.plus_seconds(-DAY).to_timestamp()?;
+    SWEEP.with(|statement| statement.run(&[end.into()], |_| Ok(())))
+}
+
+/// The digests of what is denied.
+#[derive(Default)]
+pub struct DeniedTokens(HashSet<Digest>);
+
+impl DeniedTokens {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn has(&self, digest: Option<Digest>) -> bool {
+        digest.is_some_and(|digest| self.0.contains(&digest))
+    }
+}
+
+struct Cached {
+    changes: u64,
+    tokens: Rc<DeniedTokens>,
+}
+
+static CACHED: Local<Option<Cached>> = Local::new(None);
+
+/// What is denied now, in whatever transaction.
+pub fn tokens() -> Rc<DeniedTokens> {
+    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    let changes = relations::denied_changes();
+    // SAFETY: the reference is not held while Postgres is called.
+    if let Some(cached) = unsafe { CACHED.get() }
+        && cached.changes == changes
+    {
+        return Rc::clone(&cached.tokens);
+    }
+    let Some(table) = relations::denied() else {
+        return Rc::default(); // the extension is being installed or dropped
+    };
+    let changes = relations::denied_changes();
+    let tokens = Rc::new(DeniedTokens(
+        lookup::denied_digests(table).into_iter().collect(),
+    ));
+    if changes == relations::denied_changes() {
+        let cached = Cached {
+            changes,
+            tokens: Rc::clone(&tokens),
+        };
+        // SAFETY: as above.
+        unsafe { *CACHED.get() = Some(cached) };
+    }
+    tokens
+}
+
+version_1!(pg_finfo_supabase_pat_denied_tokens_changed);
+
+/// The trigger of `pat.denied_tokens`.
+///
+/// # Safety
+/// Called by Postgres.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_denied_tokens_changed(
+    _call: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    if let Some(table) = relations::denied() {
+        // SAFETY: the table exists, or an error is raised.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.oid) };
+    }
+    pg_sys::Datum::from(0)
+}

@@ -1,0 +1,99 @@
+//! Making a request somebody's: the role in force, and the claims, under all the names that servers and
+//! policies know them by. All of it ends with the transaction.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::json::Members;
+
+/// Servers set these too, or did: one setting a claim.
+const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
+
+/// What `auth.uid()`, `auth.role()` and `auth.email()` read before anything else.
+const LEGACY: [&str; 3] = ["sub", "role", "email"];
+
+/// Puts `role` and `claims` in the place of those that the server has set. The role is set as by SET ROLE:
+/// the role that the server logged in as must be a member of it.
+pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
+    let before = setting(c"request.jwt.claims").unwrap_or_default();
+    let new = Members::parse(claims)
+        .ok_or_else(|| Error::Internal("claims are no JSON object".into()))?;
+    let old = Members::parse_lenient(&before).ok();
+    let old_names = old.iter().flat_map(Members::iter).map(|(name, _)| name);
+    let new_names = new.iter().map(|(name, _)| name);
+
+    set(c"request.jwt.claims", claims)?;
+    clear_if_set("request.jwt.claim", "")?;
+    for name in old_names.chain(new_names) {
+        let value = match new.text(name) {
+            Ok(text) => text.unwrap_or_default().into_owned(),
+            Err(_) => new.get(name).map_or("", |value| value.get()).to_owned(),
+        };
+        for prefix in PREFIXES {
+            clear_if_set(&format!("{prefix}{name}"), &value)?;
+        }
+    }
+    for name in LEGACY {
+        let value = new.text(name).ok().flatten().unwrap_or_default();
+        let setting = format!("{}{name}", PREFIXES[0]);
+        set(&c_string(&setting)?, &value)?;
+    }
+    set(c"role", role)
+}
+
+/// Makes the rest of the transaction read-only.
+pub fn forbid_writing() -> Result<(), Error> {
+    set(c"transaction_read_only", "on")
+}
+
+/// The setting gets the value if there is such a setting.
+fn clear_if_set(name: &str, value: &str) -> Result<(), Error> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(());
+    };
+    match setting(&name) {
+        Some(old) if old != value => set(&name, value),
+        _ => Ok(()),
+    }
+}
+
+/// `None` if there is no such setting, or it is empty.
+pub fn setting(name: &CStr) -> Option<String> {
+    // SAFETY: a setting that is missing is a null pointer; the text is copied at once.
+    let text = unsafe {
+        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if text.is_null() {
+            return None;
+        }
+        CStr::from_ptr(text).to_string_lossy().into_owned()
+    };
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// As `SET LOCAL` by the role in force.
+pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
+    let value = c_string(value)?;
+    // SAFETY: it takes two C strings, and raises an error if the role may not set that.
+    unsafe {
+        let context = match pg_sys::superuser() {
+            true => pg_sys::GucContext::PGC_SUSET,
+            false => pg_sys::GucContext::PGC_USERSET,
+        };
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            context,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+    Ok(())
+}
+
+fn c_string(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::Internal("a setting cannot hold that".into()))
+}

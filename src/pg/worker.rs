@@ -1,0 +1,255 @@
+//! The background workers, which carry what the gate counts in shared memory into the tables.
+//!
+//! One runs all the time, connected to no database: every few seconds it looks for databases of which
+//! there is something to write, and starts a second one for each of them, one after the other, which writes
+//! it and ends. So no database is ever kept from being dropped, or copied as a template, by a worker that
+//! sits in it, and a database without the extension is never connected to.
+//!
+//! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
+//! be lost; they change rows that nobody else changes. On a standby they start once it is promoted.
+
+use std::time::Duration;
+
+use pgrx::bgworkers::{
+    BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
+};
+use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
+use pgrx::prelude::*;
+use pgrx::{pg_guard, pg_sys};
+use supabase_pat_core::error::Error;
+
+use super::clock::Instant;
+use super::statement::Statement;
+use super::store::pg_uuid;
+use super::usage::{Refusals, Use};
+use super::{denied, events, relations, settings, usage};
+
+/// How many uses are written in one transaction.
+const BATCH: usize = 1000;
+
+thread_local! {
+    static WRITE_USES: Statement = const { Statement::new(
+        "insert into pat.api_key_usage as known (key_id, user_id, last_used_at, last_used_ip) \
+         select key.id, key.user_id, used.at, used.ip::pg_catalog.inet \
+         from unnest($1, $2, $3) as used (id, at, ip) \
+         join pat.api_keys as key on key.id operator(pg_catalog.=) used.id \
+         on conflict (key_id) do update \
+         set last_used_at = excluded.last_used_at, last_used_ip = excluded.last_used_ip \
+         where known.last_used_at operator(pg_catalog.<) excluded.last_used_at",
+        &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID],
+    ) };
+
+    static WRITE_REFUSALS: Statement = const { Statement::new(
+        "insert into pat.events (event, happened_at, detail, count, key_id, by_key, user_id, address) \
+         select 'refused', at, reason, count, key, key, owner, ip::pg_catalog.inet \
+         from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, key, owner, ip)",
+        &[TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID],
+    ) };
+}
+
+/// To be called while the library is being preloaded.
+pub fn register() {
+    BackgroundWorkerBuilder::new("supabase_pat launcher")
+        .set_type("supabase_pat launcher")
+        .set_library("supabase_pat")
+        .set_function("supabase_pat_launcher")
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(Duration::from_secs(5)))
+        .load();
+}
+
+/// # Safety
+/// Called by Postgres.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // To no database, which is enough to see which databases there are.
+    BackgroundWorker::connect_worker_to_spi(None, None);
+    // SAFETY: set before a worker runs.
+    usage::worker_is(unsafe { pg_sys::MyProcPid });
+    while BackgroundWorker::wait_latch(Some(Duration::from_secs(settings::flush_interval()))) {
+        if BackgroundWorker::sighup_received() {
+            // SAFETY: between transactions, as Postgres's own workers do it.
+            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+        }
+        for database in usage::databases_with_news() {
+            if BackgroundWorker::sigterm_received() {
+                break;
+            }
+            match exists(database) {
+                true => write_out(database),
+                false => usage::forget(database),
+            }
+        }
+        usage::flushed();
+    }
+    usage::worker_is(0);
+    // Whoever terminated it, not the server that is shutting down: with status 0 it would not come again.
+    // SAFETY: the end of the process.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+fn exists(database: pg_sys::Oid) -> bool {
+    BackgroundWorker::transaction(|| {
+        // SAFETY: a look-up in the system caches, in a transaction.
+        unsafe {
+            pg_sys::SearchSysCacheExists(
+                pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+                database.into(),
+                pg_sys::Datum::from(0),
+                pg_sys::Datum::from(0),
+                pg_sys::Datum::from(0),
+            )
+        }
+    })
+}
+
+/// Starts a worker for a database, and waits for its end.
+fn write_out(database: pg_sys::Oid) {
+    let worker = BackgroundWorkerBuilder::new("supabase_pat writer")
+        .set_type("supabase_pat writer")
+        .set_library("supabase_pat")
+        .set_function("supabase_pat_writer")
+        .set_argument(Some(database.into()))
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        // SAFETY: set before a worker runs.
+        .set_notify_pid(unsafe { pg_sys::MyProcPid })
+        .load_dynamic();
+    // If there is none to be had, or the postmaster is gone, the next round or the end comes by itself.
+    if let Ok(worker) = worker
+        && worker.wait_for_shutdown().is_err()
+    {
+        debug1!("supabase_pat: a writer was not waited for");
+    }
+}
+
+/// # Safety
+/// Called by Postgres, with the id of a database.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
+    // Signals do what they do to a session: SIGTERM ends the transaction and the process.
+    // SAFETY: at the start of a worker.
+    unsafe {
+        pg_sys::BackgroundWorkerUnblockSignals();
+        const BYPASS_ALLOWCONN: u32 = 1;
+        let database = pg_sys::Oid::from(database.value() as u32);
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            database,
+            pg_sys::InvalidOid,
+            BYPASS_ALLOWCONN,
+        );
+    }
+    BackgroundWorker::transaction(prepare);
+    loop {
+        let uses = usage::uses(BATCH);
+        if uses.is_empty() {
+            break;
+        }
+        if !BackgroundWorker::transaction(|| is_installed() && done(write_uses(&uses))) {
+            forget_this_database();
+            break;
+        }
+        usage::have_been_written(&uses);
+    }
+    let refusals = usage::refusals();
+    if !refusals.is_empty()
+        && BackgroundWorker::transaction(|| is_installed() && done(write_refusals(&refusals)))
+    {
+        usage::refusals_have_been_written(&refusals);
+    }
+    BackgroundWorker::transaction(|| is_installed() && done(sweep()));
+}
+
+/// What holds for the rest of the process.
+fn prepare() {
+    for (name, value) in [
+        (c"synchronous_commit", c"off"),
+        (c"lock_timeout", c"1s"),
+        (c"statement_timeout", c"30s"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+    ] {
+        // SAFETY: settings that a superuser may set for a session.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+}
+
+/// Whether the extension is there, in a version that has these tables.
+fn is_installed() -> bool {
+    relations::keys().is_some() && relations::find_table(c"pat", c"api_key_usage").is_some()
+}
+
+fn forget_this_database() {
+    // SAFETY: set before any query runs.
+    usage::forget(unsafe { pg_sys::MyDatabaseId });
+}
+
+fn done(result: Result<(), Error>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => error!("{error}"),
+    }
+}
+
+fn write_uses(uses: &[Use]) -> Result<(), Error> {
+    let times: Result<Vec<TimestampWithTimeZone>, Error> =
+        uses.iter().map(|used| used.at.to_timestamp()).collect();
+    let ids: Vec<PgUuid> = uses.iter().map(|used| pg_uuid(used.key)).collect();
+    let addresses: Vec<Option<String>> = uses
+        .iter()
+        .map(|used| used.address.map(|ip| ip.to_string()))
+        .collect();
+    let arguments = [ids.into(), times?.into(), addresses.into()];
+    WRITE_USES.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
+    let times: Result<Vec<TimestampWithTimeZone>, Error> = refusals
+        .iter()
+        .map(|refused| refused.last_at.to_timestamp())
+        .collect();
+    let reasons: Vec<&str> = refusals.iter().map(|refused| refused.reason).collect();
+    let counts: Vec<i64> = refusals
+        .iter()
+        .map(|refused| refused.count as i64)
+        .collect();
+    let ids = |id: fn(&Refusals) -> Option<uuid::Uuid>| -> Vec<Option<PgUuid>> {
+        refusals
+            .iter()
+            .map(|refused| id(refused).map(pg_uuid))
+            .collect()
+    };
+    let addresses: Vec<Option<String>> = refusals
+        .iter()
+        .map(|refused| refused.address.map(|ip| ip.to_string()))
+        .collect();
+    let arguments = [
+        times?.into(),
+        reasons.into(),
+        counts.into(),
+        ids(|refused| refused.key).into(),
+        ids(|refused| refused.user).into(),
+        addresses.into(),
+    ];
+    WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Removes what is kept no longer.
+fn sweep() -> Result<(), Error> {
+    const MANY: i64 = 10_000;
+    let now = Instant::now();
+    events::sweep(now, MANY)?;
+    denied::sweep(now)
+}

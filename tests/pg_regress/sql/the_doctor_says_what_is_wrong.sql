@@ -1,0 +1,32 @@
+-- As a newcomer finds it: not preloaded, the secret where everybody can read it.
+select * from pat.status();
+-- What depends on the gate is missed when there is none; what makes it work is said.
+call tests.log_in('alice');
+select count(*) from mint_pat(name => 'x', kind => 'opaque', allowed_ips => '{192.0.2.1}', rate_limit => 1);
+reset role;
+select * from pat.status() where "check" in ('gate', 'addresses');
+alter role authenticator set pgrst.db_pre_request = 'pat.gate';
+set supabase_pat.trusted_proxies = 1;
+select * from pat.status() where "check" in ('gate', 'addresses');
+alter role authenticator reset pgrst.db_pre_request;
+-- Grants that are missing, and such as should not be there.
+revoke execute on function mint_pat from authenticated;
+grant execute on function pat.sign_jwt to anon;
+select * from pat.status() where "check" in ('grants', 'trusted functions');
+select * from pat.grant_api_roles();
+select * from pat.status() where "check" in ('grants', 'trusted functions');
+revoke execute on function pat.sign_jwt from anon;
+-- Other trouble.
+alter database test_pg_regress set "app.settings.jwt_secret" = 'short';
+\c
+set supabase_pat.debug_reset_code = '123456';
+set supabase_pat.service_role = 'no_such_role';
+select * from pat.status() where "check" in ('reset codes', 'signing key', 'roles');
+reset supabase_pat.service_role;
+alter database test_pg_regress reset "app.settings.jwt_secret";
+alter table auth.users rename to people;
+select * from pat.status() where "check" = 'users';
+alter table auth.people rename to users;
+-- It is for trusted roles.
+select role, code, error from tests.as_each_role('select pat.status()');
+select role, code from tests.as_each_role('select pat.server_state()');

@@ -9,6 +9,11 @@ import { join } from 'node:path';
 import pg from 'pg';
 
 const asRoot = process.getuid() === 0;
+/** What is to be stopped with this process. */
+const running = new Set();
+process.once('exit', () => {
+  for (const one of running) one.stop();
+});
 
 /** A port of the loopback address that is free now. */
 export function freePort() {
@@ -54,7 +59,7 @@ export class Cluster {
       max_connections: '200',
       ...settings,
     });
-    process.once('exit', () => cluster.stop());
+    running.add(cluster);
     cluster.control('start');
     return cluster;
   }
@@ -68,7 +73,7 @@ export class Cluster {
     if (asRoot) chownToPostgres(standby.folder);
     this.run('pg_basebackup', ['-h', this.folder, '-p', String(this.port), '-U', 'postgres', '-R', '-c', 'fast', '-D', standby.data]);
     standby.configure({ port: standby.port, unix_socket_directories: standby.folder });
-    process.once('exit', () => standby.stop());
+    running.add(standby);
     standby.control('start');
     return standby;
   }
@@ -94,6 +99,7 @@ export class Cluster {
   }
 
   stop() {
+    running.delete(this);
     if (this.folder === undefined || this.kept) return;
     this.control('stop');
     rmSync(this.folder, { recursive: true, force: true });
@@ -172,7 +178,7 @@ export class RestServer {
       for (const stream of [server.process.stdout, server.process.stderr]) {
         stream.on('data', (chunk) => { server.output += chunk; });
       }
-      process.once('exit', () => server.process.kill());
+      running.add(server);
     }
     server.url = `http://127.0.0.1:${server.port}/api`;
     for (let attempt = 0; attempt < 100; attempt += 1) {
@@ -188,6 +194,7 @@ export class RestServer {
   }
 
   stop() {
+    running.delete(this);
     this.process.kill();
   }
 }

@@ -1,6 +1,7 @@
 // What the tests through the REST server start from: two users, a table with policies, a server.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
 import { SignJWT } from 'jose';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
 
@@ -35,10 +36,18 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
   `);
   const url = cluster.url('postgres', 'authenticator', cluster.password);
   const rest = await RestServer.start(url, SECRET, { anonRole: roles.anon, env });
+  let gateway;
   return {
     cluster,
     rest,
+    /** Starts what supabase-js takes for a Supabase project, and returns its address. */
+    async gateway() {
+      gateway = await startGateway(rest);
+      return `http://127.0.0.1:${gateway.address().port}`;
+    },
     stop() {
+      gateway?.closeAllConnections?.();
+      gateway?.close();
       rest.stop();
       cluster.stop();
     },
@@ -49,6 +58,30 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     serviceKey: () => sign({ role: roles.service, iss: 'supabase' }),
     request: (method, path, options) => request(rest.url, method, path, options),
   };
+}
+
+/** As a gateway is configured: the REST server, and the two calls of Supabase Auth that the client
+ * library makes by itself. */
+async function startGateway(rest) {
+  const routes = [
+    [/^\/rest\/v1/, '/api', 'same'],
+    [/^\/auth\/v1\/user/, '/api/rpc/signed_in_user', 'GET'],
+    [/^\/auth\/v1\/token\?grant_type=refresh_token/, '/api/rpc/refresh_session', 'POST'],
+  ];
+  const gateway = createServer((from, to) => {
+    const [pattern, target, method] = routes.find(([start]) => start.test(from.url)) ?? [];
+    if (!pattern) {
+      to.writeHead(404).end();
+      return;
+    }
+    const forwarded = httpRequest({
+      host: '127.0.0.1', port: rest.port, path: from.url.replace(pattern, target), headers: from.headers,
+      method: method === 'same' ? from.method : method,
+    }, (answer) => { to.writeHead(answer.statusCode, answer.headers); answer.pipe(to); });
+    from.pipe(forwarded);
+  });
+  await new Promise((resolve) => gateway.listen(0, '127.0.0.1', resolve));
+  return gateway;
 }
 
 /** Signs claims as another implementation does. */

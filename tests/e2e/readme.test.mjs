@@ -1,37 +1,146 @@
-// The README's SQL, run as it stands there.
+// The README's SQL and JavaScript, run as it stands there.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { createClient } from '@supabase/supabase-js';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
 import { ALICE, BOB, SECRET, request, sign, start } from './fixture.mjs';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const taken = new Set();
 const block = (after, language = 'sql') => {
   const from = readme.indexOf(after);
   assert.ok(from >= 0, `the README has no ${after}`);
   const [, code] = readme.slice(from).match(new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``));
+  taken.add(code);
   return code;
 };
 
+/** Runs a block of JavaScript with the variables that it takes for granted, and returns those of its own that are named. */
+const run = (code, given, ...wanted) => {
+  const AsyncFunction = (async () => {}).constructor;
+  return new AsyncFunction(...Object.keys(given), `${code}\nreturn { ${wanted} };`)(...Object.values(given));
+};
+
+/** A client that is logged in with a token, or not at all, and notes the calls that it makes. */
+const client = async (world, token) => {
+  const calls = [];
+  const supabase = createClient(await world.gateway(), await sign({ role: 'anon', iss: 'supabase' }), {
+    global: {
+      ...(token ? { headers: { Authorization: `Bearer ${token}` } } : {}),
+      async fetch(...args) {
+        const answer = await fetch(...args);
+        calls.push(`${new URL(args[0]).pathname.match(/[^/]*$/)} ${answer.status}`);
+        return answer;
+      },
+    },
+    auth: { persistSession: false, autoRefreshToken: false },
+  });
+  return { supabase, calls };
+};
+
+/** The code that comes by e-mail, which the user types when it is needed and not before. */
+const typedCode = (world) => {
+  let code;
+  return { toJSON: () => (code ??= world.cluster.psql('postgres', 'select code from pat.claim_messages()')) };
+};
+
+const asAlice = `set request.jwt.claims = '${JSON.stringify({ sub: ALICE, role: 'authenticated', session_id: randomUUID() })}';`;
+
+test('once it is installed as shown, a user mints a token', async () => {
+  const cluster = await Cluster.start();
+  cluster.psql('postgres', `
+    create role supabase_admin superuser;
+    set role supabase_admin;
+    ${block('the role `postgres` is no superuser there')}
+    ${block('On plain Postgres without Supabase Auth')}
+    insert into auth.users (id) values ('${ALICE}');
+    alter database postgres set "app.settings.jwt_secret" = '${SECRET}';`);
+  const minted = cluster.psql('postgres', `${asAlice} set role authenticated; ${block('# supabase_pat')}`);
+  const [token, , name] = minted.split('|');
+  assert.equal(name, 'zapier');
+  assert.equal(cluster.psql('postgres', `select pat.verify_jwt('${token}') ->> 'sub'`), ALICE);
+  cluster.stop();
+});
+
 test('the quickstart and the scopes work as shown', async () => {
-  const world = await start({ sql: block('## Quickstart') + readme.match(/create policy "live tokens only"[^]*?;/)[0] });
+  const world = await start({ sql: block('## Quickstart') + block('A policy without `is_valid_api_token()`') });
   try {
     const login = await world.login(ALICE);
-    const mint = async (body) => (await world.request('POST', '/rpc/mint_pat', { token: login, body })).data.token;
-    const [token, reader] = [await mint({ name: 'zapier', expires_in: '90 days' }), await mint({ name: 'reader', scopes: ['notes:read'] })];
     const write = (bearer, body) => world.request('POST', '/notes', { token: bearer, body: { body } });
     const read = async (bearer) => (await world.request('GET', '/notes?select=body&order=id', { token: bearer })).data.map((note) => note.body);
-    assert.equal((await write(token, 'by zapier')).status, 201);
-    assert.equal((await write(reader, 'by the reader')).status, 201);
+    assert.equal((await write(login, 'by alice')).status, 201);
 
-    world.cluster.psql('postgres', block('### Scopes').replace(/select \* from mint_pat[^;]*;/, ''));
-    assert.equal((await write(token, 'again')).status, 201);
-    assert.equal((await write(reader, 'again')).data.code, '42501');
-    assert.deepEqual(await read(reader), ['by zapier', 'by the reader', 'again']);
+    const { supabase, calls } = await client(world, login);
+    let shown;
+    const show = (token) => { shown = token; };
+    const { keys } = await run(block('## Quickstart', 'js'), { supabase, show }, 'keys');
+    assert.deepEqual(calls, ['mint_pat 200', 'api_keys 200', 'revoke_pat 200']);
+    assert.deepEqual(keys.map(({ name, hint, is_active: isActive }) => [name, hint, isActive]), [['zapier', shown.slice(-6), true]]);
+    assert.deepEqual(await read(shown), []);
+
+    const { data: { token } } = await world.request('POST', '/rpc/mint_pat', { token: login, body: { name: 'zapier' } });
+    const [reader] = world.cluster.psql('postgres', `${asAlice} ${block('### Scopes')}`).split('|');
+    assert.equal((await write(token, 'by zapier')).status, 201);
+    assert.equal((await write(reader, 'by the reader')).data.code, '42501');
+    assert.deepEqual(await read(reader), ['by alice', 'by zapier']);
     await world.request('POST', '/rpc/revoke_all_pats', { token: login, body: {} });
     assert.deepEqual(await read(reader), []);
-    assert.deepEqual(await read(login), ['by zapier', 'by the reader', 'again']);
+    assert.deepEqual(await read(login), ['by alice', 'by zapier']);
+  } finally {
+    world.stop();
+  }
+});
+
+test('sessions work as shown', async () => {
+  const world = await start({
+    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on' },
+    sql: block('## Quickstart') + block('## Sessions'),
+  });
+  try {
+    const { supabase, calls } = await client(world);
+    const { session, data, error } = await run(block('## Sessions', 'js'), {
+      supabase, email: 'carol@example.com', password: 'a password', name: 'Carol', code: typedCode(world),
+    }, 'session', 'data', 'error');
+    assert.deepEqual(calls, ['sign_up 200', 'confirm_sign_up 200', 'user 200', 'sign_in 200', 'refresh_session 200', 'sign_out 200']);
+    assert.equal(error, null);
+    assert.deepEqual(session.user.user_metadata, { name: 'Carol' });
+    assert.equal(data.user.id, session.user.id);
+
+    // What was signed in second is signed out, and the first goes on.
+    const notes = async (token) => (await world.request('GET', '/notes?select=body', { token })).data;
+    assert.equal((await supabase.from('notes').insert({ body: 'by carol' })).error, null);
+    assert.deepEqual(await notes(session.access_token), [{ body: 'by carol' }]);
+    assert.deepEqual(await notes(data.access_token), []);
+  } finally {
+    world.stop();
+  }
+});
+
+test('a forgotten password is reset as shown', async () => {
+  const world = await start();
+  try {
+    const { supabase, calls } = await client(world);
+    const { right, done } = await run(block('## A forgotten password', 'js'), {
+      supabase, email: 'alice@example.com', new_password: 'a new password', code: typedCode(world),
+    }, 'right', 'done');
+    assert.deepEqual(calls, ['request_password_reset 200', 'verify_reset_code 200', 'reset_password 200']);
+    assert.deepEqual([right, done], [true, true]);
+  } finally {
+    world.stop();
+  }
+});
+
+test('settings come out as the comment beside them says', async () => {
+  const world = await start({ sql: block('## Settings per user') });
+  try {
+    const { supabase, calls } = await client(world, await world.login(ALICE));
+    const code = block('## Settings per user', 'js');
+    const { settings } = await run(code, { supabase }, 'settings');
+    assert.deepEqual(calls, ['set_settings 200', 'set_settings 200', 'get_settings 200']);
+    const { expected } = await run(`const expected = ${code.match(/^\/\/ (\{.*\})$/m)[1]}`, {}, 'expected');
+    assert.deepEqual(settings, expected);
   } finally {
     world.stop();
   }
@@ -104,12 +213,11 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
 
 test('signing keys and pgjwt\'s functions work as shown', async () => {
   const cluster = await Cluster.start();
-  const [, leaked] = readme.match(/revoke the leaked one, and publish:\n\n```sql\n([^]*?)```/);
   const shown = cluster.psql('postgres', `
     create extension supabase_pat;
     ${block('<!-- tested: keys -->')}
     select pat.add_signing_key(kid => '2026-12');
-    ${leaked}
+    ${block('**A leaked key.**')}
     ${block('<!-- tested: pgjwt -->')}
     select kid, status from pat.signing_keys order by kid;
     ${block('## API keys of Supabase')}`);
@@ -128,4 +236,9 @@ test('uninstalling leaves nothing behind', async () => {
     select count(*) from pg_class where relname = 'api_keys';`);
   assert.equal(left, '0\n0\n0');
   cluster.stop();
+});
+
+test('no SQL and no JavaScript of the README is left out', () => {
+  const blocks = [...readme.matchAll(/^```(?:sql|js)\n([^]*?)```/gm)].map(([, code]) => code);
+  assert.deepEqual(blocks.filter((code) => !taken.has(code)), []);
 });

@@ -1,6 +1,5 @@
 // Sessions without Supabase Auth: through the REST server, and with the client library.
 import assert from 'node:assert/strict';
-import { createServer, request as httpRequest } from 'node:http';
 import { after, before, test } from 'node:test';
 import { createClient } from '@supabase/supabase-js';
 import * as jose from 'jose';
@@ -9,7 +8,6 @@ import { ALICE, SECRET, request, sign, start } from './fixture.mjs';
 
 let world;
 let db;
-let gateway;
 let url;
 before(async () => {
   world = await start({
@@ -20,32 +18,10 @@ before(async () => {
     sql: 'create policy "signed in" on todos as restrictive using (is_active_session());',
   });
   db = await world.cluster.connect('postgres');
-  // As a gateway is configured: the REST server, and the two calls of Supabase Auth that the client
-  // library makes by itself.
-  const routes = [
-    [/^\/rest\/v1/, '/api', 'same'],
-    [/^\/auth\/v1\/user/, '/api/rpc/signed_in_user', 'GET'],
-    [/^\/auth\/v1\/token\?grant_type=refresh_token/, '/api/rpc/refresh_session', 'POST'],
-  ];
-  gateway = createServer((from, to) => {
-    const [pattern, target, method] = routes.find(([start]) => start.test(from.url)) ?? [];
-    if (!pattern) {
-      to.writeHead(404).end();
-      return;
-    }
-    const forwarded = httpRequest({
-      host: '127.0.0.1', port: world.rest.port, path: from.url.replace(pattern, target), headers: from.headers,
-      method: method === 'same' ? from.method : method,
-    }, (answer) => { to.writeHead(answer.statusCode, answer.headers); answer.pipe(to); });
-    from.pipe(forwarded);
-  });
-  await new Promise((resolve) => gateway.listen(0, '127.0.0.1', resolve));
-  url = `http://127.0.0.1:${gateway.address().port}`;
+  url = await world.gateway();
 });
 after(async () => {
   await db.end();
-  gateway.closeAllConnections?.();
-  gateway.close();
   world.stop();
 });
 

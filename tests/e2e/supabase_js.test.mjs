@@ -1,33 +1,17 @@
 // The client library that applications use.
 import assert from 'node:assert/strict';
-import { createServer, request as httpRequest } from 'node:http';
 import { after, before, test } from 'node:test';
 import { createClient } from '@supabase/supabase-js';
 import { ALICE, BOB, sign, start } from './fixture.mjs';
 
 let world;
-let gateway;
 let url;
 
 before(async () => {
   world = await start();
-  // supabase-js expects the REST server under /rest/v1, where Supabase's gateway has it.
-  gateway = createServer((from, to) => {
-    const { method, headers } = from;
-    const target = httpRequest(
-      { host: '127.0.0.1', port: world.rest.port, method, headers, path: from.url.replace('/rest/v1', '/api') },
-      (answer) => { to.writeHead(answer.statusCode, answer.headers); answer.pipe(to); },
-    );
-    from.pipe(target);
-  });
-  await new Promise((resolve) => gateway.listen(0, '127.0.0.1', resolve));
-  url = `http://127.0.0.1:${gateway.address().port}`;
+  url = await world.gateway();
 });
-after(() => {
-  gateway.closeAllConnections?.();
-  gateway.close();
-  world.stop();
-});
+after(() => world.stop());
 
 const client = async (token) => createClient(url, await sign({ role: 'anon', iss: 'supabase' }), {
   global: { headers: { Authorization: `Bearer ${token}` } },

@@ -49,11 +49,14 @@ await db.query(`
   grant select on todos, all_mine to authenticated;
   insert into pat.api_keys (id, user_id, name, expires_at)
     select gen_random_uuid(), u.id, 'x', '2100-01-01' from auth.users u limit 1000;
-  insert into hand.api_keys select * from pat.api_keys;`);
+  insert into hand.api_keys select * from pat.api_keys;
+  insert into auth.sessions (id, user_id) select gen_random_uuid(), id from auth.users where id <> '${USER}';`);
 const token = await value(`select (mint_pat('${USER}', 'bench')).token`);
 await db.query(`insert into hand.api_keys select * from pat.api_keys where name = 'bench'; `);
+const login = await value(`select access_token from pat.mint_session('${USER}')`);
 await db.query('vacuum analyze');
-const claims = JSON.stringify(await value('select hand.claims($1)', [token]));
+const claimsOf = async (jwt) => JSON.stringify(await value('select hand.claims($1)', [jwt]));
+const [claims, sessionClaims] = [await claimsOf(token), await claimsOf(login)];
 const useToken = (json = claims) => db.query(`select set_config('request.jwt.claims', $1, false)`, [json]);
 await useToken();
 
@@ -63,6 +66,11 @@ const policies = {
   ours: 'pat.uid() = user_id and is_valid_api_token()',
   'hand-written': 'auth.uid() = user_id and hand.is_valid_api_token()',
   'hand-written, with (select …)': '(select auth.uid()) = user_id and (select hand.is_valid_api_token())',
+};
+const sessionPolicies = {
+  'session, ours': 'pat.uid() = user_id and is_active_session()',
+  'session, hand-written': 'auth.uid() = user_id and hand.is_active_session()',
+  'session, hand-written, with (select …)': '(select auth.uid()) = user_id and (select hand.is_active_session())',
 };
 const scan = async (table, name, policy) => {
   await db.query(`reset role; alter policy owners on ${table} using (${policy}); set role authenticated`);
@@ -75,30 +83,46 @@ const scan = async (table, name, policy) => {
 say(`scans, ${rounds} rounds`);
 for (let round = 0; round < rounds; round += 1) {
   for (const [name, policy] of Object.entries(policies)) {
-    // The hand-written policy takes seconds: a few rounds tell as much.
+    // The hand-written policies take seconds: a few rounds tell as much.
     if (name === 'hand-written' && round >= 3) continue;
     await scan('todos', name, policy);
     if (name !== 'hand-written') await scan('all_mine', name, policy);
   }
+  await useToken(sessionClaims);
+  for (const [name, policy] of Object.entries(sessionPolicies)) {
+    if (name === 'session, hand-written' && round >= 3) continue;
+    await scan('todos', name, policy);
+  }
+  await useToken();
 }
 
 // 2. The first check in a statement.
 const time = (expression, calls = 100_000, input = '', inputs = []) => value('select hand.time_of($1, $2, $3, $4)', [expression, calls, input, inputs]);
 const NOTHING = 'pg_backend_pid() = 0';
-// Another request before each check: one of a thousand users, each with a key of their own.
-const others = (await db.query(`select hand.claims($1) || jsonb_build_object('sub', user_id, 'jti', id) as claims
-  from pat.api_keys where name = 'x' limit 1000`, [token])).rows.map((row) => JSON.stringify(row.claims));
+// Another request before each check: one of a thousand users, each with a key or a session of their own.
+const others = async (jwt, more, from) => (await db.query(`select hand.claims($1) || jsonb_build_object('sub', user_id, ${more}) as claims
+  from ${from} limit 1000`, [jwt])).rows.map((row) => JSON.stringify(row.claims));
+const TOKEN = {
+  call: 'is_valid_api_token()', claims, others: await others(token, `'jti', id`, `pat.api_keys where name = 'x'`),
+};
+const SESSION = {
+  call: 'is_active_session()', claims: sessionClaims, others: await others(login, `'session_id', id`, 'auth.sessions'),
+};
 const AFTER = `set_config('request.jwt.claims', inputs[1 + i % 1000], false) is not null and `;
-const check = async (label) => {
+const check = async (label, what) => {
+  await useToken(what.claims);
   const nothing = await time(NOTHING);
-  note(`check ${label}`, await time('is_valid_api_token()') - nothing);
-  note(`check by hand ${label}`, await time('hand.is_valid_api_token()', 20_000) - nothing);
-  const another = await time(AFTER + NOTHING, 100_000, '', others);
-  note(`fresh check ${label}`, await time(`${AFTER}is_valid_api_token()`, 100_000, '', others) - another);
+  note(`check ${label}`, await time(what.call) - nothing);
+  note(`check by hand ${label}`, await time(`hand.${what.call}`, 20_000) - nothing);
+  const another = await time(AFTER + NOTHING, 100_000, '', what.others);
+  note(`fresh check ${label}`, await time(AFTER + what.call, 100_000, '', what.others) - another);
   await useToken();
 };
 say('checks');
-for (let round = 0; round < rounds; round += 1) await check('1 thousand keys');
+for (let round = 0; round < rounds; round += 1) {
+  await check('1 thousand keys', TOKEN);
+  await check('session', SESSION);
+}
 
 // 3. Signing and verifying: with the configured secret, then with a key of the ring for each algorithm.
 const signed = '{"sub": "11111111-1111-1111-1111-111111111111", "role": "authenticated", "aud": "authenticated", "email": "alice@example.com", "iat": 1700000000, "exp": 4102444800}';
@@ -208,7 +232,7 @@ for (const table of ['pat.api_keys', 'hand.api_keys']) {
     analyze ${table};`);
 }
 await db.query('checkpoint');
-for (let round = 0; round < rounds; round += 1) await check('many keys');
+for (let round = 0; round < rounds; round += 1) await check('many keys', TOKEN);
 
 // The table.
 const ms = (x) => `${x.toFixed(1)} ms`;
@@ -237,6 +261,11 @@ faster('', first, 'hand-written', m('check by hand 1 thousand keys'), us);
 rows.push(['the same, after another request', us(m('fresh check 1 thousand keys')), '', '', '', '', '']);
 slower(`first check with ${manyKeys.toLocaleString('en')} keys`, m('check many keys'), 'with 1,000', first, us, 1.5);
 slower(`after another request, ${manyKeys.toLocaleString('en')} keys`, m('fresh check many keys'), 'with 1,000', m('fresh check 1 thousand keys'), us, 1.5);
+slower('the scan with is_active_session()', m('todos session, ours'), 'literal', m('todos literal'), ms);
+faster('', m('todos session, ours'), 'hand-written', m('todos session, hand-written'), ms);
+slower('', m('todos session, ours'), 'hand-written, with (select …)', m('todos session, hand-written, with (select …)'), ms);
+faster('is_active_session(), first in a statement', m('check session'), 'hand-written', m('check by hand session'), us);
+rows.push(['the same, after another request', us(m('fresh check session')), '', '', '', '', '']);
 for (const what of ['sign', 'verify']) {
   slower(`${what}_jwt, HS256, configured secret`, m(`${what} configured`), 'jsonwebtoken, natively', m(`${what} configured natively`), us, 1.5);
   faster('', m(`${what} configured`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
@@ -250,6 +279,6 @@ faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('setti
 const version = await value('show server_version');
 await db.end();
 cluster.stop();
-console.log(`\nmedians of ${rounds} rounds (3 of the hand-written scan), Postgres ${version}, ${cpus()[0].model}\n`);
+console.log(`\nmedians of ${rounds} rounds (3 of the hand-written scans), Postgres ${version}, ${cpus()[0].model}\n`);
 const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
 for (const cells of rows) console.log(cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd());

@@ -20,6 +20,12 @@ begin
 end
 $$;
 
+create function hand.is_active_session() returns boolean language sql stable security definer as $$
+    select exists (
+        select from auth.sessions where id = (auth.jwt() ->> 'session_id')::uuid and user_id = auth.uid()
+    )
+$$;
+
 -- pgjwt's way of signing and verifying, in the shape that it has there.
 create function hand.encode_part(part bytea) returns text language sql immutable as $$
     select translate(encode(part, 'base64'), E'+/=\n', '-_')

@@ -25,6 +25,8 @@ use crate::random;
 
 const TOKENS_DELETE: &str = "tokens:delete";
 
+// SQL names its arguments.
+#[allow(clippy::too_many_arguments)]
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn mint_pat(
     user_id: default!(Option<PgUuid>, "NULL"),

@@ -213,8 +213,8 @@ pub fn admit(key: Uuid, limit: Option<Limit>, address: Option<IpAddr>) -> Result
     with_set(shared, set, |places| {
         // Under the lock, so that no window begins before the last one has ended.
         let now = Instant::now().unix_micros();
-        let is_it = |place: &&mut Place| place.database == database && place.key == id;
-        let place = match places.iter_mut().position(|mut place| is_it(&&mut place)) {
+        let is_it = |place: &Place| place.database == database && place.key == id;
+        let place = match places.iter().position(is_it) {
             Some(found) => &mut places[found],
             None => match place_to_give(places, now) {
                 Some(free) => {

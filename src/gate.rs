@@ -261,6 +261,7 @@ fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> Sq
         caller::require_trusted("deny tokens")?;
         caller::require_writable("denying a token")?;
         let token = token.ok_or(Error::NullArgument("token"))?.trim();
+        let token = jwt::bearer_token(token).unwrap_or(token);
         let now = Instant::now();
         if token.starts_with(opaque_token::PREFIX) {
             let token = OpaqueToken::parse(token).ok_or(Error::NoSuchToken)?;

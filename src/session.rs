@@ -194,7 +194,7 @@ fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
     if is_over(&stored, now) {
         return end("session_expired");
     }
-    if !lookup::is_active_session(token.session, stored.user) {
+    if !lookup::session_verdict(token.session, stored.user).is_live {
         sessions::forget_orphans(stored.user)?;
         return Ok(None);
     }

@@ -35,6 +35,7 @@ pub struct Key {
     /// A text[] and a cidr[], in the memory context that was current when they were read.
     scopes: Option<*mut pg_sys::varlena>,
     allowed_ips: Option<*mut pg_sys::varlena>,
+    token_digest: Option<*mut pg_sys::varlena>,
 }
 
 impl Key {
@@ -47,6 +48,13 @@ impl Key {
             Some(texts) => Scopes::known(texts.iter().flatten().map(String::as_str)),
             None => Scopes::Unlimited,
         }
+    }
+
+    /// The SHA-256 of an opaque token.
+    fn token_digest(&self) -> Option<Vec<u8>> {
+        // SAFETY: a bytea that is not toasted.
+        self.token_digest
+            .and_then(|digest| unsafe { FromDatum::from_datum(pg_sys::Datum::from(digest), false) })
     }
 
     /// From where it may be used, if not from everywhere.
@@ -65,11 +73,34 @@ pub enum UserState {
     Gone,
 }
 
-/// Whether a token is live, and for how long that is the answer if no row changes.
+/// Whether a token or a session is live, and for how long that is the answer if no row changes.
 #[derive(Clone, Copy)]
 pub struct Verdict {
     pub is_live: bool,
     pub holds_until: Instant,
+}
+
+impl Verdict {
+    /// What has ended does not come back.
+    const DEAD: Self = Self {
+        is_live: false,
+        holds_until: Instant::END,
+    };
+
+    /// On something that lives until `end`, as long as its user may log in.
+    fn until(end: Instant, user: UserState) -> Self {
+        match user {
+            UserState::Active => Self {
+                is_live: true,
+                holds_until: end,
+            },
+            UserState::Banned { until } => Self {
+                holds_until: until,
+                ..Self::DEAD
+            },
+            UserState::Gone => Self::DEAD,
+        }
+    }
 }
 
 /// What a look-up can see: while this stays the same, so does its outcome.
@@ -101,12 +132,8 @@ pub fn horizon() -> Option<Horizon> {
 /// Whether the key exists, belongs to the user, and is neither revoked nor expired, and its user
 /// is active.
 pub fn verdict_on(key_id: Uuid, user: Uuid) -> Verdict {
-    let dead = Verdict {
-        is_live: false,
-        holds_until: Instant::END,
-    };
     let (Some(keys), Some(users)) = (relations::keys(), relations::users()) else {
-        return dead;
+        return Verdict::DEAD;
     };
     with_latest_snapshot(keys.table, |snapshot| {
         let mut expiry = None;
@@ -116,19 +143,9 @@ pub fn verdict_on(key_id: Uuid, user: Uuid) -> Verdict {
             }
             ControlFlow::Break(())
         });
-        let Some(expiry) = expiry else {
-            return dead;
-        };
-        match state_of(snapshot, users, &user) {
-            UserState::Active => Verdict {
-                is_live: true,
-                holds_until: expiry,
-            },
-            UserState::Banned { until } => Verdict {
-                holds_until: until,
-                ..dead
-            },
-            UserState::Gone => dead,
+        match expiry {
+            Some(expiry) => Verdict::until(expiry, state_of(snapshot, users, &user)),
+            None => Verdict::DEAD,
         }
     })
 }
@@ -148,6 +165,7 @@ pub fn key_of_token(digest: &opaque_token::Digest) -> Option<Key> {
     unsafe { pgrx::set_varsize_4b(bytes.as_mut_ptr().cast(), 36) };
     let condition = equal(Keys::TOKEN_DIGEST, pg_sys::F_BYTEAEQ, bytes.as_ptr());
     find_key(keys, keys.by_digest, condition)
+        .filter(|key| key.token_digest().is_some_and(|stored| digest.is(&stored)))
 }
 
 fn find_key(keys: Keys, index: pg_sys::Oid, condition: pg_sys::ScanKeyData) -> Option<Key> {
@@ -177,6 +195,7 @@ fn find_key(keys: Keys, index: pg_sys::Oid, condition: pg_sys::ScanKeyData) -> O
                     limit: limit(),
                     scopes: row.copy(Keys::SCOPES),
                     allowed_ips: row.copy(Keys::ALLOWED_IPS),
+                    token_digest: row.copy(Keys::TOKEN_DIGEST),
                 });
             ControlFlow::Break(())
         });
@@ -275,12 +294,12 @@ pub fn standing_of(user: Uuid) -> Result<(UserState, usize), Error> {
 }
 
 /// Whether a session is there, is the user's, has not come to its end, and the user is active.
-pub fn is_active_session(session: Uuid, user: Uuid) -> bool {
+pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
     let (Some(sessions), Some(users)) = (relations::sessions(), relations::users()) else {
-        return false;
+        return Verdict::DEAD;
     };
     with_latest_snapshot(sessions.table, |snapshot| {
-        let mut is_theirs = false;
+        let mut ends_at = None;
         scan(
             snapshot,
             sessions.table,
@@ -288,13 +307,19 @@ pub fn is_active_session(session: Uuid, user: Uuid) -> bool {
             sessions.id,
             &session,
             |row| {
-                let end = sessions.not_after.and_then(|column| row.get(column));
-                is_theirs = row.uuid(sessions.user_id) == Some(user)
-                    && end.is_none_or(|end| Instant::from_datum(end) > Instant::now());
+                if row.uuid(sessions.user_id) == Some(user) {
+                    let end = sessions.not_after.and_then(|column| row.get(column));
+                    ends_at = Some(end.map_or(Instant::END, Instant::from_datum));
+                }
                 ControlFlow::Break(())
             },
         );
-        is_theirs && state_of(snapshot, users, &user) == UserState::Active
+        match ends_at {
+            Some(end) if end > Instant::now() => {
+                Verdict::until(end, state_of(snapshot, users, &user))
+            }
+            _ => Verdict::DEAD,
+        }
     })
 }
 

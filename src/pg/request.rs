@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim, TokenClaims};
+use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim};
 use supabase_pat_core::scope::Scope;
 
 use super::Local;
@@ -27,6 +27,7 @@ pub struct Request {
 struct Last {
     texts: [Option<Box<str>>; SETTINGS.len()],
     identity: Rc<Identity>,
+    /// On its token, or else its session.
     verdict: Option<(Horizon, Verdict)>,
 }
 
@@ -87,7 +88,9 @@ impl Request {
             .get_or_insert_with(|| match &self.identity.credential {
                 Credential::Login => true,
                 Credential::Malformed => false,
-                Credential::Token(token) => is_live(&self.identity, token),
+                Credential::Token(token) => is_live(&self.identity, || {
+                    lookup::verdict_on(token.key_id, token.user)
+                }),
             })
     }
 
@@ -112,10 +115,11 @@ impl Request {
             (Credential::Token(_), _) => self.is_valid(),
             (Credential::Malformed, _) | (_, SessionClaim::Malformed) => false,
             (Credential::Login, SessionClaim::None) => true,
-            (Credential::Login, SessionClaim::Id(session)) => self
-                .identity
-                .user
-                .is_some_and(|user| lookup::is_active_session(session, user)),
+            (Credential::Login, SessionClaim::Id(session)) => {
+                self.identity.user.is_some_and(|user| {
+                    is_live(&self.identity, || lookup::session_verdict(session, user))
+                })
+            }
         };
         *self.is_active.insert(is_active)
     }
@@ -161,7 +165,8 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
     identity
 }
 
-fn is_live(identity: &Rc<Identity>, token: &TokenClaims) -> bool {
+/// Whether what an identity rests on, its token or its session, is live.
+fn is_live(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> bool {
     let Some(horizon) = lookup::horizon() else {
         return false;
     };
@@ -177,7 +182,7 @@ fn is_live(identity: &Rc<Identity>, token: &TokenClaims) -> bool {
     {
         return verdict.is_live;
     }
-    let verdict = lookup::verdict_on(token.key_id, token.user);
+    let verdict = find();
     if let Some(last) = last() {
         last.verdict = Some((horizon, verdict));
     }

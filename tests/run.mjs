@@ -34,7 +34,7 @@ if (wants('e2e')) {
     .filter((file) => file.endsWith('.test.mjs'))
     .filter((file) => only.length === 0 || only.some((name) => file.startsWith(name)))
     .map((file) => join(here, 'e2e', file));
-  const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], { stdio: 'inherit' });
+  const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', '--test-timeout=600000', ...files], { stdio: 'inherit' });
   if (done.status !== 0) failed += 1;
 }
 process.exit(failed === 0 ? 0 : 1);

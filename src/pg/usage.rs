@@ -63,6 +63,9 @@ struct Place {
     counter: Counter,
 }
 
+// As the documentation says.
+const _: () = assert!(size_of::<Place>() == 96);
+
 /// An address as IPv6, and whether there is one.
 type Address = Option<[u8; 16]>;
 

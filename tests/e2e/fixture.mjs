@@ -40,9 +40,9 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
   return {
     cluster,
     rest,
-    /** Starts what supabase-js takes for a Supabase project, and returns its address. */
+    /** The address of what supabase-js takes for a Supabase project. */
     async gateway() {
-      gateway = await startGateway(rest);
+      gateway ??= await startGateway(rest);
       return `http://127.0.0.1:${gateway.address().port}`;
     },
     stop() {

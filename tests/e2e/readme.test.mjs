@@ -118,6 +118,47 @@ test('sessions work as shown', async () => {
   }
 });
 
+test('the gate works as shown', async () => {
+  const world = await start({
+    env: { PGRST_DB_PRE_REQUEST: 'pat.gate' },
+    settings: { 'supabase_pat.trusted_proxies': '1' },
+    sql: block('## The gate'),
+  });
+  try {
+    const doctor = (check) => world.cluster.psql('postgres', `select ok, detail from pat.status() where "check" = '${check}'`);
+    assert.match(doctor('gate'), /^t\|db-pre-request is pat.gate/);
+
+    const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE });
+    const { supabase } = await client(world, login);
+    const answers = [];
+    // As if a proxy had heard from that address.
+    const from = (address) => (url, anonKey, options) => createClient(url, anonKey, {
+      global: {
+        headers: { ...options.global.headers, 'x-forwarded-for': address },
+        async fetch(...args) {
+          const answer = await fetch(...args);
+          answers.push([answer.status, await answer.clone().json()]);
+          return answer;
+        },
+      },
+      auth: { persistSession: false },
+    });
+    const given = { supabase, url: await world.gateway(), anonKey: await sign({ role: 'anon', iss: 'supabase' }) };
+    const code = block('### Opaque tokens, addresses, limits', 'js');
+    const { key } = await run(code, { ...given, createClient: from('192.0.2.7') }, 'key');
+    await run(code, { ...given, createClient: from('198.51.100.7') });
+    assert.match(key.token, new RegExp(`^${readme.match(/`(sbpat_\[[^`]*)`/)[1]}$`));
+    assert.deepEqual(answers.map(([status]) => status), [200, 403]);
+    assert.deepEqual(answers[0][1], [{ title: 'alice 1' }, { title: 'alice 2' }]);
+    assert.equal(answers[1][1].message, 'the personal access token may not be used from 198.51.100.7');
+
+    const denied = world.cluster.psql('postgres', block('### A leaked key dies alone'));
+    assert.match(denied, /service_role\|in a public repository\|/);
+  } finally {
+    world.stop();
+  }
+});
+
 test('a forgotten password is reset as shown', async () => {
   const world = await start();
   try {

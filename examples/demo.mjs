@@ -64,14 +64,13 @@ insert into todos (user_id, title) values
 
   mkdirSync(target, { recursive: true });
   const rest = await RestServer.start(cluster.url('postgres', 'authenticator', cluster.password), secret, {
-    log: join(target, 'demo-rest.log'),
+    log: join(target, 'demo-rest.log'), env: { PGRST_DB_PRE_REQUEST: 'pat.gate' },
   });
   cluster.kept = true;
   writeFileSync(stateFile, JSON.stringify({ cluster, rest: rest.process.pid }), { mode: 0o600 });
 
-  // On Supabase, Auth issues these when somebody logs in.
-  const login = (user) => cluster.psql('postgres', `select pat.sign_jwt(jsonb_build_object(
-    'aud', 'authenticated', 'role', 'authenticated', 'sub', '${user}', 'session_id', gen_random_uuid()), '1 hour')`);
+  // On Supabase, Auth begins a session when somebody logs in.
+  const login = (user) => cluster.psql('postgres', `select (pat.mint_session('${user}')).access_token`);
   const variables = {
     API: rest.url,
     ALICE: login('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa'),
@@ -100,11 +99,20 @@ insert into todos (user_id, title) values
   const [key] = curl('"$API/api_keys?select=id,name,hint,expires_at,is_active"', '-H "Authorization: Bearer $ALICE"');
   curl('-X POST $API/rpc/revoke_pat', '-H "Authorization: Bearer $ALICE"', `--json '{"id": "${key.id}"}'`);
 
-  title('The very next request with it gets nothing, and writes nothing');
+  title('The very next request with it is refused, before any query');
   curl('"$API/todos?select=id,title"', '-H "Authorization: Bearer $TOKEN"');
   curl('-X POST $API/todos', '-H "Authorization: Bearer $TOKEN"', '--json \'{"title": "too late"}\'');
 
-  title('Alice\'s login and Bob\'s token go on working');
+  title('For a dashboard she mints a short one, which only reads todos, twice a day');
+  variables.SHORT = curl('-X POST $API/rpc/mint_pat', '-H "Authorization: Bearer $ALICE"',
+    '--json \'{"name": "dashboard", "kind": "opaque", "scopes": ["todos:read"], "rate_limit": 2, "rate_window": "1 day"}\'').token;
+  curl('-X POST $API/todos', '-H "x-api-key: $SHORT"', '--json \'{"title": "no"}\'');
+  for (let request = 1; request <= 3; request += 1) curl('"$API/todos?select=id,title"', '-H "x-api-key: $SHORT"');
+
+  title('Alice sees what became of her tokens');
+  curl('"$API/api_key_events?select=event,detail,count&order=happened_at"', '-H "Authorization: Bearer $ALICE"');
+
+  title('Her login and Bob\'s token go on working');
   curl('"$API/todos?select=id,title"', '-H "Authorization: Bearer $ALICE"');
   curl('"$API/todos?select=id,title"', '-H "Authorization: Bearer $BOBS_TOKEN"');
 

@@ -48,8 +48,11 @@ test('the demo plays, stays up, plays again, and stops', async () => {
   assert.equal(first.status, 0, first.stderr);
   const answers = first.stdout.match(/^ {2}\d{3} .*$/gm).map((line) => line.trim());
   assert.match(answers[0], /^200 .*"name":"my script","token":"eyJ/);
-  assert.equal(answers.filter((answer) => answer === '200 []').length, 1, 'the revoked token sees nothing');
-  assert.equal(answers.filter((answer) => answer.startsWith('40')).length, 2, 'no child token, no write');
+  const count = (beginning) => answers.filter((answer) => answer.startsWith(beginning)).length;
+  assert.equal(count('401 {"code":"PT401"'), 2, 'the revoked token neither reads nor writes');
+  assert.equal(count('401 {"code":"42501"'), 1, 'no child token');
+  assert.equal(count('403 {"code":"PT403"'), 1, 'the dashboard does not write');
+  assert.equal(count('429 {"code":"PT429"'), 1, 'nor reads more than twice');
   assert.match(answers.at(-1), /call mum/, 'Bob goes on');
   const [api] = first.stdout.match(/http:\/\/127\.0\.0\.1:\d+\/api/);
   assert.equal((await fetch(`${api}/rpc/is_valid_api_token`)).status, 200);

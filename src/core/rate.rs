@@ -38,7 +38,7 @@ impl Limit {
 }
 
 /// What a key has used of its present window. It lies in shared memory.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Counter {
     /// When the window began, in microseconds since 1970.
@@ -47,6 +47,8 @@ pub struct Counter {
 }
 
 impl Counter {
+    pub const NEW: Self = Self { start: 0, used: 0 };
+
     /// Counts a request at the time `now`, microseconds since 1970.
     ///
     /// # Errors
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn each_window_has_its_allowance_and_no_more() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::NEW;
         let start = 1_700_000_000 / 60 * 60_000_000;
         for window in 0..3 {
             let start = start + window * MINUTE.window;
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_request_that_read_the_clock_too_early_counts_in_the_window_that_has_begun() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::NEW;
         let start = 60_000_000 * 1000;
         assert_eq!(counter.admit(MINUTE, start), Ok(()));
         assert_eq!(counter.admit(MINUTE, start - 1), Ok(()));
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_lock_a_key_out() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::NEW;
         let hour = 3_600_000_000;
         for _ in 0..3 {
             assert!(counter.admit(MINUTE, 10 * hour).is_ok());
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_counter_may_be_forgotten_once_its_window_is_over() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::NEW;
         assert!(counter.is_over(MINUTE, 60_000_000));
         assert!(counter.admit(MINUTE, 60_000_000 * 1000).is_ok());
         assert!(!counter.is_over(MINUTE, 60_000_000 * 1001 - 1));
@@ -148,7 +150,7 @@ mod tests {
         ) {
             times.sort_unstable();
             let limit = Limit { requests, window };
-            let mut counter = Counter::default();
+            let mut counter = Counter::NEW;
             let mut admitted = std::collections::HashMap::<i64, (u32, u32)>::new();
             for now in times {
                 let window = admitted.entry(now / window).or_default();

@@ -43,6 +43,8 @@ mod unguarded {
     use super::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
     unsafe extern "C-unwind" {
+        /// A signal handler.
+        pub fn die(signal: c_int);
         pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
         pub fn ActiveSnapshotSet() -> bool;
         pub fn GetActiveSnapshot() -> Snapshot;

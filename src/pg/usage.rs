@@ -69,7 +69,19 @@ const _: () = assert!(size_of::<Place>() == 96);
 /// An address as IPv6, and whether there is one.
 type Address = Option<[u8; 16]>;
 
-/// Refusals of one kind that have not been written yet.
+impl Place {
+    const FREE: Self = Self {
+        database: 0,
+        is_new: false,
+        key: [0; 16],
+        used_at: 0,
+        address: None,
+        limit: None,
+        counter: Counter::NEW,
+    };
+}
+
+/// Refusals of one kind that have not been written yet. None is a free place.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Refused {
@@ -81,6 +93,18 @@ struct Refused {
     user: [u8; 16],
     address: Address,
     last_at: i64,
+}
+
+impl Refused {
+    const NONE: Self = Self {
+        database: 0,
+        reason: 0,
+        count: 0,
+        key: [0; 16],
+        user: [0; 16],
+        address: None,
+        last_at: 0,
+    };
 }
 
 /// A use that is to be written.
@@ -139,8 +163,7 @@ unsafe extern "C-unwind" fn request() {
 }
 
 unsafe extern "C-unwind" fn startup() {
-    // SAFETY: Postgres calls this when shared memory is there. What is zeroed is a valid state: atomics at
-    // zero, and no place in use.
+    // SAFETY: Postgres calls this when shared memory is there, which is as large as was asked for.
     unsafe {
         if let Some(next) = *NEXT_STARTUP_HOOK.get() {
             next();
@@ -152,8 +175,19 @@ unsafe extern "C-unwind" fn startup() {
         let shared: *mut Shared =
             pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), size(), &mut found).cast();
         if !found {
-            shared.cast::<u8>().write_bytes(0, size());
-            (*shared).sets = sets();
+            shared.write(Shared {
+                requests: AtomicU64::new(0),
+                last_request_at: AtomicI64::new(0),
+                lost: AtomicU64::new(0),
+                worker: AtomicI32::new(0),
+                flushed_at: AtomicI64::new(0),
+                sets: sets(),
+                refusals: [Refused::NONE; REFUSALS],
+            });
+            let places = shared.add(1).cast::<Place>();
+            for place in 0..sets() * PLACES_IN_A_SET {
+                places.add(place).write(Place::FREE);
+            }
         }
         *SHARED.get() = shared;
         *TRANCHE_LOCKS.get() = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
@@ -226,12 +260,8 @@ pub fn admit(key: Uuid, limit: Option<Limit>, address: Option<IpAddr>) -> Result
                     }
                     *free = Place {
                         database,
-                        is_new: false,
                         key: id,
-                        used_at: 0,
-                        address: None,
-                        limit,
-                        counter: Counter::default(),
+                        ..Place::FREE
                     };
                     free
                 }
@@ -274,7 +304,7 @@ fn admit_here(key: Uuid, limit: Limit) -> Result<(), Refusal> {
     if counters.len() >= 10_000 {
         counters.retain(|_, (limit, counter)| !counter.is_over(*limit, now));
     }
-    let (_, counter) = counters.entry(key).or_insert((limit, Counter::default()));
+    let (_, counter) = counters.entry(key).or_insert((limit, Counter::NEW));
     counter.admit(limit, now).map_err(Refusal::Wait)
 }
 
@@ -353,16 +383,17 @@ pub fn databases_with_news() -> Vec<pg_sys::Oid> {
     databases.into_iter().map(pg_sys::Oid::from).collect()
 }
 
-/// Up to `max` uses in this database that have not been written.
-pub fn uses(max: usize) -> Vec<Use> {
+/// About `max` uses in this database that have not been written, from a set on, and the set to go on
+/// with, if there are more.
+pub fn uses(from_set: usize, max: usize) -> (Vec<Use>, Option<usize>) {
     let Some(shared) = shared() else {
-        return Vec::new();
+        return (Vec::new(), None);
     };
     let database = this_database();
-    let mut uses = Vec::with_capacity(max);
-    for set in 0..shared.sets {
-        if uses.len() + PLACES_IN_A_SET > max {
-            break;
+    let mut uses = Vec::with_capacity(max + PLACES_IN_A_SET);
+    for set in from_set..shared.sets {
+        if uses.len() >= max {
+            return (uses, Some(set));
         }
         // There is room for all of them, so that nothing is allocated under the lock.
         with_set(shared, set, |places| {
@@ -376,7 +407,7 @@ pub fn uses(max: usize) -> Vec<Use> {
             }));
         });
     }
-    uses
+    (uses, None)
 }
 
 /// Notes that these have been written. One that was used again meanwhile stays to be written.

@@ -23,7 +23,7 @@ use super::clock::Instant;
 use super::statement::Statement;
 use super::store::pg_uuid;
 use super::usage::{Refusals, Use};
-use super::{denied, events, relations, settings, usage};
+use super::{denied, events, relations, settings, unguarded, usage};
 
 /// How many uses are written in one transaction.
 const BATCH: usize = 1000;
@@ -76,7 +76,11 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
             // SAFETY: between transactions, as Postgres's own workers do it.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         }
-        for database in usage::databases_with_news() {
+        let databases = usage::databases_with_news();
+        if databases.is_empty() {
+            usage::flushed();
+        }
+        for database in databases {
             if BackgroundWorker::sigterm_received() {
                 break;
             }
@@ -85,7 +89,6 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
                 false => usage::forget(database),
             }
         }
-        usage::flushed();
     }
     usage::worker_is(0);
     // Whoever terminated it, not the server that is shutting down: with status 0 it would not come again.
@@ -133,9 +136,13 @@ fn write_out(database: pg_sys::Oid) {
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
-    // Signals do what they do to a session: SIGTERM ends the transaction and the process.
     // SAFETY: at the start of a worker.
     unsafe {
+        // As in a session: it ends the transaction and the process.
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(unguarded::die));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(unguarded::die));
         pg_sys::BackgroundWorkerUnblockSignals();
         const BYPASS_ALLOWCONN: u32 = 1;
         let database = pg_sys::Oid::from(database.value() as u32);
@@ -146,24 +153,27 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
         );
     }
     BackgroundWorker::transaction(prepare);
-    loop {
-        let uses = usage::uses(BATCH);
-        if uses.is_empty() {
-            break;
+    if !BackgroundWorker::transaction(is_installed) {
+        // SAFETY: set before any query runs.
+        usage::forget(unsafe { pg_sys::MyDatabaseId });
+        return;
+    }
+    let mut next = Some(0);
+    while let Some(set) = next {
+        let uses;
+        (uses, next) = usage::uses(set, BATCH);
+        if !uses.is_empty() {
+            BackgroundWorker::transaction(|| done(write_uses(&uses)));
+            usage::have_been_written(&uses);
         }
-        if !BackgroundWorker::transaction(|| is_installed() && done(write_uses(&uses))) {
-            forget_this_database();
-            break;
-        }
-        usage::have_been_written(&uses);
     }
     let refusals = usage::refusals();
-    if !refusals.is_empty()
-        && BackgroundWorker::transaction(|| is_installed() && done(write_refusals(&refusals)))
-    {
+    if !refusals.is_empty() {
+        BackgroundWorker::transaction(|| done(write_refusals(&refusals)));
         usage::refusals_have_been_written(&refusals);
     }
-    BackgroundWorker::transaction(|| is_installed() && done(sweep()));
+    BackgroundWorker::transaction(|| done(sweep()));
+    usage::flushed();
 }
 
 /// What holds for the rest of the process.
@@ -191,15 +201,10 @@ fn is_installed() -> bool {
     relations::keys().is_some() && relations::find_table(c"pat", c"api_key_usage").is_some()
 }
 
-fn forget_this_database() {
-    // SAFETY: set before any query runs.
-    usage::forget(unsafe { pg_sys::MyDatabaseId });
-}
-
-fn done(result: Result<(), Error>) -> bool {
-    match result {
-        Ok(()) => true,
-        Err(error) => error!("{error}"),
+/// An error ends the transaction and the process; the next one tries again.
+fn done(result: Result<(), Error>) {
+    if let Err(error) = result {
+        error!("{error}");
     }
 }
 

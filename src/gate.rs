@@ -151,7 +151,7 @@ impl Token {
         };
         if self.is_opaque || live.is_some() {
             let role = match live.as_ref().and_then(|user| user.role.clone()) {
-                Some(role) if caller::is_trusted_role(&role) => {
+                Some(role) if caller::may_become_trusted(&role) => {
                     return Err(Refusal::RoleNotAllowed(role).into());
                 }
                 Some(role) => role,

@@ -13,22 +13,11 @@ use super::settings;
 ///
 /// No function of ours is SECURITY DEFINER, so this is the role that the caller has.
 pub fn is_trusted() -> bool {
-    // SAFETY: it only reads.
-    is_trusted_oid(unsafe { pg_sys::GetUserId() })
-}
-
-fn is_trusted_oid(role: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the system caches.
     unsafe {
-        if pg_sys::superuser_arg(role) {
-            return true;
-        }
-        let service_role = pg_sys::get_role_oid(settings::service_role().as_ptr(), true);
-        let owner = relations::keys().map(|keys| keys.table.owner);
-        [Some(service_role), owner]
-            .into_iter()
-            .flatten()
-            .any(|other| other != pg_sys::InvalidOid && pg_sys::has_privs_of_role(role, other))
+        let role = pg_sys::GetUserId();
+        pg_sys::superuser_arg(role)
+            || trusted_roles().any(|trusted| pg_sys::has_privs_of_role(role, trusted))
     }
 }
 
@@ -85,16 +74,29 @@ pub fn may_execute(function: pg_sys::Oid) -> bool {
     }
 }
 
-/// Whether the role of that name has the privileges of a trusted one. False if there is none.
-pub fn is_trusted_role(name: &str) -> bool {
+/// Whether the role of that name is trusted, or could become a role that is by SET ROLE, as the REST
+/// server's login can. False if there is no such role.
+pub fn may_become_trusted(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
     };
-    // SAFETY: a look-up in the system caches.
-    match unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } {
-        pg_sys::InvalidOid => false,
-        role => is_trusted_oid(role),
+    // SAFETY: look-ups in the system caches.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::InvalidOid
+            && trusted_roles().any(|trusted| pg_sys::is_member_of_role(role, trusted))
     }
+}
+
+/// Those that there are.
+fn trusted_roles() -> impl Iterator<Item = pg_sys::Oid> {
+    // SAFETY: a look-up in the system caches.
+    let service_role = unsafe { pg_sys::get_role_oid(settings::service_role().as_ptr(), true) };
+    let owner = relations::keys().map(|keys| keys.table.owner);
+    [Some(service_role), owner]
+        .into_iter()
+        .flatten()
+        .filter(|&role| role != pg_sys::InvalidOid)
 }
 
 /// Runs `f`, a statement of ours, with the rights of the extension's owner and without the

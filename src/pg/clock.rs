@@ -41,16 +41,16 @@ impl Instant {
 
     /// Seconds since 1970, rounded down.
     pub fn unix_seconds(self) -> i64 {
-        (self.0 + EPOCH_DIFFERENCE).div_euclid(1_000_000)
+        self.unix_micros().div_euclid(1_000_000)
     }
 
     /// Microseconds since 1970.
     pub fn unix_micros(self) -> i64 {
-        self.0 + EPOCH_DIFFERENCE
+        self.0.saturating_add(EPOCH_DIFFERENCE)
     }
 
     pub fn unix_millis(self) -> u64 {
-        (self.0 + EPOCH_DIFFERENCE).div_euclid(1000) as u64
+        self.unix_micros().div_euclid(1000) as u64
     }
 
     /// The start of the second. A JWT has no fractions, and the table is to say what the JWT says.

@@ -36,6 +36,10 @@ update auth.users set role = 'service_role' where id = '11111111-1111-1111-1111-
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => :'headers');
 reset role;
+update auth.users set role = 'authenticator' where id = '11111111-1111-1111-1111-111111111111';
+call tests.request('anon', '{"role": "anon"}');
+select code, error from tests.pass(headers => :'headers');
+reset role;
 update auth.users set role = 'there_is_none' where id = '11111111-1111-1111-1111-111111111111';
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => :'headers');

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster } from '../tests/cluster/cluster.mjs';
+import { measureGate } from './gate.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const rounds = Number(process.env.ROUNDS ?? 7);
@@ -22,6 +23,11 @@ say('building the native comparison');
 const installed = spawnSync(join(here, '..', 'scripts', 'install'), [process.env.PG ?? '15', 'bench/native'], { stdio: 'inherit' });
 if (installed.status !== 0) process.exit(1);
 
+const results = {};
+const note = (name, figure) => { (results[name] ??= []).push(figure); };
+
+await measureGate(rounds, note, say);
+
 const cluster = await Cluster.start({
   settings: { shared_buffers: '4GB', max_wal_size: '8GB', max_parallel_workers_per_gather: '0', autovacuum: 'off', jit: 'off', synchronous_commit: 'off' },
 });
@@ -32,8 +38,6 @@ await setup.end();
 
 const db = await cluster.connect('bench');
 const value = async (sql, parameters = []) => Object.values((await db.query(sql, parameters)).rows[0])[0];
-const results = {};
-const note = (name, figure) => { (results[name] ??= []).push(figure); };
 
 say('1,000,000 rows, 1,000 keys');
 await db.query(`
@@ -275,6 +279,25 @@ for (const what of ['sign', 'verify']) {
 slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
 faster('', m('mint'), 'hand-written', m('mint by hand'), us);
 faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);
+for (const name of Object.keys(results).filter((name) => name.startsWith('gate '))) {
+  rows.push([`pat.gate(), ${name.slice(5)}`, us(m(name)), '', '', '', '', '']);
+  if (name === 'gate a JWT') faster('', m(name), 'the check of the key alone, by hand', m('gate, by hand'), us);
+}
+const rate = (x) => `${x.toFixed(0)} / s`;
+const reaches = (what, name, other, bound) => {
+  const ratio = m(`rest ${name} / ${other}`);
+  row(what, m(`rest ${name}`), other, m(`rest ${other}`), rate, `${ratio.toFixed(2)} ×`, bound ? `≥ ${bound} ×` : '', bound ? ratio >= bound : undefined);
+};
+// The REST server makes two round trips more for any pre-request function: to call it, and to ask what it has set.
+const NO_OP = 'a function that does nothing';
+reaches('REST requests, policy + gate', 'policy + gate', 'neither', 0.95);
+reaches('', 'policy + gate', NO_OP);
+reaches('the same, policy alone', 'policy', 'neither');
+reaches(`the same, ${NO_OP}`, NO_OP, 'neither');
+for (const name of ['gate', 'policy + gate, addresses and a limit', 'by hand']) {
+  reaches(`the same, ${name}`, name, 'neither');
+  reaches('', name, NO_OP);
+}
 
 const version = await value('show server_version');
 await db.end();

@@ -26,6 +26,18 @@ create function hand.is_active_session() returns boolean language sql stable sec
     )
 $$;
 
+-- For db-pre-request: turns away tokens that have been revoked.
+create function hand.check_token() returns void language plpgsql security definer as $$
+declare
+    claims jsonb := auth.jwt();
+begin
+    if claims ->> 'type' = 'personal_access_token'
+        and not exists (select 1 from hand.api_keys where id = (claims ->> 'jti')::uuid and revoked_at is null) then
+        raise sqlstate 'PT401' using message = 'the token has been revoked';
+    end if;
+end
+$$;
+
 -- pgjwt's way of signing and verifying, in the shape that it has there.
 create function hand.encode_part(part bytea) returns text language sql immutable as $$
     select translate(encode(part, 'base64'), E'+/=\n', '-_')

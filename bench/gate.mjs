@@ -1,0 +1,219 @@
+// Measures the gate on a cluster of its own, which is preloaded as it should be where a gate stands: what a
+// call costs within a backend, and what it leaves of the requests a second of a REST server.
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { Cluster, RestServer } from '../tests/cluster/cluster.mjs';
+
+const SECRET = 'the-secret-of-the-benchmark-is-long-enough';
+const USER = '11111111-1111-1111-1111-111111111111';
+const ROWS = 20;
+/** In a round each token is measured so often, for so many calls. */
+const TIMES = 3;
+const CALLS = 2_000;
+const CONNECTIONS = 16;
+/** In a round each variant is measured so often, for so many milliseconds. */
+const SLICES = 6;
+const SLICE = 100;
+
+const SETUP = `
+  insert into auth.users (id, email, raw_app_meta_data, raw_user_meta_data)
+    values ('${USER}', 'alice@example.com', '{"provider": "email", "providers": ["email"]}', '{"name": "Alice"}');
+  insert into auth.users (id) select gen_random_uuid() from generate_series(1, 20000);
+  insert into pat.api_keys (id, user_id, name, expires_at)
+    select gen_random_uuid(), u.id, 'x', '2100-01-01' from auth.users u limit 1000;
+
+  create table plain as select i as id, '${USER}'::uuid as user_id, 'todo ' || i as title from generate_series(1, ${ROWS}) i;
+  insert into plain select i, '22222222-2222-2222-2222-222222222222', 'todo ' || i from generate_series(${ROWS + 1}, ${2 * ROWS}) i;
+  alter table plain enable row level security;
+  create table checked as table plain;
+  alter table checked enable row level security;
+  create policy owners on plain using ('${USER}'::uuid = user_id);
+  create policy owners on checked using (pat.uid() = user_id and is_valid_api_token());
+  grant select on plain, checked to authenticated;
+  grant usage on schema hand to anon;`;
+
+/** What supabase-js sends from a server, and a proxy adds: 750 to 1,000 bytes as JSON, most of it tokens. */
+const headersFor = (anonKey, { token = anonKey, opaque }) => ({
+  accept: 'application/json', 'accept-encoding': 'gzip, deflate', 'accept-language': '*', 'accept-profile': 'public',
+  apikey: anonKey, authorization: `Bearer ${token}`, host: 'example.supabase.co', 'sec-fetch-mode': 'cors', 'user-agent': 'node',
+  ...(opaque ? { 'x-api-key': opaque } : {}),
+  'x-client-info': 'supabase-js-node/2.45.4', 'x-forwarded-for': '192.0.2.7', 'x-forwarded-proto': 'https', 'x-real-ip': '192.0.2.7',
+});
+
+/**
+ * Notes `gate …`, microseconds a call; `rest …`, requests a second; and `rest … / …`, two of those as a ratio,
+ * measured within a second, so that what else the machine does meanwhile concerns both.
+ */
+export async function measureGate(rounds, note, say) {
+  const cluster = await Cluster.start({
+    settings: {
+      shared_preload_libraries: 'supabase_pat', 'supabase_pat.jwt_secret': SECRET, 'supabase_pat.trusted_proxies': '1',
+      'supabase_pat.flush_interval': '1s', autovacuum: 'off', jit: 'off', synchronous_commit: 'off',
+    },
+  });
+  cluster.psql('postgres', 'create database bench');
+  const db = await cluster.connect('bench');
+  await db.query(readFileSync(new URL('setup.sql', import.meta.url), 'utf8'));
+  await db.query(SETUP);
+  const value = async (sql, parameters = []) => Object.values((await db.query(sql, parameters)).rows[0])[0];
+  const mint = (name, more = '') => value(`select (mint_pat('${USER}', '${name}'${more})).token`);
+  const LIMITS = `allowed_ips => '{192.0.2.0/24}', rate_limit => 100000000, rate_window => '31 days'`;
+  const anonKey = await value(`select pat.mint_api_key('anon')`);
+  const tokens = {
+    anon: {},
+    'a login with a session': { token: await value(`select access_token from pat.mint_session('${USER}')`) },
+    'a JWT': { token: await mint('jwt') },
+    'a JWT with scopes, read-only': { token: await mint('scopes', `, scopes => '{plain:read,checked:read}'`) },
+    'a JWT with addresses and a limit': { token: await mint('limits', `, ${LIMITS}`) },
+    'an opaque token': { opaque: await mint('opaque', `, kind => 'opaque'`) },
+    'an opaque token with addresses and a limit': { opaque: await mint('opaque limits', `, kind => 'opaque', ${LIMITS}`) },
+    'a JWT with live claims': { token: await mint('live'), liveClaims: true },
+  };
+  await db.query('insert into hand.api_keys select * from pat.api_keys');
+  await db.query('vacuum analyze');
+  for (const token of Object.values(tokens)) token.headers = headersFor(anonKey, token);
+
+  await measureCalls(db, value, tokens, rounds, note, say);
+  await db.end();
+  await measureRequests(cluster, tokens, rounds, note, say);
+  // Each token has been seen as one, and the worker has been at work.
+  const unused = cluster.psql('bench', `select string_agg(name, ', ') from pat.api_keys key
+    where name <> 'x' and not exists (select from pat.api_key_usage where key_id = key.id)`);
+  if (unused !== '') throw new Error(`never used: ${unused}`);
+  cluster.stop();
+}
+
+/** Microseconds that a pre-request function takes in a transaction that is otherwise the same. */
+async function measureCalls(db, value, tokens, rounds, note, say) {
+  const FUNCTIONS = { nothing: 'pg_backend_pid', gate: 'pat.gate', by_hand: 'hand.check_token' };
+  for (const [name, pre_request] of Object.entries(FUNCTIONS)) {
+    // Each call in a transaction of its own, as a request is: what the gate sets there is undone at its end.
+    await db.query(`create procedure hand.requests_to_${name}(calls int, headers text, claims text, role text, inout micros float)
+      language plpgsql as $$
+      declare
+        start timestamptz := clock_timestamp();
+      begin
+        for i in 1..calls loop
+          perform set_config('role', role, true), set_config('request.method', 'GET', true), set_config('request.path', '/checked', true),
+            set_config('request.headers', headers, true), set_config('request.jwt.claims', claims, true);
+          perform ${pre_request}();
+          commit;
+        end loop;
+        micros := extract(epoch from clock_timestamp() - start) * 1e6 / calls;
+      end $$`);
+  }
+  const requestOf = async ({ token, headers }) => {
+    const claims = token ? await value('select hand.claims($1)', [token]) : { role: 'anon' };
+    return [JSON.stringify(headers), JSON.stringify(claims), claims.role];
+  };
+  const time = async (name, request) => Number(await value(`call hand.requests_to_${name}($1, $2, $3, $4, null)`, [CALLS, ...request]));
+  say('the gate');
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [name, token] of Object.entries(tokens)) {
+      const request = await requestOf(token);
+      await db.query(`set supabase_pat.live_claims = ${token.liveClaims ? 'on' : 'off'}`);
+      for (let again = 0; again < TIMES; again += 1) {
+        const nothing = await time('nothing', request);
+        note(`gate ${name}`, await time('gate', request) - nothing);
+        if (name === 'a JWT') note('gate, by hand', await time('by_hand', request) - nothing);
+      }
+    }
+  }
+}
+
+/**
+ * Requests a second for 20 rows. What limits them is the processor: on a machine of two cores, backends, the REST
+ * server and this process keep both busy, so that nothing that a variant takes can hide in waiting. This
+ * process does a twelfth of the work, since it reads and writes the sockets itself.
+ */
+async function measureRequests(cluster, tokens, rounds, note, say) {
+  cluster.psql('bench', `alter role authenticator password '${cluster.password}'`);
+  const url = cluster.url('bench', 'authenticator', cluster.password);
+  const variant = async (table, preRequest, { headers } = tokens['a JWT']) => {
+    const rest = await RestServer.start(url, SECRET, { env: preRequest ? { PGRST_DB_PRE_REQUEST: preRequest } : {} });
+    const lines = Object.entries(headers).map(([name, text]) => `${name}: ${text}\r\n`);
+    const request = `GET /api/${table}?select=id,title HTTP/1.1\r\n${lines.join('')}\r\n`;
+    const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () => Connection.open(rest.port)));
+    return { rest, request, connections };
+  };
+  const variants = {
+    neither: await variant('plain'),
+    'a function that does nothing': await variant('plain', 'pg_catalog.pg_backend_pid'),
+    policy: await variant('checked'),
+    gate: await variant('plain', 'pat.gate'),
+    'policy + gate': await variant('checked', 'pat.gate'),
+    'policy + gate, addresses and a limit': await variant('checked', 'pat.gate', tokens['a JWT with addresses and a limit']),
+    'by hand': await variant('plain', 'hand.check_token'),
+  };
+  const run = async ({ request, connections }, milliseconds) => {
+    const start = performance.now();
+    const counts = await Promise.all(connections.map(async (connection) => {
+      let count = 0;
+      for (; performance.now() < start + milliseconds; count += 1) checkAnswer(await connection.ask(request));
+      return count;
+    }));
+    return counts.reduce((sum, count) => sum + count) * 1000 / (performance.now() - start);
+  };
+  say('requests through the REST server');
+  for (const one of Object.values(variants)) await run(one, 5 * SLICE);
+  const names = Object.keys(variants);
+  for (let slice = 0; slice < rounds * SLICES; slice += 1) {
+    const rates = {};
+    // In another order each time, so that none always follows the same one.
+    for (const name of shuffled(names)) rates[name] = await run(variants[name], SLICE);
+    for (const name of names) {
+      note(`rest ${name}`, rates[name]);
+      for (const other of ['neither', 'a function that does nothing']) note(`rest ${name} / ${other}`, rates[name] / rates[other]);
+    }
+  }
+  for (const { rest, connections } of Object.values(variants)) {
+    for (const connection of connections) connection.close();
+    rest.stop();
+  }
+}
+
+function shuffled(list) {
+  return list.map((item) => [Math.random(), item]).sort(([a], [b]) => a - b).map(([, item]) => item);
+}
+
+function checkAnswer({ status, body }) {
+  if (status !== 200 || JSON.parse(body).length !== ROWS) throw new Error(`the REST server answers ${status} ${body}`);
+}
+
+/** A connection that is kept alive and asks one request at a time. */
+class Connection {
+  static open(port) {
+    const one = new Connection();
+    one.received = '';
+    one.socket = connect(port, '127.0.0.1').setNoDelay().setEncoding('latin1');
+    one.socket.on('data', (text) => one.receive(text));
+    one.socket.on('error', (error) => one.fail?.(error));
+    one.socket.on('close', () => one.fail?.(new Error('the REST server has closed the connection')));
+    return new Promise((resolve) => one.socket.once('connect', () => resolve(one)));
+  }
+
+  ask(request) {
+    return new Promise((answer, fail) => {
+      if (this.socket.destroyed) fail(new Error('the REST server has closed the connection'));
+      Object.assign(this, { answer, fail });
+      this.socket.write(request);
+    });
+  }
+
+  receive(text) {
+    this.received += text;
+    const end = this.received.indexOf('\r\n\r\n');
+    if (end < 0) return;
+    const length = /\r\ncontent-length: (\d+)/i.exec(this.received.slice(0, end))?.[1];
+    if (length === undefined) this.fail(new Error(`an answer without a length: ${this.received}`));
+    if (this.received.length < end + 4 + Number(length)) return;
+    const answer = { status: Number(this.received.slice(9, 12)), body: this.received.slice(end + 4) };
+    this.received = '';
+    this.answer(answer);
+  }
+
+  close() {
+    this.fail = undefined;
+    this.socket.destroy();
+  }
+}

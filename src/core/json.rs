@@ -49,6 +49,10 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
+        // serde would write a text about any other value, which takes as long as all else.
+        if !value.get().starts_with('"') {
+            return Err(WrongType);
+        }
         let text: Text = serde_json::from_str(value.get()).map_err(|_| WrongType)?;
         Ok(Some(text.0))
     }
@@ -63,6 +67,15 @@ impl<'a> Members<'a> {
         names.sort_unstable();
         names.windows(2).any(|pair| pair[0] == pair[1])
     }
+}
+
+/// Adds the name of a member and the colon after it to a text.
+pub fn push_name(json: &mut String, name: &str) {
+    match name.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        true => json.extend(["\"", name, "\""]),
+        false => json.push_str(&Value::from(name).to_string()),
+    }
+    json.push(':');
 }
 
 /// Nesting is no danger here: serde_json's own values go 128 levels deep at most.

@@ -9,7 +9,7 @@ use crate::algorithm::Algorithm;
 use crate::claims::TOKEN_TYPE;
 use crate::denied;
 use crate::error::Error;
-use crate::json::Members;
+use crate::json::{Members, push_name};
 use crate::key_ring::Keys;
 use crate::scope::Scopes;
 use crate::signing_key::SigningKey;
@@ -142,11 +142,8 @@ pub fn with_times(json: &str, issued_at: i64, expires_at: Option<i64>) -> Result
     let mut claims = String::with_capacity(json.len() + 48);
     let mut add = |name: &str, value: &str| {
         claims.push(if claims.is_empty() { '{' } else { ',' });
-        match name.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-            true => claims.extend(["\"", name, "\""]),
-            false => claims.push_str(&serde_json::Value::from(name).to_string()),
-        }
-        claims.extend([":", value]);
+        push_name(&mut claims, name);
+        claims.push_str(value);
     };
     for (name, value) in members.iter() {
         if name != "exp" || expires_at.is_none() {

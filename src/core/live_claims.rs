@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::json::Members;
+use crate::json::{Members, push_name};
 
 /// What there is of a user, `None` for a column that is missing or null. The metadata are JSON.
 #[derive(Default, Debug)]
@@ -36,8 +36,7 @@ impl LiveUser {
         let mut json = String::with_capacity(claims.len() + 256);
         for (name, value) in all {
             json.push(if json.is_empty() { '{' } else { ',' });
-            json += &Value::from(name).to_string();
-            json.push(':');
+            push_name(&mut json, name);
             json += value;
         }
         json.push('}');

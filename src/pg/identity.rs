@@ -1,6 +1,7 @@
 //! Making a request somebody's: the role in force, and the claims, under all the names that servers and
 //! policies know them by. All of it ends with the transaction.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
@@ -23,15 +24,26 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
     let old_names = old.iter().flat_map(Members::iter).map(|(name, _)| name);
     let new_names = new.iter().map(|(name, _)| name);
 
+    let names: BTreeSet<&str> = old_names.chain(new_names).collect();
+
     set(c"request.jwt.claims", claims)?;
-    clear_if_set("request.jwt.claim", "")?;
-    for name in old_names.chain(new_names) {
-        let value = match new.text(name) {
-            Ok(text) => text.unwrap_or_default().into_owned(),
-            Err(_) => new.get(name).map_or("", |value| value.get()).to_owned(),
+    replace(c"request.jwt.claim", "")?;
+    for prefix in PREFIXES {
+        // Whoever sets one claim by itself sets these: else there is nothing to look for.
+        let is_set = |name| {
+            CString::new(format!("{prefix}{name}")).is_ok_and(|name| setting(&name).is_some())
         };
-        for prefix in PREFIXES {
-            clear_if_set(&format!("{prefix}{name}"), &value)?;
+        if !is_set("role") && !is_set("sub") {
+            continue;
+        }
+        for name in &names {
+            let Ok(setting) = CString::new(format!("{prefix}{name}")) else {
+                continue; // there is no such setting
+            };
+            match new.text(name) {
+                Ok(text) => replace(&setting, &text.unwrap_or_default())?,
+                Err(_) => replace(&setting, new.get(name).map_or("", |value| value.get()))?,
+            }
         }
     }
     for name in LEGACY {
@@ -47,13 +59,10 @@ pub fn forbid_writing() -> Result<(), Error> {
     set(c"transaction_read_only", "on")
 }
 
-/// The setting gets the value if there is such a setting.
-fn clear_if_set(name: &str, value: &str) -> Result<(), Error> {
-    let Ok(name) = CString::new(name) else {
-        return Ok(());
-    };
-    match setting(&name) {
-        Some(old) if old != value => set(&name, value),
+/// Gives a setting another value, if it has one.
+fn replace(name: &CStr, value: &str) -> Result<(), Error> {
+    match setting(name) {
+        Some(old) if old != value => set(name, value),
         _ => Ok(()),
     }
 }
@@ -66,7 +75,11 @@ pub fn setting(name: &CStr) -> Option<String> {
         if text.is_null() {
             return None;
         }
-        CStr::from_ptr(text).to_string_lossy().into_owned()
+        let bytes = CStr::from_ptr(text).to_bytes();
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        }
     };
     Some(text).filter(|text| !text.is_empty())
 }

@@ -209,15 +209,15 @@ fn find_key(keys: Keys, index: pg_sys::Oid, condition: pg_sys::ScanKeyData) -> O
 /// What the claims of a user should say now.
 pub fn live_user(user: Uuid) -> Option<LiveUser> {
     let users = relations::users()?;
-    let column = |name| relations::find_column(users.table.oid, name, None);
-    let texts = [c"role", c"email", c"phone"].map(column);
-    let metadata = [c"raw_app_meta_data", c"raw_user_meta_data"]
-        .map(|name| relations::find_column(users.table.oid, name, Some(pg_sys::JSONBOID)));
     let row = with_latest_snapshot(users.table, |snapshot| {
         let mut found = None;
         scan(snapshot, users.table, users.by_id, users.id, &user, |row| {
-            let texts = texts.map(|column| column.map(|column| row.text(column)));
-            let metadata = metadata.map(|column| column.and_then(|column| row.jsonb(column)));
+            let texts = users
+                .texts
+                .map(|column| column.map(|column| row.text(column)));
+            let metadata = users
+                .metadata
+                .map(|column| column.and_then(|column| row.jsonb(column)));
             found = Some((texts, metadata));
             ControlFlow::Break(())
         });

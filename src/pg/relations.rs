@@ -44,6 +44,10 @@ pub struct Users {
     pub id: i16,
     pub deleted_at: Option<i16>,
     pub banned_until: Option<i16>,
+    /// `role`, `email` and `phone`.
+    pub texts: [Option<i16>; 3],
+    /// `raw_app_meta_data` and `raw_user_meta_data`.
+    pub metadata: [Option<i16>; 2],
 }
 
 /// `auth.sessions`, which is Supabase's too.
@@ -134,6 +138,9 @@ pub fn users() -> Option<Users> {
                 id,
                 deleted_at: find_column(table.oid, c"deleted_at", None),
                 banned_until: find_column(table.oid, c"banned_until", Some(pg_sys::TIMESTAMPTZOID)),
+                texts: [c"role", c"email", c"phone"].map(|name| find_column(table.oid, name, None)),
+                metadata: [c"raw_app_meta_data", c"raw_user_meta_data"]
+                    .map(|name| find_column(table.oid, name, Some(pg_sys::JSONBOID))),
             })
         },
     )

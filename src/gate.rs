@@ -78,9 +78,6 @@ fn admit(request: &Request, bearer: &mut Option<(Uuid, Uuid)>) -> Result<(), Sto
     };
     check_address(&token.key, request.address)?;
     check_scope(&token.scopes, request)?;
-    if token.scopes.are_read_only() {
-        identity::forbid_writing()?;
-    }
     count(&token.key, request.address)?;
     token.assume()
 }
@@ -232,15 +229,19 @@ fn check_address(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
     }
 }
 
-fn check_scope(scopes: &Scopes, request: &Request) -> Result<(), Refusal> {
+/// A token that only reads cannot write either, by whatever a function does. That it may revoke itself is
+/// the one exception.
+fn check_scope(scopes: &Scopes, request: &Request) -> Result<(), Stop> {
     if let Scopes::Unlimited = scopes {
         return Ok(());
     }
     let needed = Needed::of(&request.method, &request.path);
     match (needed.is_granted_by(scopes), needed) {
+        (true, Needed::Nothing) => Ok(()),
+        (true, _) if scopes.are_read_only() => Ok(identity::forbid_writing()?),
         (true, _) => Ok(()),
-        (false, Needed::Scope(scope, _)) => Err(Refusal::ScopeMissing(scope.to_string())),
-        (false, _) => Err(Refusal::UnknownRequest),
+        (false, Needed::Scope(scope, _)) => Err(Refusal::ScopeMissing(scope.to_string()).into()),
+        (false, _) => Err(Refusal::UnknownRequest.into()),
     }
 }
 

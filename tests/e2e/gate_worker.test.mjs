@@ -1,0 +1,710 @@
+// What the gate counts in shared memory, and the workers that carry it into the tables: through crashes,
+// restarts, dropped databases, locks, and on a standby.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { Cluster } from '../cluster/cluster.mjs';
+import { ALICE, SECRET } from './fixture.mjs';
+
+const PASSED = 'passed';
+const REVOKED = 'PT401 the personal access token has been revoked';
+const SETTINGS = {
+  shared_preload_libraries: 'supabase_pat',
+  'supabase_pat.jwt_secret': SECRET,
+  'supabase_pat.flush_interval': '1',
+  'supabase_pat.max_keys_per_user': '100000',
+  // Only then does a database that nobody connects to stay without a transaction.
+  autovacuum: 'off',
+};
+
+// A request as the REST server makes it, up to the pre-request function, and what comes of it.
+const SETUP = `
+  create extension supabase_pat;
+  select pat.install_auth_schema();
+  insert into auth.users (id, email) values ('${ALICE}', 'alice@example.com');
+  create schema tests;
+  grant usage on schema tests to public;
+  create function tests.mint(rate_limit integer default null) returns uuid language sql as $$
+    select id from mint_pat('${ALICE}', 'test', rate_limit => rate_limit, rate_window => '31 days')
+  $$;
+  create procedure tests.use_key(key uuid) language plpgsql as $$
+  begin
+    perform set_config('request.method', 'GET', true), set_config('request.path', '/todos', true),
+      set_config('request.headers', '{}', true), set_config('role', 'authenticated', true),
+      set_config('request.jwt.claims', jsonb_build_object('role', 'authenticated', 'sub', '${ALICE}',
+        'type', 'personal_access_token', 'jti', key)::text, true);
+  end
+  $$;
+  create function tests.pass(key uuid) returns text language plpgsql as $$
+  begin
+    call tests.use_key(key);
+    perform pat.gate();
+    return '${PASSED}';
+  exception when others then
+    return sqlstate || ' ' || sqlerrm;
+  end
+  $$;
+  create function tests.is_valid(key uuid) returns boolean language plpgsql as $$
+  begin
+    call tests.use_key(key);
+    return is_valid_api_token();
+  end
+  $$;
+`;
+
+let main;
+const others = [];
+const clients = [];
+before(async () => {
+  main = await Cluster.start({ settings: SETTINGS });
+  sql(SETUP);
+});
+beforeEach(() => isUp());
+afterEach(async () => {
+  for (const client of clients.splice(0)) await Promise.race([client.end().catch(() => {}), pause(1000)]);
+  for (const cluster of others.splice(0)) cluster.stop();
+});
+after(() => main.stop());
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function until(condition, what, seconds = 15) {
+  for (const deadline = Date.now() + seconds * 1000; Date.now() < deadline;) {
+    const answer = await condition();
+    if (answer) return answer;
+    await pause(50);
+  }
+  let workers = '';
+  try {
+    workers = sql("select pid, datname, backend_type, state, wait_event_type, wait_event, now() - backend_start from pg_stat_activity where backend_type like 'supabase_pat%'");
+  } catch { /* there is no server */ }
+  throw new Error(`after ${seconds} seconds not yet: ${what}\n${workers}\n${log().slice(-3000)}`);
+}
+
+const sql = (statement, { database = 'postgres', cluster = main } = {}) => cluster.psql(database, statement);
+const mint = (where, limit = 'null') => sql(`select tests.mint(${limit})`, where);
+const pass = (key, where) => sql(`select tests.pass('${key}')`, where);
+const isValid = (key, where) => sql(`select tests.is_valid('${key}')`, where);
+const lastUse = (key, where) => sql(`select last_used_at from api_keys where id = '${key}'`, where);
+/** Waits until a use after `time` is in the table, and returns its time. */
+const written = (key, where, time = '-infinity') => until(() => sql(`select last_used_at from pat.api_key_usage
+  where key_id = '${key}' and last_used_at > '${time}'`, where), `a use of ${key} in the table`);
+const now = (where) => sql('select clock_timestamp()', where);
+
+async function connect(database = 'postgres', user = 'postgres') {
+  const client = await main.connect(database, user);
+  client.on('error', () => { /* it is killed */ });
+  clients.push(client);
+  return client;
+}
+
+function createDatabase(name) {
+  sql(`drop database if exists ${name}`);
+  sql(`create database ${name}`);
+  sql(SETUP, { database: name });
+  return { database: name };
+}
+
+const log = () => readFileSync(main.log, 'utf8');
+/** What the server has logged since this was called. */
+function newLog() {
+  const start = log().length;
+  return () => log().slice(start).split('\n');
+}
+const errors = (lines) => lines.filter((line) => /ERROR|FATAL|PANIC|terminated by signal|exited with exit code [1-9]/.test(line));
+
+function processOf(type) {
+  return Number(sql(`select pid from pg_stat_activity where backend_type = 'supabase_pat ${type}'`));
+}
+const writerWaits = () => sql(`select pid from pg_stat_activity
+  where backend_type = 'supabase_pat writer' and wait_event_type = 'Lock'`);
+const status = (check, where) => JSON.parse(sql(`select to_jsonb(s) from pat.status() s where "check" = '${check}'`, where) || 'null');
+
+const isUp = () => until(() => {
+  try {
+    return sql('select true');
+  } catch {
+    return false;
+  }
+}, 'a server that answers');
+const workerIsOk = () => until(() => {
+  const { ok, detail } = status('worker');
+  return ok && /^wrote/.test(detail);
+}, 'a worker that is well');
+
+/** Lets four connections call the gate without a pause, until it is stopped or they are cut off. */
+async function useSteadily(key) {
+  const those = await Promise.all([1, 2, 3, 4].map(() => connect()));
+  const requests = () => Number(sql('select requests from pat.server_state()'));
+  const first = requests();
+  // In the server, so that it goes on while this process waits.
+  const loops = Promise.allSettled(those.map((client) => client.query(`do $$
+    begin
+      loop
+        if tests.pass('${key}') <> '${PASSED}' then
+          raise exception 'refused';
+        end if;
+      end loop;
+    end $$`)));
+  await until(() => requests() > first + 100, 'calls');
+  return {
+    requests,
+    /** With what the connections have ended, as SQLSTATEs. */
+    async stop() {
+      await isUp();
+      for (const { processID } of those) sql(`select pg_cancel_backend(pid) from pg_stat_activity where pid = ${processID}`);
+      return (await loops).map(({ reason }) => reason.code);
+    },
+  };
+}
+
+/** Lets `crash` happen while the gate is being called, and shows that all is there afterwards. */
+async function survives(crash, { restart = false } = {}) {
+  const [live, revoked] = [mint(), mint()];
+  assert.equal(pass(revoked), PASSED);
+  assert.equal(sql(`select revoke_pat('${revoked}')`), 't');
+  assert.equal(pass(revoked), REVOKED);
+  assert.equal(pass(live), PASSED);
+  await written(live);
+  const keys = sql('select count(*) from pat.api_keys');
+  const started = sql('select pg_postmaster_start_time()');
+  const lines = newLog();
+
+  const use = await useSteadily(live);
+  await crash(lines);
+  // Not one was refused.
+  assert.ok(!(await use.stop()).includes('P0001'));
+  const crashed = now();
+
+  assert.equal(sql('select pg_postmaster_start_time()') !== started, restart);
+  assert.equal(sql('select count(*) from pat.api_keys'), keys);
+  assert.equal(pass(revoked), REVOKED);
+  assert.equal(isValid(revoked), 'f');
+  assert.equal(isValid(live), 't');
+  assert.equal(pass(live), PASSED);
+  await written(live, {}, crashed);
+  await workerIsOk();
+}
+
+const kill = (process_) => {
+  assert.ok(process_ > 1, 'no such process');
+  process.kill(process_, 'SIGKILL');
+};
+const wasKilled = (lines) => until(() => lines().some((line) => /was terminated by signal 9/.test(line)), 'a crash in the log');
+const isGone = (process_) => {
+  try {
+    return /^\d+ \(.*\) [ZX]/.test(readFileSync(`/proc/${process_}/stat`, 'utf8'));
+  } catch {
+    return true;
+  }
+};
+const postmaster = () => Number(readFileSync(join(main.data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+/** Starts the server anew as a child of this process, which reaps it when it is killed: one that nobody reaps, as in
+ * some containers, keeps its process id, so that the next one takes it for alive. */
+async function startAsChild() {
+  main.control('stop');
+  const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
+  const user = process.getuid() === 0 ? { uid: id('-u'), gid: id('-g') } : {};
+  const output = openSync(main.log, 'a');
+  spawn(join(main.bin, 'postgres'), ['-D', main.data], { ...user, cwd: '/', detached: true, stdio: ['ignore', output, output] }).unref();
+  await isUp();
+}
+const children = () => sql('select pid from pg_stat_activity where pid <> pg_backend_pid()').split('\n').map(Number);
+
+test('uses are written within the interval, in each database of the cluster', async () => {
+  sql('create database bare');
+  const lines = newLog();
+  const places = [{}, createDatabase('second'), createDatabase('third')];
+  const keys = places.map((where) => mint(where));
+  await pause(1200);
+  for (const [i, key] of keys.entries()) {
+    assert.equal(lastUse(key, places[i]), '');
+    assert.equal(pass(key, places[i]), PASSED);
+  }
+  const used = Date.now();
+  for (const [i, key] of keys.entries()) {
+    const time = await written(key, places[i]);
+    assert.equal(lastUse(key, places[i]), time);
+    assert.equal(sql(`select last_used_at between now() - interval '5 seconds' and now() from api_keys where id = '${key}'`, places[i]), 't');
+  }
+  assert.ok(Date.now() - used < 2500, `after ${Date.now() - used} ms`);
+  // Nobody has been in the database without the extension, and all the others have been left.
+  assert.equal(sql(`select xact_commit + xact_rollback from pg_stat_database where datname = 'bare'`), '0');
+  assert.deepEqual(errors(lines()), []);
+  for (const database of ['bare', 'second', 'third']) sql(`drop database ${database}`);
+});
+
+test('under steady use a row is written once an interval', async () => {
+  const key = mint();
+  const writes = () => Number(sql(`select pg_stat_force_next_flush();
+    select n_tup_ins + n_tup_upd from pg_stat_user_tables where relname = 'api_key_usage'`));
+  // What other tests have used is written.
+  await pause(1500);
+  const before_ = writes();
+  const use = await useSteadily(key);
+  const started = Date.now();
+  await pause(3000);
+  const requests = use.requests();
+  const intervals = (Date.now() - started) / 1000;
+  const ends = await use.stop();
+  await pause(1500);
+  const count = writes() - before_;
+  assert.deepEqual(ends, ['57014', '57014', '57014', '57014']);
+  assert.ok(count >= 3, `${count} writes in ${intervals} intervals`);
+  assert.ok(count <= intervals + 3, `${count} writes in ${intervals} intervals, of ${requests} requests`);
+});
+
+test('a backend is killed while it is in the gate', () => survives(async (lines) => {
+  const busy = () => sql(`select pid from pg_stat_activity where state = 'active' and query like 'do $$%' limit 1`);
+  kill(Number(await until(busy, 'a busy backend')));
+  await wasKilled(lines);
+}));
+
+test('the launcher is killed', () => survives(async (lines) => {
+  kill(processOf('launcher'));
+  await wasKilled(lines);
+}));
+
+test('a writer is killed', () => survives(async (lines) => {
+  const holder = await connect();
+  await holder.query('begin; lock table pat.api_key_usage in access exclusive mode');
+  kill(Number(await until(writerWaits, 'a writer')));
+  await wasKilled(lines);
+}));
+
+test('the postmaster is killed, and the launcher ends by itself', () => startAsChild().then(() => survives(async () => {
+  const [parent, launcher, all] = [postmaster(), processOf('launcher'), children()];
+  kill(parent);
+  await until(() => isGone(launcher), 'the end of the launcher', 5);
+  // A backend does not look for the postmaster while a statement runs.
+  for (const one of all.filter((one) => !isGone(one))) kill(one);
+  await until(() => [parent, ...all].every(isGone), 'the end of all');
+  main.control('start');
+}, { restart: true })));
+
+test('the postmaster and all its children are killed', () => startAsChild().then(() => survives(async () => {
+  const all = [postmaster(), ...children()];
+  for (const one of all) kill(one);
+  await until(() => all.every(isGone), 'the end of all');
+  main.control('start');
+}, { restart: true })));
+
+test('a writer that is terminated while it writes takes nobody with it', async () => {
+  const where = createDatabase('terminated');
+  sql('create table keys as select tests.mint() as id from generate_series(1, 1000)', where);
+  const lines = newLog();
+  const client = await connect('terminated');
+  const other = await connect();
+  let terminated = 0;
+  for (let attempt = 0; attempt < 25; attempt += 1) {
+    try {
+      await client.query('select count(tests.pass(id)) from keys');
+      // It wakes the launcher.
+      await other.query('select pg_reload_conf()');
+      for (const deadline = Date.now() + 500; Date.now() < deadline;) {
+        const { rowCount } = await other.query(`select pg_terminate_backend(pid) from pg_stat_activity
+          where backend_type = 'supabase_pat writer' and backend_xid is not null`);
+        terminated += rowCount;
+        if (rowCount > 0) break;
+      }
+    } catch (error) {
+      await isUp();
+      const [panic] = lines().filter((line) => /PANIC/.test(line));
+      assert.fail(`after ${terminated} of them: ${panic ?? error}`);
+    }
+  }
+  assert.ok(terminated >= 5, `${terminated} were caught`);
+  await until(() => sql('select count(*) = 1000 from pat.api_key_usage', where) === 't', 'all uses in the table');
+  await client.end();
+  sql('drop database terminated');
+});
+
+test('a launcher that is terminated comes again within seconds', async () => {
+  const key = mint();
+  const launcher = processOf('launcher');
+  const terminated = Date.now();
+  assert.equal(sql(`select pg_terminate_backend(${launcher})`), 't');
+  await until(() => processOf('launcher') !== launcher, 'the end of the launcher', 3);
+  assert.equal(pass(key), PASSED);
+  const next = await until(() => processOf('launcher'), 'another launcher', 8);
+  assert.notEqual(next, launcher);
+  assert.ok(Date.now() - terminated < 8000, `after ${Date.now() - terminated} ms`);
+  await written(key);
+  await workerIsOk();
+});
+
+test('a changed interval counts from the reload on', async () => {
+  const reload = async (interval) => {
+    main.configure({ 'supabase_pat.flush_interval': interval });
+    sql('select pg_reload_conf()');
+    await pause(300);
+  };
+  const key = mint();
+  await reload('1h');
+  assert.equal(pass(key), PASSED);
+  await pause(1800);
+  const between = lastUse(key);
+  await reload('1s');
+  const reloaded = Date.now();
+  assert.equal(between, '');
+  await written(key);
+  assert.ok(Date.now() - reloaded < 2000, `after ${Date.now() - reloaded} ms`);
+});
+
+for (const mode of ['fast', 'smart', 'fast, while a writer waits for a lock,']) {
+  test(`the server stops ${mode} at once`, async () => {
+    const key = mint();
+    assert.equal(pass(key), PASSED);
+    assert.ok(processOf('launcher'));
+    if (mode.includes('lock')) {
+      const holder = await connect();
+      await holder.query('begin; lock table pat.api_key_usage in access exclusive mode');
+      await until(writerWaits, 'a writer');
+    }
+    const lines = newLog();
+    const asked = Date.now();
+    main.run('pg_ctl', ['-D', main.data, '-w', '-m', mode.split(',')[0], 'stop']);
+    const took = Date.now() - asked;
+    main.control('start');
+    assert.ok(took < 3000, `it took ${took} ms`);
+    assert.deepEqual(lines().filter((line) => /PANIC|terminated by signal|not properly shut down/.test(line)), []);
+    assert.equal(pass(key), PASSED);
+    await written(key);
+    await workerIsOk();
+  });
+}
+
+test('an extension that is dropped with unwritten uses and refusals leaves the server in peace', async () => {
+  const where = createDatabase('dropped');
+  const [key, revoked] = [mint(where), mint(where)];
+  main.configure({ log_min_messages: 'debug1' });
+  sql('select pg_reload_conf()');
+  try {
+    // Uses and refusals; refusals alone.
+    for (const uses of [`select tests.pass('${key}');`, '']) {
+      const lines = newLog();
+      sql(`${uses} select revoke_pat('${revoked}'); select tests.pass('${revoked}');
+        drop extension supabase_pat; create extension supabase_pat;
+        select tests.pass('${revoked}'); drop extension supabase_pat`, where);
+      await pause(1500);
+      const later = newLog();
+      await pause(1300);
+      assert.deepEqual(errors(lines()), []);
+      const writers = later().filter((line) => /starting background worker process "supabase_pat writer"/.test(line));
+      assert.equal(writers.length, 0, `${writers.length} writers were started for a database without the extension`);
+      sql('create extension supabase_pat', where);
+      const next = mint(where);
+      assert.equal(pass(key, where), 'PT401 there is no such personal access token');
+      assert.equal(pass(next, where), PASSED);
+      await written(next, where);
+    }
+  } finally {
+    main.configure({ log_min_messages: 'warning' });
+    sql('select pg_reload_conf()');
+  }
+  sql('drop database dropped');
+});
+
+test('who takes the place of a dropped extension gets no rights of the writer', async () => {
+  const where = createDatabase('taken');
+  sql(`create role mallory login; grant create on database taken to mallory;`, where);
+  const key = mint(where);
+  sql(`select revoke_pat('${key}'); select tests.pass('${key}');
+    drop extension supabase_pat; drop schema pat`, where);
+  const mallory = await connect('taken', 'mallory');
+  await mallory.query(`
+    create schema pat;
+    create table pat.api_keys (id uuid primary key, user_id uuid, created_at timestamptz, expires_at timestamptz,
+      revoked_at timestamptz, replaced_by uuid, rate_limit integer, rate_window interval, name text, scopes text[],
+      allowed_ips cidr[], hint text, signing_key text, kind text, token_digest bytea);
+    create index on pat.api_keys (user_id);
+    create index on pat.api_keys (token_digest);
+    create table pat.api_key_usage (key_id uuid primary key, user_id uuid, last_used_at timestamptz, last_used_ip inet);
+    create table pat.denied_tokens (message_digest bytea, expires_at timestamptz);
+    create table pat.events (id integer, event text, happened_at timestamptz, detail text, count bigint, key_id uuid,
+      by_key uuid, user_id uuid, address inet);
+    create function pat.climb() returns trigger language plpgsql as $$
+    begin
+      alter role mallory superuser;
+      return null;
+    end
+    $$;
+    create constraint trigger climb after insert on pat.events deferrable initially deferred
+      for each row execute function pat.climb()`);
+  await pause(2500);
+  const { rows } = await mallory.query(`select rolsuper from pg_roles where rolname = 'mallory'`);
+  const count = await mallory.query('select count(*)::int from pat.events');
+  await mallory.end();
+  sql('drop database taken');
+  sql('drop role mallory');
+  assert.deepEqual(rows, [{ rolsuper: false }]);
+  assert.deepEqual(count.rows, [{ count: 0 }]);
+});
+
+test('a database that has just been used can be copied and dropped', async () => {
+  const where = createDatabase('used');
+  const copy = { database: 'copied' };
+  sql('create table keys as select tests.mint() as id from generate_series(1, 500)', where);
+  const key = sql('select id from keys limit 1', where);
+  const lines = newLog();
+  for (let round = 0; round < 2; round += 1) {
+    // The writer comes at another moment each time.
+    await pause(500 * round);
+    assert.equal(sql('select count(*) from keys where tests.pass(id) = \'passed\'', where), '500');
+    const asked = Date.now();
+    sql('create database copied template used');
+    assert.ok(Date.now() - asked < 4000, `to copy it took ${Date.now() - asked} ms`);
+    const copied = now();
+    assert.equal(sql('select count(*) from keys where tests.pass(id) = \'passed\'', copy), '500');
+    await written(key, copy, copied);
+    assert.equal(sql('select count(*) from keys where tests.pass(id) = \'passed\'', copy), '500');
+    const dropped = Date.now();
+    sql('drop database copied');
+    assert.ok(Date.now() - dropped < 4000, `to drop it took ${Date.now() - dropped} ms`);
+  }
+  await written(key, where);
+  await pause(1200);
+  const later = newLog();
+  await pause(1500);
+  // One that started for a database that was just being dropped may say so, once.
+  const found = errors(lines());
+  assert.ok(found.length <= 4, found.join('\n'));
+  for (const line of found) assert.match(line, /FATAL: {2}database \S+ does not exist|exited with exit code 1/);
+  assert.deepEqual(errors(later()), []);
+  sql('drop database used');
+});
+
+test('a database that is read-only unless told otherwise does not fill the log', async () => {
+  const where = createDatabase('cautious');
+  const key = mint(where);
+  sql('alter database cautious set default_transaction_read_only = on');
+  const lines = newLog();
+  assert.equal(pass(key, where), PASSED);
+  await pause(2500);
+  const found = errors(lines());
+  sql('drop database cautious');
+  assert.deepEqual(found, []);
+});
+
+for (const [what, lock] of [
+  ['table of uses', () => 'lock table pat.api_key_usage in access exclusive mode'],
+  ['row of a use', (key) => `select from pat.api_key_usage where key_id = '${key}' for update`],
+]) {
+  test(`no request waits for a writer that waits for the ${what}`, async () => {
+    const key = mint();
+    assert.equal(pass(key), PASSED);
+    await written(key);
+    const holder = await connect();
+    const client = await connect();
+    // Whoever has to wait for a lock fails.
+    await client.query("set lock_timeout = '50ms'");
+    await holder.query(`begin; ${lock(key)}`);
+    const locked = now();
+    let waits = 0;
+    const ask = async (expression, values) => (await client.query(`select ${expression} as answer`, values)).rows[0].answer;
+    for (const deadline = Date.now() + 2000; Date.now() < deadline;) {
+      const id = await ask('tests.mint()');
+      for (const used of [key, id]) {
+        assert.equal(await ask('tests.pass($1)', [used]), PASSED);
+        assert.equal(await ask('tests.is_valid($1)', [used]), true);
+      }
+      assert.equal(await ask('revoke_pat($1)', [id]), true);
+      assert.equal(await ask('tests.pass($1)', [id]), REVOKED);
+      if (writerWaits()) waits += 1;
+    }
+    assert.ok(waits > 0, 'no writer has waited');
+    assert.equal(sql('select count(*) from pg_locks where not granted and pid <> all (select pid from pg_stat_activity where backend_type = \'supabase_pat writer\')'), '0');
+    await holder.query('rollback');
+    await written(key, {}, locked);
+    await workerIsOk();
+  });
+}
+
+test('who takes the tables from a writer at work is not ended for a deadlock', async () => {
+  const where = createDatabase('taken_away');
+  const key = mint(where);
+  sql(`create function tests.take_time() returns trigger language plpgsql as $$
+    begin
+      perform pg_sleep(0.3);
+      return null;
+    end $$;
+    create trigger take_time before delete on pat.events for each statement execute function tests.take_time()`, where);
+  const holder = await connect('taken_away');
+  assert.equal(pass(key, where), PASSED);
+  await until(() => sql(`select pid from pg_stat_activity
+    where backend_type = 'supabase_pat writer' and wait_event = 'PgSleep'`), 'a writer that sweeps');
+  // In another order than the writer, as DROP EXTENSION may do it.
+  await holder.query('begin; lock table pat.denied_tokens in access exclusive mode');
+  await holder.query('lock table pat.events in access exclusive mode');
+  await holder.query('drop trigger take_time on pat.events; commit');
+  await holder.end();
+  await workerIsOk();
+  sql('drop database taken_away');
+});
+
+for (const [how, statement] of [
+  ['revoked', (key) => `select revoke_pat('${key}')`],
+  ['deleted', (key) => `delete from api_keys where id = '${key}'`],
+]) {
+  test(`a key is ${how} by a REPEATABLE READ transaction that is older than its last use`, async () => {
+    const key = mint();
+    assert.equal(pass(key), PASSED);
+    const first = await written(key);
+    const client = await connect();
+    await client.query('begin isolation level repeatable read');
+    await client.query('select from pat.api_keys');
+    assert.equal(pass(key), PASSED);
+    await written(key, {}, first);
+    await client.query(statement(key));
+    await client.query('commit');
+    assert.match(pass(key), /^PT401/);
+    assert.equal(isValid(key), 'f');
+  });
+}
+
+test('old events and expired denied tokens are removed by the writer', async () => {
+  const key = mint();
+  const event = (name, age) => `('${name}', now() - interval '${age}')`;
+  const token = (name, age) => `(sha256('${name}'), sha256('${name}'), '${name}', now() - interval '${age}')`;
+  sql(`alter database postgres set "supabase_pat.event_retention" = '1h';
+    insert into pat.events (event, happened_at) values ${event('old', '61 minutes')}, ${event('young', '59 minutes')};
+    insert into pat.denied_tokens (message_digest, claims_digest, reason, expires_at)
+    values ${token('long expired', '25 hours')}, ${token('just expired', '23 hours')}, ${token('good', '-1 hour')}`);
+  const left = () => sql(`select string_agg(event, ',') from pat.events where event in ('old', 'young');
+    select string_agg(reason, ',' order by reason) from pat.denied_tokens`);
+  assert.equal(left(), 'old,young\ngood,just expired,long expired');
+  assert.equal(pass(key), PASSED);
+  await until(() => left() !== 'old,young\ngood,just expired,long expired', 'a sweep');
+  await pause(300);
+  assert.equal(left(), 'young\ngood,just expired');
+  sql('alter database postgres reset "supabase_pat.event_retention"; delete from pat.denied_tokens');
+});
+
+test('of 1500 requests at once by fifty connections, a limit of 1000 admits 1000', async () => {
+  const key = mint({}, 1000);
+  const fifty = await Promise.all(Array.from({ length: 50 }, () => connect()));
+  const answers = await Promise.all(fifty.map(async (client) => {
+    const mine = [];
+    for (let call = 0; call < 30; call += 1) {
+      mine.push((await client.query('select tests.pass($1) as answer', [key])).rows[0].answer);
+    }
+    return mine;
+  }));
+  const all = answers.flat();
+  assert.equal(all.length, 1500);
+  assert.equal(all.filter((answer) => answer === PASSED).length, 1000);
+  assert.equal(all.filter((answer) => /^PGRST .*has made its 1000 requests/.test(answer)).length, 500);
+});
+
+test('the gate stands on a standby too, and what it noted is written after a promotion', async () => {
+  const [live, revoked, limited] = [mint(), mint(), mint({}, 3)];
+  assert.equal(sql(`select revoke_pat('${revoked}')`), 't');
+  const standby = await main.standby();
+  others.push(standby);
+  await main.caughtUp(standby);
+  const there = { cluster: standby };
+  assert.equal(sql('select pg_is_in_recovery()', there), 't');
+  assert.equal(pass(live, there), PASSED);
+  assert.equal(pass(revoked, there), REVOKED);
+  assert.equal(isValid(revoked, there), 'f');
+  const answers = [1, 2, 3, 4].map(() => pass(limited, there));
+  assert.deepEqual(answers.slice(0, 3), [PASSED, PASSED, PASSED]);
+  assert.match(answers[3], /^PGRST .*has made its 3 requests/);
+  await pause(1500);
+  assert.equal(sql(`select count(*) from pg_stat_activity where backend_type like 'supabase_pat%'`, there), '0');
+  assert.deepEqual(status('worker', there), { check: 'worker', ok: true, detail: 'starts when this standby is promoted' });
+  assert.equal(lastUse(live, there), '');
+  assert.equal(lastUse(live), '');
+
+  const promoted = now(there);
+  standby.control('promote');
+  const used = await written(live, there);
+  assert.ok(new Date(used) < new Date(promoted), `used at ${used}, promoted at ${promoted}`);
+  assert.equal(sql(`select count(*) from pg_stat_activity where backend_type = 'supabase_pat launcher'`, there), '1');
+  assert.match(pass(limited, there), /^PGRST/);
+  assert.equal(pass(revoked, there), REVOKED);
+  // The refusals have been noted, too.
+  assert.equal(await until(() => sql(`select string_agg(detail, ',' order by detail) from pat.events
+    where event = 'refused' and key_id in ('${revoked}', '${limited}') and happened_at < '${promoted}'`, there), 'refusals'), 'revoked,too_many_requests');
+  assert.doesNotMatch(readFileSync(standby.log, 'utf8'), /ERROR|PANIC/);
+});
+
+test('keys are spread over the whole table, so that a fifth of it is room for as many', async () => {
+  const where = createDatabase('spread');
+  const lost = () => Number(sql('select lost from pat.server_state()'));
+  const before_ = lost();
+  // With 1024 sets of 16, one in a hundred thousand runs has a set for which there are 17.
+  sql('create table keys as select tests.mint() as id from generate_series(1, 3000)', where);
+  assert.equal(sql(`select count(*) from keys where tests.pass(id) = '${PASSED}'`, where), '3000');
+  const count = lost() - before_;
+  sql('drop database spread');
+  assert.equal(count, 0, `${count} uses of 3000 keys were lost, where there is room for 16384`);
+});
+
+test('where there is no room for all keys, none gets more than its limit', async () => {
+  const cluster = await Cluster.start({ settings: { ...SETTINGS, 'supabase_pat.tracked_keys': '64' } });
+  others.push(cluster);
+  const where = { cluster };
+  sql(SETUP, where);
+  assert.equal(status('room', where).ok, true);
+  sql(`create table keys as select tests.mint(case when n % 3 > 0 then 3 end) as id, n % 3 > 0 as is_limited from generate_series(1, 450) n;
+    create table answers (id uuid, answer text)`, where);
+  const [limited, unlimited] = [true, false].map((is) => sql(`select id from keys where is_limited = ${is}`, where).split('\n'));
+  assert.deepEqual([limited.length, unlimited.length], [300, 150]);
+  const those = await Promise.all([1, 2, 3, 4].map(() => cluster.connect('postgres')));
+  const passed = new Map();
+  const refused = new Set();
+  await Promise.all(those.map(async (client, number) => {
+    for (let round = 0; round < 3; round += 1) {
+      const { rows } = await client.query(`select id, is_limited, tests.pass(id) as answer
+        from (select * from keys order by md5(id::text || ${number} || ${round})) crowd`);
+      for (const { id, is_limited: isLimited, answer } of rows) {
+        if (answer === PASSED) passed.set(id, (passed.get(id) ?? 0) + 1);
+        else {
+          assert.ok(isLimited, `an unlimited key: ${answer}`);
+          refused.add(answer.replace(/^PGRST .*"message":"([^"]*)".*$/, '$1'));
+        }
+      }
+    }
+    await client.end();
+  }));
+  assert.deepEqual([...refused].sort(), [
+    'the personal access token has made its 3 requests of 2678400 seconds',
+    'there is no room to count the requests of the personal access token',
+  ]);
+  for (const id of unlimited) assert.equal(passed.get(id), 12);
+  const counts = limited.map((id) => passed.get(id) ?? 0);
+  assert.ok(Math.max(...counts) <= 3, `a key passed ${Math.max(...counts)} times`);
+  // Each place went to one key, for the whole of its window.
+  assert.equal(counts.filter((count) => count === 3).length, 64);
+  assert.equal(counts.filter((count) => count > 0).length, 64);
+  const room = status('room', where);
+  assert.equal(room.ok, false);
+  assert.match(room.detail, /^\d+ uses were not noted: raise supabase_pat\.tracked_keys and restart$/);
+});
+
+test('without preloading, limits count for each connection and nothing is noted', async () => {
+  const cluster = await Cluster.start({ settings: { autovacuum: 'off' } });
+  others.push(cluster);
+  const where = { cluster };
+  sql(`alter database postgres set "app.settings.jwt_secret" = '${SECRET}'`, where);
+  sql(SETUP, where);
+  const [live, revoked, limited] = [mint(where), mint(where), mint(where, 2)];
+  assert.equal(sql(`select revoke_pat('${revoked}')`, where), 't');
+  assert.equal(pass(live, where), PASSED);
+  assert.equal(pass(revoked, where), REVOKED);
+  for (let connection = 0; connection < 2; connection += 1) {
+    const answers = sql([1, 2, 3].map(() => `select tests.pass('${limited}');`).join(''), where).split('\n');
+    assert.deepEqual(answers.slice(0, 2), [PASSED, PASSED]);
+    assert.match(answers[2], /^PGRST .*has made its 2 requests/);
+  }
+  const library = status('library', where);
+  assert.equal(library.ok, false);
+  assert.match(library.detail, /^not preloaded: last_used_at stays null, rate limits count for each connection by itself/);
+  assert.equal(status('worker', where), null);
+  assert.equal(sql(`select count(*) from pg_stat_activity where backend_type like 'supabase_pat%'`, where), '0');
+  assert.equal(lastUse(live, where), '');
+  assert.equal(sql(`select count(*) from pat.events where event = 'refused'`, where), '0');
+});

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 
+use super::Local;
 use super::relations::{self, Table};
 use super::settings;
 
@@ -106,6 +107,15 @@ pub fn as_owner<R>(owner: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+static DISTRUSTS_TRIGGERS: Local<bool> = Local::new(false);
+
+/// For a process that is a superuser by itself: from now on no trigger of a table can put off what it does to
+/// the end of the transaction, when the rights of the table's owner no longer bound it.
+pub fn distrust_triggers() {
+    // SAFETY: nothing else is called.
+    unsafe { *DISTRUSTS_TRIGGERS.get() = true };
+}
+
 /// Raised rights, until it is dropped. If an error gets past it, the end of the (sub)transaction
 /// restores the same state.
 struct Raised {
@@ -124,7 +134,10 @@ impl Raised {
         // SAFETY: the state is put back in `drop`.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
-            let context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            if *DISTRUSTS_TRIGGERS.get() {
+                context |= pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+            }
             pg_sys::SetUserIdAndSecContext(owner, context);
             raised.settings_level = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(

@@ -24,6 +24,12 @@ thread_local! {
         &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID],
     ) };
 
+    // A DELETE makes every backend read the table anew, also if it deletes nothing.
+    static HAS_EXPIRED: Statement = const { Statement::new(
+        "select from pat.denied_tokens where expires_at operator(pg_catalog.<) $1 limit 1",
+        &[TIMESTAMPTZOID],
+    ) };
+
     static SWEEP: Statement = const { Statement::new(
         "delete from pat.denied_tokens where message_digest operator(pg_catalog.=) any (array(\
              select message_digest from pat.denied_tokens \
@@ -58,8 +64,11 @@ pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
 /// Forgets those that expired a while ago: longer than any server's clock may be behind.
 pub fn sweep(now: Instant) -> Result<(), Error> {
     const DAY: i64 = 86_400;
-    let end = now.plus_seconds(-DAY).to_timestamp()?;
-    SWEEP.with(|statement| statement.run(&[end.into()], |_| Ok(())))
+    let end = [now.plus_seconds(-DAY).to_timestamp()?.into()];
+    match HAS_EXPIRED.with(|statement| statement.run(&end, |rows| Ok(!rows.is_empty())))? {
+        true => SWEEP.with(|statement| statement.sweep(&end)),
+        false => Ok(()),
+    }
 }
 
 /// The digests of what is denied.

@@ -95,5 +95,5 @@ pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
         return Ok(());
     };
     let end = now.plus_seconds(-seconds).to_timestamp()?;
-    SWEEP.with(|statement| statement.run(&[end.into(), max.into()], |_| Ok(())))
+    SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()]))
 }

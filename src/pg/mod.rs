@@ -45,6 +45,8 @@ mod unguarded {
     unsafe extern "C-unwind" {
         /// A signal handler.
         pub fn die(signal: c_int);
+        pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);
+        pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
         pub fn ActiveSnapshotSet() -> bool;
         pub fn GetActiveSnapshot() -> Snapshot;

@@ -154,8 +154,8 @@ pub fn insert(message: &NewMessage) -> Result<(), Error> {
 /// Forgets what has expired. Everybody who comes by does a little of it.
 pub fn sweep(now: Instant) -> Result<(), Error> {
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
-    FORGET_EXPIRED.with(|statement| statement.run(&[now.to_timestamp()?.into()], |_| Ok(())))?;
-    SWEEP.with(|statement| statement.run(&[hour_ago.into()], |_| Ok(())))
+    FORGET_EXPIRED.with(|statement| statement.sweep(&[now.to_timestamp()?.into()]))?;
+    SWEEP.with(|statement| statement.sweep(&[hour_ago.into()]))
 }
 
 /// Takes up to `max` messages for `lease` seconds.
@@ -223,5 +223,5 @@ pub fn count_attempt(token: Uuid, expires_at: Instant, now: Instant) -> Result<(
     let arguments = [pg_uuid(token).into(), expires_at.to_timestamp()?.into()];
     COUNT_ATTEMPT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
-    SWEEP_ATTEMPTS.with(|statement| statement.run(&[hour_ago.into()], |_| Ok(())))
+    SWEEP_ATTEMPTS.with(|statement| statement.sweep(&[hour_ago.into()]))
 }

@@ -244,6 +244,23 @@ pub fn find_table(schema: &CStr, name: &CStr) -> Option<Table> {
     })
 }
 
+/// Whether a table of the schema `pat` is the extension's; if so, it stays that until the end of the
+/// transaction.
+pub fn hold_own_table(name: &CStr) -> bool {
+    let find = || find_table(c"pat", name).map(|table| table.oid);
+    let Some(table) = find() else {
+        return false;
+    };
+    // SAFETY: a lock like any other, after which nothing can be dropped or changed, and look-ups in the catalogs.
+    unsafe {
+        pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as i32);
+        let extension = pg_sys::get_extension_oid(c"supabase_pat".as_ptr(), true);
+        find() == Some(table)
+            && extension != pg_sys::InvalidOid
+            && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension
+    }
+}
+
 /// A table, view or anything else in `pg_class`.
 pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
     // SAFETY: look-ups in the system caches, with checked results.

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
-use pgrx::{PgBuiltInOids, PgOid};
+use pgrx::{PgBuiltInOids, PgOid, pg_sys};
 use supabase_pat_core::error::Error;
 
 use super::relations::Table;
@@ -52,6 +52,18 @@ impl Statement {
             })
         })
         .map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+impl Statement {
+    /// Runs a statement that removes what nobody needs any more, unless the transaction lives in the past
+    /// (REPEATABLE READ, SERIALIZABLE), where it would fail if another one has removed the same meanwhile.
+    pub fn sweep(&self, arguments: &[DatumWithOid]) -> Result<(), Error> {
+        // SAFETY: it only reads.
+        match unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+            true => Ok(()),
+            false => self.run(arguments, |_| Ok(())),
+        }
     }
 }
 

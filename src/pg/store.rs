@@ -104,12 +104,10 @@ thread_local! {
         &[UUIDOID, TIMESTAMPTZOID, TEXTOID, UUIDOID, TEXTOID],
     ) };
 
-    // The row of its last use is left to lie if the worker is just writing it: nobody waits for that.
+    // The row of its last use is left to the writer: whoever deletes must not wait for it, nor fail because it
+    // has written meanwhile.
     static KEY_DELETED: Statement = const { Statement::new(
-        "with used as (delete from pat.api_key_usage where key_id operator(pg_catalog.=) any (array(\
-             select key_id from pat.api_key_usage where key_id operator(pg_catalog.=) $1 \
-             for update skip locked))) \
-         insert into pat.events (event, user_id, key_id, role, by_key, address) \
+        "insert into pat.events (event, user_id, key_id, role, by_key, address) \
          values ('token_deleted', $2, $1, $3, $4, $5::pg_catalog.inet)",
         &[UUIDOID, UUIDOID, TEXTOID, UUIDOID, TEXTOID],
     ) };

@@ -115,7 +115,7 @@ pub fn count(keys: &Keys, now: Instant) -> Result<(), Error> {
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
     let arguments = [all.into(), now.to_timestamp()?.into(), hour_ago.into()];
     COUNT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
-    SWEEP.with(|statement| statement.run(&[hour_ago.into()], |_| Ok(())))
+    SWEEP.with(|statement| statement.sweep(&[hour_ago.into()]))
 }
 
 /// The right password came: what was wrong from there before is forgotten.

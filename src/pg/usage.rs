@@ -12,8 +12,9 @@
 //! - A place is given to another token only if the window of the one that has it is over: so no token ever
 //!   has more requests than its limit allows. If all 16 places of a set are held by tokens in their windows, the
 //!   next one with a limit is refused for a second, and one without a limit is not noted.
-//! - The last use of a token that lost its place before the worker came, or was noted when the server
-//!   crashed, is missing: `last_used_at` may be too old, never too young.
+//! - The last use of a token that lost its place before the worker came, or was noted just before the server
+//!   stopped, is missing: `last_used_at` may be too old, never too young. Of more than 1024 kinds of refusals
+//!   within an interval, the rest are not noted.
 //! - Shared memory begins empty after a restart, limits included.
 //!
 //! Without preloading there is no shared memory. Then each connection of the REST server counts for itself, so
@@ -41,7 +42,7 @@ const TRANCHE: &std::ffi::CStr = c"supabase_pat_usage";
 struct Shared {
     requests: AtomicU64,
     last_request_at: AtomicI64,
-    /// Uses and refusals for which there was no place.
+    /// Uses for which there was no place.
     lost: AtomicU64,
     worker: AtomicI32,
     flushed_at: AtomicI64,
@@ -335,7 +336,6 @@ pub fn count_refusal(reason: u8, key: Option<(Uuid, Uuid)>, address: Option<IpAd
         let place = refusals.iter().position(is_it);
         let Some(place) = place.or_else(|| refusals.iter().position(|refused| refused.count == 0))
         else {
-            shared.lost.fetch_add(1, Relaxed);
             return;
         };
         let refused = &mut refusals[place];
@@ -549,10 +549,10 @@ fn this_database() -> u32 {
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
-/// The last bytes of an id are random, in a UUID of version 7 as in one of version 4.
+/// The last 62 bits of an id are random, in a UUID of version 7 as in one of version 4.
 fn set_of(id: &[u8; 16], sets: usize) -> usize {
     let [.., a, b, c, d, e, f, g, h] = *id;
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]) % sets as u64) as usize
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]) % sets as u64) as usize
 }
 
 fn to_bytes(address: IpAddr) -> [u8; 16] {

@@ -8,6 +8,8 @@
 //! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
 //! be lost; they change rows that nobody else changes. On a standby they start once it is promoted.
 
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pgrx::bgworkers::{
@@ -23,7 +25,7 @@ use super::clock::Instant;
 use super::statement::Statement;
 use super::store::pg_uuid;
 use super::usage::{Refusals, Use};
-use super::{denied, events, relations, settings, unguarded, usage};
+use super::{caller, denied, events, relations, settings, unguarded, usage};
 
 /// How many uses are written in one transaction.
 const BATCH: usize = 1000;
@@ -45,6 +47,16 @@ thread_local! {
          select 'refused', at, reason, count, key, key, owner, ip::pg_catalog.inet \
          from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, key, owner, ip)",
         &[TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID],
+    ) };
+
+    // Some twenty pages out of all.
+    static FORGET_DELETED_KEYS: Statement = const { Statement::new(
+        "delete from pat.api_key_usage where key_id operator(pg_catalog.=) any (array(\
+             select used.key_id from pat.api_key_usage as used tablesample system (least(100, \
+                 2000.0 operator(pg_catalog./) greatest(1, pg_catalog.pg_relation_size('pat.api_key_usage') \
+                     operator(pg_catalog./) 8192))) \
+             where not exists (select from pat.api_keys as key where key.id operator(pg_catalog.=) used.key_id)))",
+        &[],
     ) };
 }
 
@@ -153,36 +165,51 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
         );
     }
     BackgroundWorker::transaction(prepare);
-    if !BackgroundWorker::transaction(is_installed) {
+    if !write_all() {
         // SAFETY: set before any query runs.
         usage::forget(unsafe { pg_sys::MyDatabaseId });
-        return;
     }
+    usage::flushed();
+}
+
+/// False if the extension is not there, or in a version without these tables.
+fn write_all() -> bool {
     let mut next = Some(0);
     while let Some(set) = next {
         let uses;
         (uses, next) = usage::uses(set, BATCH);
-        if !uses.is_empty() {
-            BackgroundWorker::transaction(|| done(write_uses(&uses)));
-            usage::have_been_written(&uses);
+        if uses.is_empty() {
+            continue;
         }
+        if !in_transaction(&[c"api_keys", c"api_key_usage"], || write_uses(&uses)) {
+            return false;
+        }
+        usage::have_been_written(&uses);
     }
     let refusals = usage::refusals();
     if !refusals.is_empty() {
-        BackgroundWorker::transaction(|| done(write_refusals(&refusals)));
+        if !in_transaction(&[c"events"], || write_refusals(&refusals)) {
+            return false;
+        }
         usage::refusals_have_been_written(&refusals);
     }
-    BackgroundWorker::transaction(|| done(sweep()));
-    usage::flushed();
+    // One table at a time, so that nobody who locks them in another order waits in a circle.
+    const MANY: i64 = 10_000;
+    let now = Instant::now();
+    in_transaction(&[c"events"], || events::sweep(now, MANY))
+        && in_transaction(&[c"denied_tokens"], || denied::sweep(now))
+        && in_transaction(&[c"api_keys", c"api_key_usage"], forget_deleted_keys)
 }
 
 /// What holds for the rest of the process.
 fn prepare() {
     for (name, value) in [
         (c"synchronous_commit", c"off"),
-        (c"lock_timeout", c"1s"),
-        (c"statement_timeout", c"30s"),
+        // Shorter than anybody's deadlock_timeout: it is the writer that gives up.
+        (c"lock_timeout", c"200ms"),
         (c"search_path", c"pg_catalog, pg_temp"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
     ] {
         // SAFETY: settings that a superuser may set for a session.
         unsafe {
@@ -194,18 +221,29 @@ fn prepare() {
             );
         }
     }
+    caller::distrust_triggers();
 }
 
-/// Whether the extension is there, in a version that has these tables.
-fn is_installed() -> bool {
-    relations::keys().is_some() && relations::find_table(c"pat", c"api_key_usage").is_some()
-}
-
-/// An error ends the transaction and the process; the next one tries again.
-fn done(result: Result<(), Error>) {
-    if let Err(error) = result {
-        error!("{error}");
-    }
+/// Writes something into tables of the schema `pat`, if they are the extension's. An error ends the
+/// transaction and the process; the next one tries again.
+///
+/// A table that somebody made under that name after the extension was dropped could have triggers, which
+/// would run as a superuser here.
+fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -> bool {
+    /// STATEMENT_TIMEOUT in timeout.h. Postgres starts that clock itself for statements of clients alone.
+    const STATEMENT_TIMEOUT: i32 = 3;
+    const MILLISECONDS: i32 = 10_000;
+    BackgroundWorker::transaction(AssertUnwindSafe(|| {
+        // SAFETY: a backend with a database has that clock.
+        unsafe { unguarded::enable_timeout_after(STATEMENT_TIMEOUT, MILLISECONDS) };
+        let are_ours = tables.iter().all(|table| relations::hold_own_table(table));
+        if are_ours && let Err(error) = write() {
+            error!("{error}");
+        }
+        // SAFETY: as above.
+        unsafe { unguarded::disable_timeout(STATEMENT_TIMEOUT, false) };
+        are_ours
+    }))
 }
 
 fn write_uses(uses: &[Use]) -> Result<(), Error> {
@@ -251,10 +289,7 @@ fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
     WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// Removes what is kept no longer.
-fn sweep() -> Result<(), Error> {
-    const MANY: i64 = 10_000;
-    let now = Instant::now();
-    events::sweep(now, MANY)?;
-    denied::sweep(now)
+/// Of keys that have been deleted, in some places of the table: a few each time, all of them in time.
+fn forget_deleted_keys() -> Result<(), Error> {
+    FORGET_DELETED_KEYS.with(|statement| statement.run(&[], |_| Ok(())))
 }

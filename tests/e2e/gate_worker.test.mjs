@@ -576,10 +576,26 @@ test('old events and expired denied tokens are removed by the writer', async () 
     select string_agg(reason, ',' order by reason) from pat.denied_tokens`);
   assert.equal(left(), 'old,young\ngood,just expired,long expired');
   assert.equal(pass(key), PASSED);
-  await until(() => left() !== 'old,young\ngood,just expired,long expired', 'a sweep');
-  await pause(300);
+  await until(() => left() === 'young\ngood,just expired', 'a sweep');
+  const time = now();
+  assert.equal(pass(key), PASSED);
+  await written(key, {}, time);
   assert.equal(left(), 'young\ngood,just expired');
   sql('alter database postgres reset "supabase_pat.event_retention"; delete from pat.denied_tokens');
+});
+
+test('the last use of a key that was deleted is forgotten, and no other', async () => {
+  const [deleted, kept] = [mint(), mint()];
+  for (const key of [deleted, kept]) {
+    assert.equal(pass(key), PASSED);
+    await written(key);
+  }
+  sql(`delete from api_keys where id = '${deleted}'`);
+  const used = () => sql(`select count(*) from pat.api_key_usage where key_id in ('${deleted}', '${kept}')`);
+  assert.equal(used(), '2');
+  assert.equal(pass(kept), PASSED);
+  await until(() => used() === '1', 'a sweep');
+  assert.notEqual(lastUse(kept), '');
 });
 
 test('of 1500 requests at once by fifty connections, a limit of 1000 admits 1000', async () => {

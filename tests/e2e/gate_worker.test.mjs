@@ -433,6 +433,7 @@ test('who takes the place of a dropped extension gets no rights of the writer', 
     $$;
     create constraint trigger climb after insert on pat.events deferrable initially deferred
       for each row execute function pat.climb()`);
+  const lines = newLog();
   await pause(2500);
   const { rows } = await mallory.query(`select rolsuper from pg_roles where rolname = 'mallory'`);
   const count = await mallory.query('select count(*)::int from pat.events');
@@ -441,6 +442,7 @@ test('who takes the place of a dropped extension gets no rights of the writer', 
   sql('drop role mallory');
   assert.deepEqual(rows, [{ rolsuper: false }]);
   assert.deepEqual(count.rows, [{ count: 0 }]);
+  assert.deepEqual(errors(lines()), [], 'it has not even tried');
 });
 
 test('a database that has just been used can be copied and dropped', async () => {

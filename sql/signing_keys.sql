@@ -1,4 +1,4 @@
--- Tells every backend to read the keys anew, whoever changes them and however: see src/pg/ring.rs.
+-- Tells every backend to read the keys anew, whoever changes them and however: see src/pg/kept.rs.
 create function pat.signing_keys_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_signing_keys_changed';

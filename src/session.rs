@@ -58,7 +58,7 @@ fn refresh_session(
             None => None,
         };
         if refreshed.is_none() {
-            http::answer_with(c"401");
+            http::answer_with("401")?;
         }
         refreshed
             .map(|session| composite::result_row(call, session))

@@ -72,7 +72,7 @@ fn confirm_sign_up(
                 composite::result_row(call, session).map(Some)
             }
             _ => {
-                http::answer_with(c"401");
+                http::answer_with("401")?;
                 Ok(None)
             }
         }
@@ -99,7 +99,7 @@ fn sign_in(
         let now = Instant::now();
         let keys = throttle_keys(&address)?;
         if throttle::is_paused(&keys, now)? {
-            http::answer_with(c"429");
+            http::answer_with("429")?;
             return Ok(None);
         }
         let holder = users::by_address(&address, now)?;
@@ -126,7 +126,7 @@ fn sign_in(
 
 /// Wrong, whatever it is: the caller is not told.
 fn refused<T>() -> Result<Option<T>, Error> {
-    http::answer_with(c"401");
+    http::answer_with("401")?;
     Ok(None)
 }
 

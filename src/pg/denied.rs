@@ -1,20 +1,18 @@
-//! The JWTs that the gate no longer accepts, read once in a backend and again when they have changed.
-//! How every backend hears of a change is as for the signing keys: see [`super::ring`]. There are none as
-//! a rule, and then a request costs a comparison of two numbers.
+//! The JWTs that the gate no longer accepts: see [`super::kept`]. There are none as a rule, and then a request
+//! costs a comparison of two numbers.
 
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::pg_sys::BuiltinOid::{BYTEAOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
-use pgrx::{pg_guard, pg_sys};
 use supabase_pat_core::denied::Digest;
 use supabase_pat_core::error::Error;
 
 use super::clock::Instant;
-use super::policy::version_1;
+use super::kept::{Kept, change_trigger};
 use super::statement::Statement;
-use super::{Local, lookup, relations};
+use super::{lookup, relations};
 
 thread_local! {
     static ADD: Statement = const { Statement::new(
@@ -85,56 +83,16 @@ impl DeniedTokens {
     }
 }
 
-struct Cached {
-    changes: u64,
-    tokens: Rc<DeniedTokens>,
-}
-
-static CACHED: Local<Option<Cached>> = Local::new(None);
+static KEPT: Kept<DeniedTokens> = Kept::new(relations::denied, relations::denied_changes);
 
 /// What is denied now, in whatever transaction.
 pub fn tokens() -> Rc<DeniedTokens> {
-    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
-    let changes = relations::denied_changes();
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(cached) = unsafe { CACHED.get() }
-        && cached.changes == changes
-    {
-        return Rc::clone(&cached.tokens);
-    }
-    let Some(table) = relations::denied() else {
-        return Rc::default(); // the extension is being installed or dropped
-    };
-    let changes = relations::denied_changes();
-    let tokens = Rc::new(DeniedTokens(
-        lookup::denied_digests(table).into_iter().collect(),
-    ));
-    if changes == relations::denied_changes() {
-        let cached = Cached {
-            changes,
-            tokens: Rc::clone(&tokens),
-        };
-        // SAFETY: as above.
-        unsafe { *CACHED.get() = Some(cached) };
-    }
-    tokens
+    let read = |table| DeniedTokens(lookup::denied_digests(table).into_iter().collect());
+    KEPT.now(read).unwrap_or_default()
 }
 
-version_1!(pg_finfo_supabase_pat_denied_tokens_changed);
-
-/// The trigger of `pat.denied_tokens`.
-///
-/// # Safety
-/// Called by Postgres.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub unsafe extern "C-unwind" fn supabase_pat_denied_tokens_changed(
-    _call: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
-    if let Some(table) = relations::denied() {
-        // SAFETY: the table exists, or an error is raised.
-        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.oid) };
-    }
-    pg_sys::Datum::from(0)
-}
+change_trigger!(
+    pg_finfo_supabase_pat_denied_tokens_changed,
+    supabase_pat_denied_tokens_changed,
+    relations::denied
+);

@@ -1,13 +1,13 @@
 //! What the REST server tells of a request, and what it is told of the answer.
 
-use std::ffi::CStr;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use pgrx::pg_sys;
+use supabase_pat_core::error::Error;
 use supabase_pat_core::forwarded::client_address;
 use supabase_pat_core::json::Members;
 
-use super::identity::setting;
+use super::identity::{self, setting};
 use super::settings;
 
 /// What a request is, as far as the gate looks at it.
@@ -31,8 +31,7 @@ impl Request {
             path: setting(c"request.path").unwrap_or_default(),
             authorization: text("authorization").map(|text| text.into_owned()),
             api_key: text("x-api-key").map(|text| text.into_owned()),
-            address: text("x-forwarded-for")
-                .and_then(|list| client_address(&list, settings::trusted_proxies())),
+            address: address(text("x-forwarded-for")),
         }
     }
 }
@@ -57,26 +56,19 @@ impl Origin {
         let text = |name| headers.text(name).ok().flatten();
         Self {
             user_agent: text("user-agent").map(|text| text.chars().take(MAX_USER_AGENT).collect()),
-            address: text("x-forwarded-for")
-                .and_then(|list| client_address(&list, settings::trusted_proxies())),
+            address: address(text("x-forwarded-for")),
         }
     }
 }
 
 /// Makes the REST server answer with a status although nothing is raised: an error would take back what
 /// the refusal has to leave behind.
-pub fn answer_with(status: &CStr) {
-    // SAFETY: a setting of nobody's, which everybody may set for their transaction.
-    unsafe {
-        pg_sys::set_config_option(
-            c"response.status".as_ptr(),
-            status.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
+pub fn answer_with(status: &str) -> Result<(), Error> {
+    // A setting of nobody's, which everybody may set for their transaction.
+    identity::set(c"response.status", status)
+}
+
+/// Where a request comes from, by its header `X-Forwarded-For`.
+fn address(forwarded_for: Option<Cow<str>>) -> Option<IpAddr> {
+    client_address(&forwarded_for?, settings::trusted_proxies())
 }

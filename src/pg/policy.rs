@@ -13,8 +13,9 @@ macro_rules! version_1 {
     ($info:ident) => {
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
-        pub extern "C" fn $info() -> *const pg_sys::Pg_finfo_record {
-            const RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+        pub extern "C" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
+            const RECORD: pgrx::pg_sys::Pg_finfo_record =
+                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &RECORD
         }
     };

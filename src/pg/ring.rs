@@ -1,62 +1,25 @@
-//! The signing keys of this database, read once in a backend and again when they have changed.
-//!
-//! Reading them takes a scan of the table and the parsing of each key, 20 µs a key and more. So the
-//! ring is kept, and the changes of the table are counted: a trigger on it sends an invalidation of
-//! the relation cache, as DDL does (sql/signing_keys.sql). Postgres delivers it to every backend of
-//! the database at commit, and through the WAL to those of a standby; in the backend that changes the
-//! keys, it works from the next command on, and again if the change is rolled back.
-//!
-//! A backend hears of it when it accepts invalidations, which it does of itself only at the start of
-//! a transaction and with a new lock. So every use of the ring accepts them first: once the client
-//! of `pat.revoke_signing_key` has its answer, no statement anywhere uses the key. With nothing new,
-//! that is one comparison in shared memory, a few nanoseconds.
+//! The signing keys of this database. Reading them takes a scan of the table and the parsing of each key,
+//! 20 µs a key and more, so that they are kept: see [`super::kept`].
 
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::Unverified;
 use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey};
 use supabase_pat_core::signing_key::SigningKey;
 use zeroize::Zeroizing;
 
-use super::policy::version_1;
-use super::{Local, lookup, relations, secret};
+use super::kept::{Kept, change_trigger};
+use super::{Local, relations, scan, secret};
 
-struct Cached {
-    /// How many changes there had been when the ring was read.
-    changes: u64,
-    ring: Rc<KeyRing>,
-}
-
-static CACHED: Local<Option<Cached>> = Local::new(None);
+static KEPT: Kept<KeyRing> = Kept::new(relations::ring, relations::ring_changes);
 
 /// The keys as they are now, in whatever transaction.
 pub fn key_ring() -> Rc<KeyRing> {
-    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
-    let changes = relations::ring_changes();
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(cached) = unsafe { CACHED.get() }
-        && cached.changes == changes
-    {
-        return cached.ring.clone();
-    }
-    let Some(table) = relations::ring() else {
-        return Rc::default(); // the extension is being installed or dropped
-    };
-    let changes = relations::ring_changes();
-    let ring = Rc::new(KeyRing::new(stored_keys(table)));
-    if changes == relations::ring_changes() {
-        let cached = Cached {
-            changes,
-            ring: ring.clone(),
-        };
-        // SAFETY: as above.
-        unsafe { *CACHED.get() = Some(cached) };
-    }
-    ring
+    KEPT.now(|table| KeyRing::new(stored_keys(table)))
+        .unwrap_or_default()
 }
 
 /// The key that signs: the current one of the ring, or else the configured secret.
@@ -181,7 +144,7 @@ fn stored_keys(table: relations::Table) -> Vec<RingKey> {
     };
     // The first two columns of each table: kid and status, kid and jwk.
     let mut rows: [Vec<[*const c_char; 2]>; 2] = Default::default();
-    lookup::for_each_row(&[table, private_table], |number, row| {
+    scan::for_each_row(&[table, private_table], |number, row| {
         rows[number].push([row.text(1), row.text(2)]);
     });
     let [mut keys, private] = rows.map(|rows| {
@@ -202,20 +165,8 @@ fn stored_keys(table: relations::Table) -> Vec<RingKey> {
         .collect()
 }
 
-version_1!(pg_finfo_supabase_pat_signing_keys_changed);
-
-/// The trigger of `pat.signing_keys`.
-///
-/// # Safety
-/// Called by Postgres.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub unsafe extern "C-unwind" fn supabase_pat_signing_keys_changed(
-    _call: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
-    if let Some(table) = relations::ring() {
-        // SAFETY: the table exists, or an error is raised.
-        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.oid) };
-    }
-    pg_sys::Datum::from(0)
-}
+change_trigger!(
+    pg_finfo_supabase_pat_signing_keys_changed,
+    supabase_pat_signing_keys_changed,
+    relations::ring
+);

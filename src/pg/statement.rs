@@ -37,7 +37,7 @@ impl Statement {
     ) -> Result<R, Error> {
         let keys = relations::keys()
             .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
-        caller::as_owner(keys.table.owner, || {
+        as_owner(keys.table.owner, || {
             Spi::connect_mut(|client| {
                 let prepared = match self.prepared.get() {
                     Some(prepared) => prepared,
@@ -51,7 +51,6 @@ impl Statement {
                 read(client.update(prepared, None, arguments)?)
             })
         })
-        .map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
@@ -74,10 +73,9 @@ pub fn run_once<R>(
     arguments: &[DatumWithOid],
     read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
 ) -> Result<R, Error> {
-    caller::as_owner(table.owner, || {
+    as_owner(table.owner, || {
         Spi::connect_mut(|client| read(client.update(sql, None, arguments)?))
     })
-    .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// As [`run_once`] for a query that only reads, so that it works on a standby too.
@@ -87,8 +85,11 @@ pub fn read_once<R>(
     arguments: &[DatumWithOid],
     read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
 ) -> Result<R, Error> {
-    caller::as_owner(table.owner, || {
+    as_owner(table.owner, || {
         Spi::connect(|client| read(client.select(sql, None, arguments)?))
     })
-    .map_err(|error| Error::Internal(error.to_string()))
+}
+
+fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> spi::Result<R>) -> Result<R, Error> {
+    caller::as_owner(owner, body).map_err(|error| Error::Internal(error.to_string()))
 }

@@ -2,25 +2,26 @@
 //! when they have changed.
 //!
 //! Reading them takes a scan of the table, and compiling a schema 10 µs and more, 2 ms the first time
-//! in a backend. What is kept, and how every backend hears of a change, is as for the signing keys: see
-//! [`super::ring`].
+//! in a backend. How every backend hears of a change: see
+//! [`super::kept`].
 
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pg_sys::BuiltinOid::{BOOLOID, INT4OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::datum::Uuid as PgUuid;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::user_settings::{Definition, Definitions};
 use uuid::Uuid;
 
 use super::clock::Instant;
 use super::json::JsonbText;
-use super::policy::version_1;
+use super::kept::{Kept, change_trigger};
+use super::scan::Jsonb;
 use super::statement::Statement;
 use super::store::pg_uuid;
-use super::{Local, lock, lookup, relations};
+use super::{lock, lookup, relations, scan};
 
 thread_local! {
     static DEFINE: Statement = const { Statement::new(
@@ -62,51 +63,24 @@ thread_local! {
     ) };
 }
 
-struct Cached {
-    /// How many changes there had been when the table was read.
-    changes: u64,
-    definitions: Rc<Definitions>,
-}
-
-static CACHED: Local<Option<Cached>> = Local::new(None);
+static KEPT: Kept<Definitions> = Kept::new(relations::definitions, relations::definition_changes);
 
 /// The settings that there are now, in whatever transaction.
 pub fn definitions() -> Rc<Definitions> {
-    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
-    let changes = relations::definition_changes();
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(cached) = unsafe { CACHED.get() }
-        && cached.changes == changes
-    {
-        return cached.definitions.clone();
-    }
-    let Some(table) = relations::definitions() else {
-        return Rc::new(Definitions::new(Vec::new())); // the extension is being installed or dropped
-    };
-    let changes = relations::definition_changes();
-    let definitions = Rc::new(Definitions::new(stored_definitions(table)));
-    if changes == relations::definition_changes() {
-        let cached = Cached {
-            changes,
-            definitions: definitions.clone(),
-        };
-        // SAFETY: as above.
-        unsafe { *CACHED.get() = Some(cached) };
-    }
-    definitions
+    KEPT.now(|table| Definitions::new(stored_definitions(table)))
+        .unwrap_or_else(|| Rc::new(Definitions::new(Vec::new())))
 }
 
 fn stored_definitions(table: relations::Table) -> Vec<Definition> {
     let mut rows = Vec::new();
-    lookup::for_each_row(&[table], |_, row| {
+    scan::for_each_row(&[table], |_, row| {
         rows.push((row.text(1), row.jsonb(2), row.jsonb(3), row.boolean(4)));
     });
     rows.into_iter()
         .filter_map(|(key, default, schema, is_overridable)| {
             // SAFETY: a C string in the current memory context, made just now.
             let key = unsafe { CStr::from_ptr(key) }.to_str().ok()?;
-            let schema = schema.map(lookup::Jsonb::into_text);
+            let schema = schema.map(Jsonb::into_text);
             let default = default?.into_text();
             Some(Definition::from_stored(
                 key.to_owned(),
@@ -120,7 +94,7 @@ fn stored_definitions(table: relations::Table) -> Vec<Definition> {
 
 /// What a user has set, as it is in the table now.
 pub fn of_user(user: Uuid) -> Option<String> {
-    lookup::settings_of(user).map(lookup::Jsonb::into_text)
+    lookup::settings_of(user).map(Jsonb::into_text)
 }
 
 /// Makes a transaction that changes declarations wait for those that set values by them, and lets no
@@ -220,20 +194,8 @@ pub fn set(user: Uuid, settings: &str, now: Instant) -> Result<(), Error> {
     SET.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-version_1!(pg_finfo_supabase_pat_setting_definitions_changed);
-
-/// The trigger of `pat.setting_definitions`.
-///
-/// # Safety
-/// Called by Postgres.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub unsafe extern "C-unwind" fn supabase_pat_setting_definitions_changed(
-    _call: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
-    if let Some(table) = relations::definitions() {
-        // SAFETY: the table exists, or an error is raised.
-        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.oid) };
-    }
-    pg_sys::Datum::from(0)
-}
+change_trigger!(
+    pg_finfo_supabase_pat_setting_definitions_changed,
+    supabase_pat_setting_definitions_changed,
+    relations::definitions
+);

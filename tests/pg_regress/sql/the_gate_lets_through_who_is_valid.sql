@@ -61,3 +61,23 @@ select revoke_pat(:'id');
 select code, error from tests.pass();
 rollback;
 select code from tests.pass();
+
+-- What the gate has found out is not believed for longer than it holds, although nothing is written meanwhile: the
+-- expiry of a token and the end of a session come by themselves.
+reset role;
+update pat.api_keys set expires_at = clock_timestamp() + interval '2 seconds';
+insert into auth.sessions (id, user_id, not_after)
+values ('33333333-3333-3333-3333-333333333333', '11111111-1111-1111-1111-111111111111', clock_timestamp() + interval '2 seconds');
+call tests.use_token(:'token');
+select code from tests.pass();
+select is_valid_api_token();
+select pg_sleep(2.1);
+select is_valid_api_token();
+reset role;
+update auth.sessions set not_after = clock_timestamp() + interval '2 seconds';
+call tests.request('authenticated', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "session_id": "33333333-3333-3333-3333-333333333333"}');
+select code from tests.pass();
+select is_active_session();
+select pg_sleep(2.1);
+select is_active_session();
+select code, error from tests.pass();

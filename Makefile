@@ -1,4 +1,6 @@
-# Everything that there is to do, for root and for others with sudo. PG is the Postgres major.
+# Everything that there is to do, for root and for others with sudo. PG is the Postgres major: 15, 16, 17
+# or 18. Unless it is given, the tests run on each of TESTED.
+TESTED := $(if $(filter undefined,$(origin PG)),15 17,$(PG))
 PG ?= 15
 export PG
 export PGRX_HOME := $(CURDIR)/target/pgrx
@@ -29,7 +31,9 @@ unit: setup-build ## the tests of the core, without Postgres
 suites: setup install ## pg_regress, isolation specs and the tests through the REST server
 	node tests/run.mjs
 
-test: lint unit suites ## everything that there is to test
+test: lint unit ## everything that there is to test, on Postgres 15 and 17
+	@set -e; for pg in $(TESTED); do $(MAKE) --no-print-directory PG=$$pg setup install; done
+	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; PG=$$pg node tests/run.mjs; done
 
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs

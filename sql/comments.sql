@@ -155,7 +155,7 @@ comment on table pat.user_settings is
 comment on function pat.gate() is
     'For db-pre-request of PostgREST: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate limits. Takes opaque tokens from the header x-api-key, and calls supabase_pat.next_pre_request for what it lets through.';
 comment on function pat.deny_token(text, text) is
-    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. reason: for pat.events and pat.denied_tokens; deleting the row there accepts the token again. For trusted roles.';
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
 comment on function pat.status() is
     'Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles.';
 comment on function pat.server_state() is

@@ -10,7 +10,7 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
@@ -112,6 +112,14 @@ select 'addresses', value <> '0' or with_addresses = 0,
         else format('%s tokens with allowed_ips are refused, since supabase_pat.trusted_proxies is 0: set it to the number of '
             'proxies in front of the REST server that add to X-Forwarded-For', with_addresses) end
 from setting, keys where name = 'trusted_proxies'
+union all
+select 'revocation', value not like 'remote\_%' or standbys <> '',
+    case when value = 'off' then 'as sure as synchronous_commit makes it'
+        when value not like 'remote\_%' then 'on disk when it is answered'
+        when standbys = '' then format('waits for no standby, though supabase_pat.revoke_synchronous_commit is %s: name '
+            'those that it is to wait for in synchronous_standby_names', value)
+        else format('waits for %s of %s', value, standbys) end
+from setting, current_setting('synchronous_standby_names') standbys where name = 'revoke_synchronous_commit'
 union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'

@@ -66,6 +66,7 @@ fn claim_messages(
 fn message_sent(id: Option<PgUuid>) -> SqlResult<bool> {
     reported(|| {
         caller::require_trusted("confirm messages")?;
+        caller::require_writable("confirming a message")?;
         outbox::sent(message_id(id)?, Instant::now())
     })
 }
@@ -75,6 +76,7 @@ fn message_failed(id: Option<PgUuid>, error: default!(Option<&str>, "NULL")) -> 
     const MAX_ERROR: usize = 500;
     reported(|| {
         caller::require_trusted("return messages")?;
+        caller::require_writable("returning a message")?;
         let error: String = error
             .unwrap_or("no reason given")
             .chars()

@@ -40,6 +40,7 @@ fn mint_pat(
     call: pg_sys::FunctionCallInfo,
 ) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
+        caller::require_writable("minting a token")?;
         let caller = Caller::now()?;
         let user = caller.owner_for("mint", user_id.map(to_uuid))?;
         let scopes = requested_scopes(scopes.as_deref())?;
@@ -74,6 +75,7 @@ fn rotate_pat(
     call: pg_sys::FunctionCallInfo,
 ) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
+        caller::require_writable("rotating a token")?;
         let caller = Caller::now()?;
         let old_id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
         let owner = caller.owner_filter()?;
@@ -108,6 +110,7 @@ fn rotate_pat(
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn revoke_pat(id: Option<PgUuid>) -> SqlResult<bool> {
     reported(|| {
+        caller::require_writable("revoking a token")?;
         let caller = Caller::now()?;
         let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
         let owner = caller.owner_filter()?;
@@ -119,6 +122,7 @@ fn revoke_pat(id: Option<PgUuid>) -> SqlResult<bool> {
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> {
     reported(|| {
+        caller::require_writable("revoking tokens")?;
         let caller = Caller::now()?;
         let user = caller.owner_for("revoke", user_id.map(to_uuid))?;
         caller.check_may_revoke(None)?;

@@ -23,6 +23,7 @@ fn add_signing_key(
 ) -> SqlResult<String> {
     reported(|| {
         caller::require_trusted("add signing keys")?;
+        caller::require_writable("adding a signing key")?;
         let algorithm: Algorithm = alg.ok_or(Error::NullArgument("alg"))?.parse()?;
         let id = match kid {
             Some(kid) => KeyId::new(kid)?,
@@ -46,6 +47,7 @@ fn add_signing_key(
 fn import_signing_key(jwk: Option<JsonbText>) -> SqlResult<String> {
     reported(|| {
         caller::require_trusted("import signing keys")?;
+        caller::require_writable("importing a signing key")?;
         let JsonbText(jwk) = jwk.ok_or(Error::NullArgument("jwk"))?;
         add(&SigningKey::from_jwk(&jwk, new_key_id)?)
     })
@@ -55,6 +57,7 @@ fn import_signing_key(jwk: Option<JsonbText>) -> SqlResult<String> {
 fn rotate_signing_key(kid: Option<&str>) -> SqlResult<()> {
     reported(|| {
         caller::require_trusted("rotate signing keys")?;
+        caller::require_writable("rotating signing keys")?;
         let kid = kid.ok_or(Error::NullArgument("kid"))?;
         ring::lock_to_change(false);
         match store::signing_key_status(kid)? {
@@ -72,6 +75,7 @@ fn rotate_signing_key(kid: Option<&str>) -> SqlResult<()> {
 fn revoke_signing_key(kid: Option<&str>) -> SqlResult<()> {
     reported(|| {
         caller::require_trusted("revoke signing keys")?;
+        caller::require_writable("revoking a signing key")?;
         let kid = kid.ok_or(Error::NullArgument("kid"))?;
         ring::lock_to_change(true);
         match store::signing_key_status(kid)? {

@@ -1,10 +1,10 @@
 // Runs the suites that need a server: pg_regress, the isolation specs, and the tests in Node.
 // Usage: node tests/run.mjs [regress] [isolation] [e2e] [-- NAME…], default all of them.
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Cluster } from './cluster/cluster.mjs';
+import { Cluster, programs } from './cluster/cluster.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const output = join(here, '..', 'target', 'tests');
@@ -16,15 +16,16 @@ const suites = split < 0 ? words : words.slice(0, split);
 const wants = (suite) => suites.length === 0 || suites.includes(suite);
 
 const SECRET = 'the-secret-of-the-regression-tests-is-long-enough';
-const pgxs = `/usr/lib/postgresql/${major}/lib/pgxs/src/test`;
+const pgxs = execFileSync(join(programs(major), 'pg_config'), ['--pgxs'], { encoding: 'utf8' }).trim();
+const testPrograms = join(dirname(pgxs), '..', 'test');
 let failed = 0;
 let passed = 0;
 
 if (wants('regress')) {
-  await suite('pg_regress', 'sql', '.sql', '.out', `${pgxs}/regress/pg_regress`);
+  await suite('pg_regress', 'sql', '.sql', '.out', join(testPrograms, 'regress', 'pg_regress'));
 }
 if (wants('isolation')) {
-  await suite('isolation', 'specs', '.spec', '.out', `${pgxs}/isolation/pg_isolation_regress`);
+  await suite('isolation', 'specs', '.spec', '.out', join(testPrograms, 'isolation', 'pg_isolation_regress'));
 }
 if (suites.length === 0 || wants('regress') || wants('isolation')) {
   console.log(`${passed} passed, ${failed} failed`);

@@ -12,7 +12,7 @@ use supabase_pat_core::error::Error;
 use super::clock::Instant;
 use super::kept::{Kept, change_trigger};
 use super::statement::Statement;
-use super::{lookup, relations};
+use super::{durability, lookup, relations};
 
 thread_local! {
     static ADD: Statement = const { Statement::new(
@@ -47,6 +47,7 @@ pub struct Denied<'a> {
 }
 
 pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
+    durability::of_revocation()?;
     let arguments = [
         token.message.to_vec().into(),
         token.claims.to_vec().into(),

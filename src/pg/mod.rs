@@ -6,6 +6,7 @@ pub mod caller;
 pub mod clock;
 pub mod composite;
 pub mod denied;
+mod durability;
 pub mod error;
 pub mod events;
 pub mod gate;

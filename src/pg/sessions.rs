@@ -8,6 +8,7 @@ use supabase_pat_core::session::Method;
 use uuid::Uuid;
 
 use super::clock::Instant;
+use super::durability;
 use super::http::Origin;
 use super::relations::{self, Sessions};
 use super::statement::{self, Statement};
@@ -222,6 +223,7 @@ pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
             all_but.map(pg_uuid).into(),
         ]
     };
+    durability::of_revocation()?;
     FORGET.with(|statement| statement.run(&arguments(), |_| Ok(())))?;
     let Some(Sessions { table, .. }) = relations::sessions() else {
         return Ok(0);

@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 
+use super::durability::Level;
+
 const DAY: i32 = 24 * 60 * 60;
 
 static ANON_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"anon"));
@@ -20,6 +22,7 @@ static MAX_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
+static REVOKE_SYNCHRONOUS_COMMIT: GucSetting<Level> = GucSetting::<Level>::new(Level::Local);
 
 static RESET_CODE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
 static RESET_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
@@ -184,6 +187,11 @@ pub fn event_retention() -> Option<i64> {
     Some(EVENT_RETENTION.get().into()).filter(|&seconds| seconds > 0)
 }
 
+/// What a revocation waits for at the least.
+pub fn revoke_synchronous_commit() -> Level {
+    REVOKE_SYNCHRONOUS_COMMIT.get()
+}
+
 pub fn jwt_secret_file() -> Option<String> {
     Some(text(&JWT_SECRET_FILE)).filter(|path| !path.is_empty())
 }
@@ -266,6 +274,14 @@ pub fn define() {
         c"For development: every code is this one, and the log says so each time.",
         &DEBUG_RESET_CODE,
         GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_enum_guc(
+        c"supabase_pat.revoke_synchronous_commit",
+        c"The least synchronous_commit of a transaction that revokes something.",
+        c"",
+        &REVOKE_SYNCHRONOUS_COMMIT,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     let bool = |name: &'static CStr, about: &'static CStr, setting| {
         let flags = GucFlags::default();

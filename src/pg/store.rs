@@ -15,7 +15,7 @@ use super::clock::{self, Instant};
 use super::events::Actor;
 use super::net::Networks;
 use super::statement::Statement;
-use super::{lock, relations, ring};
+use super::{durability, lock, relations, ring};
 
 /// A row to be added to `pat.api_keys`.
 pub struct NewKey<'a> {
@@ -202,7 +202,8 @@ pub fn key_was_deleted(id: Uuid, user: Uuid) -> Result<(), Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
     let arguments = [uuid(id), uuid(user), role, by_key, address];
-    KEY_DELETED.with(|statement| statement.run(&arguments, |_| Ok(())))
+    KEY_DELETED.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    durability::of_revocation()
 }
 
 /// Revokes a live key, of `owner` if one is given, and tells whether there was one.
@@ -217,6 +218,7 @@ pub fn revoke(id: Uuid, owner: Option<Uuid>, now: Instant) -> Result<bool, Error
         by_key,
         address,
     ];
+    durability::of_revocation()?;
     REVOKE.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
 }
 
@@ -231,6 +233,7 @@ pub fn revoke_all(user: Uuid, now: Instant) -> Result<usize, Error> {
         by_key,
         address,
     ];
+    durability::of_revocation()?;
     REVOKE_ALL.with(|statement| statement.run(&arguments, |rows| Ok(rows.len())))
 }
 
@@ -251,6 +254,7 @@ pub fn replace(
         uuid(successor),
         grace_ends.into(),
     ];
+    durability::of_revocation()?;
     REPLACE.with(|statement| {
         statement.run(&arguments, |rows| {
             let row = rows.first();
@@ -309,6 +313,7 @@ pub fn rotate_signing_key(id: &str, now: Instant) -> Result<(), Error> {
 
 /// Revokes a key, and the tokens that were minted with it.
 pub fn revoke_signing_key(id: &str, now: Instant) -> Result<(), Error> {
+    durability::of_revocation()?;
     let now = now.to_timestamp()?;
     REVOKE_SIGNING_KEY.with(|statement| statement.run(&[id.into(), now.into()], |_| Ok(())))?;
     let actor = Actor::now();

@@ -1,11 +1,12 @@
 // Throwaway Postgres clusters for the tests, the benchmark and the demo: in a temporary folder, on
 // a socket and on loopback, with a password of their own, gone when they are stopped.
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { appendFileSync, chownSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 
 const asRoot = process.getuid() === 0;
@@ -27,6 +28,11 @@ export function freePort() {
   });
 }
 
+/** The folder of the programs of a Postgres major. Fails if it is not installed. */
+export function programs(major) {
+  return execFileSync(fileURLToPath(new URL('../../scripts/postgres', import.meta.url)), [major, 'find'], { encoding: 'utf8' }).trim();
+}
+
 /** Postgres refuses to run as root. */
 function chownToPostgres(...paths) {
   const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
@@ -37,7 +43,7 @@ export class Cluster {
   /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
   static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
     const cluster = new Cluster();
-    cluster.bin = `/usr/lib/postgresql/${major}/bin`;
+    cluster.bin = programs(major);
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     cluster.port = await freePort();
     cluster.password = randomBytes(18).toString('base64url');

@@ -1,0 +1,45 @@
+//! How sure a revocation is by the time that it is answered: on disk here, or on the standbys too.
+
+use pgrx::pg_sys;
+use supabase_pat_core::error::Error;
+
+use super::{identity, settings};
+
+/// The levels of `synchronous_commit`, from least to most, as Postgres numbers them.
+#[derive(Clone, Copy, pgrx::PostgresGucEnum)]
+pub enum Level {
+    #[name = c"off"]
+    Off,
+    #[name = c"local"]
+    Local,
+    #[name = c"remote_write"]
+    RemoteWrite,
+    #[name = c"on"]
+    On,
+    #[name = c"remote_apply"]
+    RemoteApply,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Local => "local",
+            Self::RemoteWrite => "remote_write",
+            Self::On => "on",
+            Self::RemoteApply => "remote_apply",
+        }
+    }
+}
+
+/// Makes the end of the transaction wait as `supabase_pat.revoke_synchronous_commit` says, if it would not wait
+/// for as much anyway. To be called wherever something that was good is so no longer.
+pub fn of_revocation() -> Result<(), Error> {
+    let level = settings::revoke_synchronous_commit();
+    // SAFETY: a number that only this backend sets.
+    let present = unsafe { pg_sys::synchronous_commit };
+    match present < level as i32 {
+        true => identity::set(c"synchronous_commit", level.name()),
+        false => Ok(()),
+    }
+}

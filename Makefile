@@ -41,8 +41,9 @@ demo: setup install ## play the story of a token on a throwaway Postgres with a 
 demo-stop: ## end the demo
 	@node examples/demo.mjs stop
 
-bench: setup install ## measure against the hand-written way, side by side
+bench: setup install ## measure against the hand-written way, side by side; PUBLISH=1 writes it into docs/
+	@scripts/setup $(PG) bench
 	@node bench/run.mjs
 
 clean: ## remove what was built
-	rm -rf target tests/node_modules
+	rm -rf target tests/node_modules bench/node_modules

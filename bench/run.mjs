@@ -1,5 +1,6 @@
 // Measures the extension against the same things written by hand, side by side in one run: each
-// round measures everything once, the table shows medians. ROUNDS=7, KEYS=10000000.
+// round measures everything once, the tables and curves show medians. They go to the terminal and, with
+// PUBLISH=1, into docs/ and README.md. ROUNDS=7, KEYS=10000000.
 import { spawnSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { cpus } from 'node:os';
@@ -8,11 +9,16 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster } from '../tests/cluster/cluster.mjs';
 import { measureGate } from './gate.mjs';
+import { drawCurves } from './plots.mjs';
+import { Report, ms, rate, replaceSection, us } from './report.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const rounds = Number(process.env.ROUNDS ?? 7);
 const manyKeys = Number(process.env.KEYS ?? 10_000_000);
 const rowsInTable = 1_000_000;
+/** How many rows the tables of the curve have, and how many keys. */
+const fewerRows = [1_000, 10_000, 100_000];
+const fewerKeys = [1_000, 10_000, 100_000, 1_000_000].filter((count) => count < manyKeys);
 const SECRET = 'the-secret-of-the-benchmark-is-long-enough';
 const USER = '11111111-1111-1111-1111-111111111111';
 
@@ -51,6 +57,11 @@ await db.query(`
   alter table all_mine enable row level security;
   create policy owners on all_mine using (false);
   grant select on todos, all_mine to authenticated;
+  ${fewerRows.map((count) => `
+    create table todos_${count} as select * from todos where id <= ${count};
+    alter table todos_${count} enable row level security;
+    create policy owners on todos_${count} using (false);
+    grant select on todos_${count} to authenticated;`).join('')}
   insert into pat.api_keys (id, user_id, name, expires_at)
     select gen_random_uuid(), u.id, 'x', '2100-01-01' from auth.users u limit 1000;
   insert into hand.api_keys select * from pat.api_keys;
@@ -81,7 +92,8 @@ const scan = async (table, name, policy) => {
   const start = process.hrtime.bigint();
   const count = await value(`select count(*) from ${table}`);
   note(`${table} ${name}`, Number(process.hrtime.bigint() - start) / 1e6);
-  if (Number(count) !== (table === 'todos' ? rowsInTable / 10 : rowsInTable)) throw new Error(`${name}: ${count} rows`);
+  const [, size = rowsInTable] = table.match(/^todos_(.*)/) ?? [];
+  if (Number(count) !== (table === 'all_mine' ? rowsInTable : size / 10)) throw new Error(`${name}: ${count} rows`);
   await db.query('reset role');
 };
 say(`scans, ${rounds} rounds`);
@@ -90,6 +102,7 @@ for (let round = 0; round < rounds; round += 1) {
     // The hand-written policies take seconds: a few rounds tell as much.
     if (name === 'hand-written' && round >= 3) continue;
     await scan('todos', name, policy);
+    for (const count of fewerRows) await scan(`todos_${count}`, name, policy);
     if (name !== 'hand-written') await scan('all_mine', name, policy);
   }
   await useToken(sessionClaims);
@@ -124,7 +137,7 @@ const check = async (label, what) => {
 };
 say('checks');
 for (let round = 0; round < rounds; round += 1) {
-  await check('1 thousand keys', TOKEN);
+  await check('1000 keys', TOKEN);
   await check('session', SESSION);
 }
 
@@ -227,66 +240,60 @@ for (let round = 0; round < rounds; round += 1) {
   note('settings by hand', await time('hand.get_settings(input::jsonb) is null', 20_000, OVERRIDE) - toJson);
 }
 
-// 2 again, with many keys.
-say(`${manyKeys.toLocaleString('en')} keys: filling the table takes a while`);
-for (const table of ['pat.api_keys', 'hand.api_keys']) {
-  await db.query(`
-    insert into ${table} (id, user_id, name, expires_at)
-      select gen_random_uuid(), gen_random_uuid(), 'x', '2100-01-01' from generate_series(1, ${manyKeys});
-    analyze ${table};`);
+// 2 again, with more keys.
+let keys = 1_000;
+for (const count of [...fewerKeys.slice(1), manyKeys]) {
+  say(`${count.toLocaleString('en')} keys`);
+  for (const table of ['pat.api_keys', 'hand.api_keys']) {
+    await db.query(`
+      insert into ${table} (id, user_id, name, expires_at)
+        select gen_random_uuid(), gen_random_uuid(), 'x', '2100-01-01' from generate_series(1, ${count - keys});
+      analyze ${table};`);
+  }
+  await db.query('checkpoint');
+  keys = count;
+  for (let round = 0; round < rounds; round += 1) await check(`${count} keys`, TOKEN);
 }
-await db.query('checkpoint');
-for (let round = 0; round < rounds; round += 1) await check('many keys', TOKEN);
+
+const version = await value('show server_version');
+await db.end();
+cluster.stop();
 
 // The table.
-const ms = (x) => `${x.toFixed(1)} ms`;
-const us = (x) => `${x.toFixed(2)} µs`;
 const m = (name) => median(results[name]);
-const rows = [['what', 'ours', 'compared with', '', 'ratio', 'must reach', '']];
-const row = (what, ours, other, otherValue, unit, ratio, bound, ok) => {
-  rows.push([what, unit(ours), other, unit(otherValue), ratio, bound, ok === undefined ? '' : ok ? 'yes' : 'NO']);
-};
-const slower = (what, ours, name, other, unit, bound) => {
-  const ratio = ours / other;
-  row(what, ours, name, other, unit, `${ratio.toFixed(2)} ×`, bound ? `≤ ${bound} ×` : '', bound ? ratio <= bound : undefined);
-};
-const faster = (what, ours, name, other, unit, bound) => {
-  const ratio = other / ours;
-  row(what, ours, name, other, unit, `${ratio.toFixed(1)} × faster`, bound ? `≥ ${bound} ×` : '', bound ? ratio >= bound : undefined);
-};
-slower('scan of 1,000,000 rows, a tenth is the user\'s', m('todos ours'), 'literal', m('todos literal'), ms, 1.25);
-faster('', m('todos ours'), 'hand-written', m('todos hand-written'), ms, 50);
-slower('', m('todos ours'), 'hand-written, with (select …)', m('todos hand-written, with (select …)'), ms);
-slower('the same, all are', m('all_mine ours'), 'literal', m('all_mine literal'), ms);
-slower('', m('all_mine ours'), 'hand-written, with (select …)', m('all_mine hand-written, with (select …)'), ms);
-const first = m('check 1 thousand keys');
-rows.push(['first check in a statement', us(first), '', '', '', '≤ 2.5 µs', first <= 2.5 ? 'yes' : 'NO']);
-faster('', first, 'hand-written', m('check by hand 1 thousand keys'), us);
-rows.push(['the same, after another request', us(m('fresh check 1 thousand keys')), '', '', '', '', '']);
-slower(`first check with ${manyKeys.toLocaleString('en')} keys`, m('check many keys'), 'with 1,000', first, us, 1.5);
-slower(`after another request, ${manyKeys.toLocaleString('en')} keys`, m('fresh check many keys'), 'with 1,000', m('fresh check 1 thousand keys'), us, 1.5);
-slower('the scan with is_active_session()', m('todos session, ours'), 'literal', m('todos literal'), ms);
-faster('', m('todos session, ours'), 'hand-written', m('todos session, hand-written'), ms);
-slower('', m('todos session, ours'), 'hand-written, with (select …)', m('todos session, hand-written, with (select …)'), ms);
-faster('is_active_session(), first in a statement', m('check session'), 'hand-written', m('check by hand session'), us);
-rows.push(['the same, after another request', us(m('fresh check session')), '', '', '', '', '']);
+const report = new Report();
+report.slower('scan of 1,000,000 rows, a tenth is the user\'s', m('todos ours'), 'literal', m('todos literal'), ms, 1.25);
+report.faster('', m('todos ours'), 'hand-written', m('todos hand-written'), ms, 50);
+report.slower('', m('todos ours'), 'hand-written, with (select …)', m('todos hand-written, with (select …)'), ms);
+report.slower('the same, all are', m('all_mine ours'), 'literal', m('all_mine literal'), ms);
+report.slower('', m('all_mine ours'), 'hand-written, with (select …)', m('all_mine hand-written, with (select …)'), ms);
+const first = m('check 1000 keys');
+report.figure('first check in a statement', first, us, 2.5);
+report.faster('', first, 'hand-written', m('check by hand 1000 keys'), us);
+report.figure('the same, after another request', m('fresh check 1000 keys'), us);
+const many = manyKeys.toLocaleString('en');
+report.slower(`first check with ${many} keys`, m(`check ${manyKeys} keys`), 'with 1,000', first, us, 1.5);
+report.slower(`after another request, ${many} keys`, m(`fresh check ${manyKeys} keys`), 'with 1,000', m('fresh check 1000 keys'), us, 1.5);
+report.slower('the scan with is_active_session()', m('todos session, ours'), 'literal', m('todos literal'), ms);
+report.faster('', m('todos session, ours'), 'hand-written', m('todos session, hand-written'), ms);
+report.slower('', m('todos session, ours'), 'hand-written, with (select …)', m('todos session, hand-written, with (select …)'), ms);
+report.faster('is_active_session(), first in a statement', m('check session'), 'hand-written', m('check by hand session'), us);
+report.figure('the same, after another request', m('fresh check session'), us);
 for (const what of ['sign', 'verify']) {
-  slower(`${what}_jwt, HS256, configured secret`, m(`${what} configured`), 'jsonwebtoken, natively', m(`${what} configured natively`), us, 1.5);
-  faster('', m(`${what} configured`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
-  for (const alg of ALGORITHMS) slower(`${what}_jwt, ${alg}`, m(`${what} ${alg}`), 'jsonwebtoken, natively', m(`${what} ${alg} natively`), us, 1.5);
-  faster(`pat.${what}, as in pgjwt`, m(`pgjwt ${what}`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
+  report.slower(`${what}_jwt, HS256, configured secret`, m(`${what} configured`), 'jsonwebtoken, natively', m(`${what} configured natively`), us, 1.5);
+  report.faster('', m(`${what} configured`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
+  for (const alg of ALGORITHMS) report.slower(`${what}_jwt, ${alg}`, m(`${what} ${alg}`), 'jsonwebtoken, natively', m(`${what} ${alg} natively`), us, 1.5);
+  report.faster(`pat.${what}, as in pgjwt`, m(`pgjwt ${what}`), 'pgjwt\'s way', m(`${what} by hand`), us, 10);
 }
-slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
-faster('', m('mint'), 'hand-written', m('mint by hand'), us);
-faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);
+report.slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
+report.faster('', m('mint'), 'hand-written', m('mint by hand'), us);
+report.faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);
 for (const name of Object.keys(results).filter((name) => name.startsWith('gate '))) {
-  rows.push([`pat.gate(), ${name.slice(5)}`, us(m(name)), '', '', '', '', '']);
-  if (name === 'gate a JWT') faster('', m(name), 'the check of the key alone, by hand', m('gate, by hand'), us);
+  report.figure(`pat.gate(), ${name.slice(5)}`, m(name), us);
+  if (name === 'gate a JWT') report.faster('', m(name), 'the check of the key alone, by hand', m('gate, by hand'), us);
 }
-const rate = (x) => `${x.toFixed(0)} / s`;
 const reaches = (what, name, other, bound) => {
-  const ratio = m(`rest ${name} / ${other}`);
-  row(what, m(`rest ${name}`), other, m(`rest ${other}`), rate, `${ratio.toFixed(2)} ×`, bound ? `≥ ${bound} ×` : '', bound ? ratio >= bound : undefined);
+  report.reaches(what, m(`rest ${name}`), other, m(`rest ${other}`), m(`rest ${name} / ${other}`), bound);
 };
 // The REST server makes two round trips more for any pre-request function: to call it, and to ask what it has set.
 const NO_OP = 'a function that does nothing';
@@ -299,9 +306,22 @@ for (const name of ['gate', 'policy + gate, addresses and a limit', 'by hand']) 
   reaches('', name, NO_OP);
 }
 
-const version = await value('show server_version');
-await db.end();
-cluster.stop();
-console.log(`\nmedians of ${rounds} rounds (3 of the hand-written scans), Postgres ${version}, ${cpus()[0].model}\n`);
-const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
-for (const cells of rows) console.log(cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd());
+const measuredOn = `medians of ${rounds} rounds (3 of the hand-written scans), Postgres ${version}, ${cpus().length} cores, ${cpus()[0].model}`;
+console.log(`\n${measuredOn}\n\n${report.text()}`);
+
+if (process.env.PUBLISH === '1') {
+  const root = join(here, '..');
+  replaceSection(join(root, 'docs', 'benchmarks.md'), 'table', `\nIn one run: ${measuredOn}.\n\n${report.markdown()}\n`);
+  replaceSection(join(root, 'README.md'), 'benchmarks', `\n${report.bounds()}\n\nIn one run: ${measuredOn}.\n`);
+  const points = (names, xs, at) => names.flatMap(([series, name]) => xs.map((x) => ({ series, x, y: m(at(name, x)) })));
+  await drawCurves(join(root, 'docs', 'scan.svg'), {
+    title: 'A scan under a policy', subtitle: measuredOn, x: 'rows in the table, of which a tenth is the user\'s', y: 'milliseconds',
+    points: points(Object.keys(policies).map((name) => [name, name]), [...fewerRows, rowsInTable],
+      (name, rows) => `${rows === rowsInTable ? 'todos' : `todos_${rows}`} ${name}`),
+  });
+  await drawCurves(join(root, 'docs', 'check.svg'), {
+    title: 'is_valid_api_token(), the first in a statement', subtitle: measuredOn, x: 'keys in the table', y: 'microseconds',
+    points: points([['hand-written', 'check by hand'], ['ours, after another request', 'fresh check'], ['ours', 'check']],
+      [...fewerKeys, manyKeys], (name, count) => `${name} ${count} keys`),
+  });
+}

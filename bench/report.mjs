@@ -1,0 +1,69 @@
+// The table of a run: on the terminal, in docs/benchmarks.md, and its rows with a bound in README.md.
+import { readFileSync, writeFileSync } from 'node:fs';
+
+const HEAD = ['what', 'ours', 'compared with', '', 'ratio', 'must reach', ''];
+
+/** Milliseconds, microseconds, requests a second. */
+export const ms = (x) => `${x.toFixed(1)} ms`;
+export const us = (x) => `${x.toFixed(2)} µs`;
+export const rate = (x) => `${x.toFixed(0)} / s`;
+
+export class Report {
+  #rows = [];
+
+  /** `within` says whether a ratio reaches its bound, and is left out where there is none. */
+  #row(what, ours, name, other, ratio, bound, within) {
+    this.#rows.push([what, ours, name, other, ratio, bound ?? '', within === undefined ? '' : within ? 'yes' : '**no**']);
+  }
+
+  figure(what, ours, unit, atMost) {
+    this.#row(what, unit(ours), '', '', '', atMost && `≤ ${unit(atMost)}`, atMost && ours <= atMost);
+  }
+
+  /** What may take `bound` times as long as another. */
+  slower(what, ours, name, other, unit, bound) {
+    const ratio = ours / other;
+    this.#row(what, unit(ours), name, unit(other), `${ratio.toFixed(2)} ×`, bound && `≤ ${bound} ×`, bound && ratio <= bound);
+  }
+
+  /** What must be `bound` times as fast as another. */
+  faster(what, ours, name, other, unit, bound) {
+    const ratio = other / ours;
+    this.#row(what, unit(ours), name, unit(other), `${ratio.toFixed(1)} × faster`, bound && `≥ ${bound} × faster`, bound && ratio >= bound);
+  }
+
+  /** What must keep `bound` of another's rate. `ratio` comes from pairs that were measured side by side. */
+  reaches(what, ours, name, other, ratio, bound) {
+    this.#row(what, rate(ours), name, rate(other), `${ratio.toFixed(2)} ×`, bound && `≥ ${bound} ×`, bound && ratio >= bound);
+  }
+
+  text() {
+    const rows = [HEAD, ...this.#rows].map((cells) => cells.map((cell) => cell.replaceAll('**', '')));
+    const widths = HEAD.map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
+    return rows.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+  }
+
+  markdown(rows = this.#rows) {
+    const line = (cells) => `| ${cells.join(' | ')} |`;
+    return [line(HEAD), line(HEAD.map(() => '---')), ...rows.map(line)].join('\n');
+  }
+
+  /** The rows that must reach something, each with its whole name. */
+  bounds() {
+    let name = '';
+    const named = this.#rows.map(([what, ...rest]) => {
+      if (what) name = what;
+      return [name, ...rest];
+    });
+    return this.markdown(named.filter((cells) => cells[5] !== ''));
+  }
+}
+
+/** Puts `text` between the two comments of that name in a file. */
+export function replaceSection(file, name, text) {
+  const [start, end] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`];
+  const old = readFileSync(file, 'utf8');
+  const [from, to] = [old.indexOf(start), old.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`${file} has no place for ${name}`);
+  writeFileSync(file, `${old.slice(0, from + start.length)}\n${text}\n${old.slice(to)}`);
+}

@@ -34,10 +34,10 @@ function chownToPostgres(...paths) {
 }
 
 export class Cluster {
-  /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
-  static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
+  /** Creates and starts a cluster, with the programs in `bin`. `settings` goes into postgresql.conf. */
+  static async start({ major = process.env.PG ?? '15', bin = `/usr/lib/postgresql/${major}/bin`, settings = {} } = {}) {
     const cluster = new Cluster();
-    cluster.bin = `/usr/lib/postgresql/${major}/bin`;
+    cluster.bin = bin;
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     cluster.port = await freePort();
     cluster.password = randomBytes(18).toString('base64url');

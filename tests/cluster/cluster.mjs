@@ -27,6 +27,11 @@ export function freePort() {
   });
 }
 
+/** The folder of the programs of a Postgres major. */
+export function programs(major) {
+  return `/usr/lib/postgresql/${major}/bin`;
+}
+
 /** Postgres refuses to run as root. */
 function chownToPostgres(...paths) {
   const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
@@ -35,7 +40,7 @@ function chownToPostgres(...paths) {
 
 export class Cluster {
   /** Creates and starts a cluster, with the programs in `bin`. `settings` goes into postgresql.conf. */
-  static async start({ major = process.env.PG ?? '15', bin = `/usr/lib/postgresql/${major}/bin`, settings = {} } = {}) {
+  static async start({ major = process.env.PG ?? '15', bin = programs(major), settings = {} } = {}) {
     const cluster = new Cluster();
     cluster.bin = bin;
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));

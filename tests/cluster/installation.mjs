@@ -5,15 +5,22 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { programs } from './cluster.mjs';
 
 const NAME = 'supabase_pat';
 /** These look for their files, and for each other, where they are themselves. A link would lead them away. */
 const PROGRAMS = ['postgres', 'initdb', 'pg_ctl'];
 
+/** What is to be removed with this process. */
+const made = new Set();
+process.once('exit', () => {
+  for (const one of made) one.remove();
+});
+
 /** Where the machine's Postgres has its files: `bindir`, `sharedir`, `pkglibdir`. */
 export function installed(major) {
   const config = (name) => {
-    const done = spawnSync(`/usr/lib/postgresql/${major}/bin/pg_config`, [`--${name}`], { encoding: 'utf8' });
+    const done = spawnSync(join(programs(major), 'pg_config'), [`--${name}`], { encoding: 'utf8' });
     if (done.status !== 0) throw new Error(`pg_config --${name} failed: ${done.error ?? done.stderr}`);
     return done.stdout.trim();
   };
@@ -39,6 +46,7 @@ export class Installation {
   constructor({ major = process.env.PG ?? '15', defaultVersion, scripts }) {
     const machine = installed(major);
     this.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-installation-'));
+    made.add(this);
     // The server is another user than the one who runs the tests, perhaps.
     chmodSync(this.folder, 0o755);
     const own = (path) => join(this.folder, relative('/', path));
@@ -59,6 +67,7 @@ export class Installation {
   }
 
   remove() {
+    made.delete(this);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -20,7 +20,7 @@ const CHANGED = {
     upgrade: (install) => { const [, head, tail] = view(install); return `create or replace ${head},\n    note\n${tail}`; },
   },
   'cost of a function': {
-    edit: [/(create function public\.is_valid_api_token\(\)[^;]*cost )\d+/, '$142'],
+    edit: [/(create function public\.is_valid_api_token\(\)[^;]*cost )\d+/, (_, head) => `${head}42`],
     upgrade: () => 'alter function public.is_valid_api_token() cost 42;',
   },
   'body of a function': {

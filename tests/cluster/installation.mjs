@@ -1,6 +1,6 @@
 // A Postgres installation of one's own, in a temporary folder, that has other versions of the extension
-// than the machine's: no root is needed for it. A server finds its files relative to its program, so the
-// programs are copied, and all else is linked.
+// than the machine's: no root is needed for it. A server finds its files relative to its program, so that is
+// copied, and all else is linked.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,8 +8,8 @@ import { join, relative } from 'node:path';
 import { programs } from './cluster.mjs';
 
 const NAME = 'supabase_pat';
-/** These look for their files, and for each other, where they are themselves. A link would lead them away. */
-const PROGRAMS = ['postgres', 'initdb', 'pg_ctl'];
+/** The server, and what finds it where it is itself: a link would lead them away. */
+const PROGRAMS = ['postgres', 'pg_ctl'];
 
 /** What is to be removed with this process. */
 const made = new Set();

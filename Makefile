@@ -7,7 +7,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench clean
+.PHONY: help setup setup-build install lint unit suites test freeze demo demo-stop bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -34,6 +34,9 @@ suites: setup install ## pg_regress, isolation specs and the tests through the R
 test: lint unit ## everything that there is to test, on Postgres 15 and 17
 	@set -e; for pg in $(TESTED); do $(MAKE) --no-print-directory PG=$$pg setup install; done
 	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; PG=$$pg node tests/run.mjs; done
+
+freeze: install ## at a release: keep the SQL of the version that CHANGELOG.md declares, for good
+	@scripts/freeze $(PG)
 
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs

@@ -40,10 +40,10 @@ function chownToPostgres(...paths) {
 }
 
 export class Cluster {
-  /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
-  static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
+  /** Creates and starts a cluster, with the programs in `bin`. `settings` goes into postgresql.conf. */
+  static async start({ major = process.env.PG ?? '15', bin = programs(major), settings = {} } = {}) {
     const cluster = new Cluster();
-    cluster.bin = programs(major);
+    cluster.bin = bin;
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     cluster.port = await freePort();
     cluster.password = randomBytes(18).toString('base64url');

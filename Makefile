@@ -5,7 +5,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench clean
+.PHONY: help setup setup-build install lint unit suites test deb test-deb demo demo-stop bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -30,6 +30,13 @@ suites: setup install ## pg_regress, isolation specs and the tests through the R
 	node tests/run.mjs
 
 test: lint unit suites ## everything that there is to test
+
+deb: setup-build ## make a Debian package of the extension for this Postgres, in target/deb
+	cargo pgrx package --pg-config "$$(cargo pgrx info pg-config $(PG))" --no-default-features --features pg$(PG)
+	@scripts/deb $(PG)
+
+test-deb: deb ## install the package in a clean Debian system, use it there and remove it
+	node --test tests/deb/
 
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs

@@ -7,7 +7,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test freeze demo demo-stop bench clean
+.PHONY: help setup setup-build install lint unit suites test freeze deb test-deb demo demo-stop bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,6 +37,14 @@ test: lint unit ## everything that there is to test, on Postgres 15 and 17
 
 freeze: install ## at a release: keep the SQL of the version that CHANGELOG.md declares, for good
 	@scripts/freeze $(PG)
+
+deb: setup-build ## make a Debian package of the extension for this Postgres, in target/deb
+	@scripts/build $(PG)
+	@scripts/deb $(PG)
+
+test-deb: deb ## install the package in a clean Debian system, use it there and remove it
+	@scripts/setup $(PG) deb
+	node --test tests/deb/
 
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs

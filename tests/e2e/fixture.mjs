@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { SignJWT } from 'jose';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
+import { Pooler, REST_SETTINGS } from '../cluster/pooler.mjs';
 
 export const SECRET = 'the-jwt-secret-of-the-rest-tests-32-bytes-and-more';
 export const ALICE = '11111111-1111-1111-1111-111111111111';
@@ -13,8 +14,12 @@ export const OTHER_ROLES = { anon: 'web_anon', authenticated: 'web_user', servic
 
 const TODOS = readFileSync(new URL('../todos.sql', import.meta.url), 'utf8');
 
-/** Starts a cluster with the extension preloaded, and a REST server in front of it, after `sql`. */
-export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' } = {}) {
+/** With POOLER=1 every REST server of the tests reaches Postgres through a pooler of transactions. */
+const POOLED = process.env.POOLER === '1' ? {} : undefined;
+
+/** Starts a cluster with the extension preloaded, and a REST server in front of it, after `sql`. `pooler` has the
+ * options of one to be put between the two. */
+export async function start({ roles = ROLES, settings = {}, env = {}, sql = '', pooler: pooled = POOLED } = {}) {
   const cluster = await Cluster.start({
     settings: {
       shared_preload_libraries: 'supabase_pat',
@@ -34,12 +39,24 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     grant select on todos to ${roles.anon};
     ${sql}
   `);
-  const url = cluster.url('postgres', 'authenticator', cluster.password);
-  const rest = await RestServer.start(url, SECRET, { anonRole: roles.anon, env });
+  const pooler = pooled && await Pooler.start(cluster, pooled);
+  const url = (pooler ?? cluster).url('postgres', 'authenticator', cluster.password);
+  const restServers = [];
+  /** A REST server that verifies by `secret`. */
+  const serve = async (secret) => {
+    const server = await RestServer.start(url, secret, {
+      anonRole: roles.anon, env: { ...(pooler ? REST_SETTINGS : {}), ...env },
+    });
+    restServers.push(server);
+    return server;
+  };
+  const rest = await serve(SECRET);
   let gateway;
   return {
     cluster,
+    pooler,
     rest,
+    serve,
     /** The address of what supabase-js takes for a Supabase project. */
     async gateway() {
       gateway ??= await startGateway(rest);
@@ -48,7 +65,8 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     stop() {
       gateway?.closeAllConnections?.();
       gateway?.close();
-      rest.stop();
+      for (const server of restServers) server.stop();
+      pooler?.stop();
       cluster.stop();
     },
     /** What Supabase Auth gives a user who logs in. */

@@ -33,6 +33,8 @@ export class Pooler {
       pool_mode: 'transaction',
       default_pool_size: size,
       max_client_conn: 500,
+      // One after the other, not the one that was used last: so all of them come by every client.
+      server_round_robin: 1,
       ignore_startup_parameters: 'extra_float_digits',
       // The REST server's driver names statements that it does not keep, by the same names on each connection, and
       // PgBouncer keeps clients' names apart from 1.21 on only. Nothing else of a session is reset: whatever a

@@ -15,11 +15,10 @@ export const OTHER_ROLES = { anon: 'web_anon', authenticated: 'web_user', servic
 const TODOS = readFileSync(new URL('../todos.sql', import.meta.url), 'utf8');
 
 /** With POOLER=1 every REST server of the tests reaches Postgres through a pooler of transactions. */
-const POOLED = process.env.POOLER === '1' ? {} : undefined;
+const IS_POOLED = process.env.POOLER === '1';
 
-/** Starts a cluster with the extension preloaded, and a REST server in front of it, after `sql`. `pooler` has the
- * options of one to be put between the two. */
-export async function start({ roles = ROLES, settings = {}, env = {}, sql = '', pooler: pooled = POOLED } = {}) {
+/** Starts a cluster with the extension preloaded, and runs `sql` in it. */
+export async function startCluster({ roles = ROLES, settings = {}, sql = '' } = {}) {
   const cluster = await Cluster.start({
     settings: {
       shared_preload_libraries: 'supabase_pat',
@@ -39,13 +38,23 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '', 
     grant select on todos to ${roles.anon};
     ${sql}
   `);
-  const pooler = pooled && await Pooler.start(cluster, pooled);
+  return cluster;
+}
+
+/** Starts a cluster, and a REST server in front of it. The server has so many `connections` to Postgres; or, if it
+ * `isPooled`, ten more to a pooler that has so many, with `pooling` in its configuration. */
+export async function start({
+  roles = ROLES, settings, env = {}, sql, connections, isPooled = IS_POOLED, pooling,
+} = {}) {
+  const cluster = await startCluster({ roles, settings, sql });
+  const pooler = isPooled ? await Pooler.start(cluster, { size: connections, settings: pooling }) : undefined;
   const url = (pooler ?? cluster).url('postgres', 'authenticator', cluster.password);
   const restServers = [];
   /** A REST server that verifies by `secret`. */
   const serve = async (secret) => {
+    const pool = connections && { PGRST_DB_POOL: String(connections + (pooler ? 10 : 0)) };
     const server = await RestServer.start(url, secret, {
-      anonRole: roles.anon, env: { ...(pooler ? REST_SETTINGS : {}), ...env },
+      anonRole: roles.anon, env: { ...pool, ...(pooler && REST_SETTINGS), ...env },
     });
     restServers.push(server);
     return server;

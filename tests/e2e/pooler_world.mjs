@@ -95,11 +95,11 @@ export const REQUESTS = {
       ? [201, [{ marker, user_id: is.uid, key_id: is.key, role: is.role }]] : FORBIDDEN),
   },
   fail: {
-    share: 115, method: 'POST', path: () => '/rpc/fail', scope: 'rpc/fail:call', body: (marker) => ({ marker }),
+    share: 105, method: 'POST', path: () => '/rpc/fail', scope: 'rpc/fail:call', body: (marker) => ({ marker }),
     answer: (is) => (mayWrite(is) ? [400, body('P0001', 'failed on purpose')] : FORBIDDEN),
   },
   timeout: {
-    share: 5, method: 'POST', path: () => '/rpc/hang', scope: 'rpc/hang:call',
+    share: 15, method: 'POST', path: () => '/rpc/hang', scope: 'rpc/hang:call',
     headers: { 'x-timeout': '20ms' }, body: (marker) => ({ marker, seconds: 60 }),
     answer: (is) => (mayWrite(is)
       ? [500, body('57014', 'canceling statement due to statement timeout')] : FORBIDDEN),

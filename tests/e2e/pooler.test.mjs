@@ -27,7 +27,7 @@ for (const [what, requests, pooling] of [
     try {
       await many(requests, AT_A_TIME, async (n) => {
         if (n % 40 === 0) await crowd.change();
-        await crowd.ask(n);
+        await crowd.ask(String(n));
       });
 
       const { seen, limited } = crowd;
@@ -49,9 +49,10 @@ for (const [what, requests, pooling] of [
       assert.equal(pool.pool_mode, 'transaction');
       const backends = await world.rows(`select from pg_stat_activity where usename = 'authenticator'`);
       assert.equal(backends.length, CONNECTIONS);
-      // PgBouncer may have replaced some of them.
-      const shared = [...seen.backends.values()].filter((people) => people.size === USERS + 3);
-      assert.ok(shared.length >= CONNECTIONS, `${shared.length} of ${seen.backends.size} have served everybody`);
+      // PgBouncer replaces one whose client is lost amid a transaction.
+      const people = [...seen.backends.values()].map(({ size }) => size);
+      assert.equal(Math.max(...people), USERS + 3, 'one that has served everybody');
+      assert.ok(people.length < requests / 50, `${people.length} backends`);
     } finally {
       await crowd.close();
       await world.close();

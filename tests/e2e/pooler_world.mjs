@@ -297,13 +297,11 @@ export async function gather(world, limit) {
   }
 
   /** Makes a request, and sees that what comes back is what must. */
-  async function ask(number) {
-    const who = pick();
+  async function ask(marker, who = pick()) {
     let name = oneOf(LOTS);
     // Whether it would have been counted, nobody could say.
     if (name === 'hangUp' && who.limit) name = 'report';
     const request = REQUESTS[name];
-    const marker = `${number}`;
     const address = oneOf([NEAR, FAR]);
     const headers = { ...who.send.headers, ...request.headers, 'x-marker': marker, 'x-forwarded-for': address };
     const options = { ...who.send, headers, body: request.body?.(marker), patience: request.patience };
@@ -321,7 +319,7 @@ export async function gather(world, limit) {
 
     const { status, data } = answer;
     seen.statuses.set(`${name} ${status}`, (seen.statuses.get(`${name} ${status}`) ?? 0) + 1);
-    const what = `request ${number}, ${name} by ${who.name}: ${status} ${JSON.stringify(data)}`;
+    const what = `request ${marker}, ${name} by ${who.name}: ${status} ${JSON.stringify(data)}`;
     if (who.limit && status === 429) {
       assert.ok(who.asked > limit, what);
       assert.deepEqual([data.code, Number(answer.headers['retry-after']) > 0], ['PT429', true]);
@@ -381,8 +379,7 @@ export async function gather(world, limit) {
     async ban(owner) {
       const ban = (until) => rows('update auth.users set banned_until = $2 where id = $1', [owner.id, until]);
       await owner.banned.change(true, () => ban('infinity'));
-      // Long enough for some requests.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      for (const who of [owner.logins.at(-1), ...owner.keys.slice(-5)]) await ask(randomUUID(), who);
       await owner.banned.change(undefined, () => ban(null));
     },
     plan: (owner) => {
@@ -423,7 +420,11 @@ export async function gather(world, limit) {
         name = names[turn % names.length];
         turn += 1;
       }
-      await CHANGES[name](owner, oneOf(live), owner.logins.at(-1).token);
+      const [key, login] = [oneOf(live), owner.logins.at(-1)];
+      await CHANGES[name](owner, key, login.token);
+      // At once, on each connection.
+      const last = { mint: owner.keys.at(-1), endSession: login, signOut: login, denyServiceKey: deadServices.at(-1) }[name];
+      for (let i = 0; i < 3; i += 1) await ask(randomUUID(), last ?? key);
       seen.changes.set(name, (seen.changes.get(name) ?? 0) + 1);
     } finally {
       owner.isBusy = false;

@@ -284,7 +284,6 @@ for (const [reset, settings] of [
     });
 
     describe('remembers nothing that has changed since', () => {
-      const isValid = (client, { claims }) => ask(client, { ...claims, claims, path: '/rpc/x' }, 'select is_valid_api_token() as valid');
       for (const kind of ['jwt', 'opaque']) {
         for (const [what, change, refusal, undo] of [
           ['a key that was revoked', 'update pat.api_keys set revoked_at = now() where id = $1', REVOKED,

@@ -11,7 +11,7 @@ import pg from 'pg';
 
 const asRoot = process.getuid() === 0;
 /** What is to be stopped with this process. */
-const running = new Set();
+export const running = new Set();
 process.once('exit', () => {
   for (const one of running) one.stop();
 });
@@ -33,10 +33,15 @@ export function programs(major) {
   return execFileSync(fileURLToPath(new URL('../../scripts/postgres', import.meta.url)), [major, 'find'], { encoding: 'utf8' }).trim();
 }
 
-/** Postgres refuses to run as root. */
+/** Whom servers run as, for `spawn`: they refuse to be root. Nobody else can choose. */
+export const owner = asRoot ? { uid: idOfPostgres('-u'), gid: idOfPostgres('-g') } : {};
+
+function idOfPostgres(flag) {
+  return Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
+}
+
 function chownToPostgres(...paths) {
-  const id = (flag) => Number(spawnSync('id', [flag, 'postgres']).stdout.toString());
-  for (const path of paths) chownSync(path, id('-u'), id('-g'));
+  for (const path of paths) chownSync(path, owner.uid, owner.gid);
 }
 
 export class Cluster {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { SignJWT } from 'jose';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
+import { Pooler, REST_SETTINGS } from '../cluster/pooler.mjs';
 
 export const SECRET = 'the-jwt-secret-of-the-rest-tests-32-bytes-and-more';
 export const ALICE = '11111111-1111-1111-1111-111111111111';
@@ -13,8 +14,11 @@ export const OTHER_ROLES = { anon: 'web_anon', authenticated: 'web_user', servic
 
 const TODOS = readFileSync(new URL('../todos.sql', import.meta.url), 'utf8');
 
-/** Starts a cluster with the extension preloaded, and a REST server in front of it, after `sql`. */
-export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' } = {}) {
+/** With POOLER=1 every REST server of the tests reaches Postgres through a pooler of transactions. */
+const IS_POOLED = process.env.POOLER === '1';
+
+/** Starts a cluster with the extension preloaded, and runs `sql` in it. */
+export async function startCluster({ roles = ROLES, settings = {}, sql = '' } = {}) {
   const cluster = await Cluster.start({
     settings: {
       shared_preload_libraries: 'supabase_pat',
@@ -34,12 +38,34 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     grant select on todos to ${roles.anon};
     ${sql}
   `);
-  const url = cluster.url('postgres', 'authenticator', cluster.password);
-  const rest = await RestServer.start(url, SECRET, { anonRole: roles.anon, env });
+  return cluster;
+}
+
+/** Starts a cluster, and a REST server in front of it. The server has so many `connections` to Postgres; or, if it
+ * `isPooled`, ten more to a pooler that has so many, with `pooling` in its configuration. */
+export async function start({
+  roles = ROLES, settings, env = {}, sql, connections, isPooled = IS_POOLED, pooling,
+} = {}) {
+  const cluster = await startCluster({ roles, settings, sql });
+  const pooler = isPooled ? await Pooler.start(cluster, { size: connections, settings: pooling }) : undefined;
+  const url = (pooler ?? cluster).url('postgres', 'authenticator', cluster.password);
+  const restServers = [];
+  /** A REST server that verifies by `secret`. */
+  const serve = async (secret) => {
+    const pool = connections && { PGRST_DB_POOL: String(connections + (pooler ? 10 : 0)) };
+    const server = await RestServer.start(url, secret, {
+      anonRole: roles.anon, env: { ...pool, ...(pooler && REST_SETTINGS), ...env },
+    });
+    restServers.push(server);
+    return server;
+  };
+  const rest = await serve(SECRET);
   let gateway;
   return {
     cluster,
+    pooler,
     rest,
+    serve,
     /** The address of what supabase-js takes for a Supabase project. */
     async gateway() {
       gateway ??= await startGateway(rest);
@@ -48,7 +74,8 @@ export async function start({ roles = ROLES, settings = {}, env = {}, sql = '' }
     stop() {
       gateway?.closeAllConnections?.();
       gateway?.close();
-      rest.stop();
+      for (const server of restServers) server.stop();
+      pooler?.stop();
       cluster.stop();
     },
     /** What Supabase Auth gives a user who logs in. */

@@ -203,7 +203,7 @@ describe('the gate', () => {
 });
 
 test('a connection of the pool does not keep whose request it carried', async () => {
-  const world = await open({ env: { PGRST_DB_POOL: '2' } });
+  const world = await open({ connections: 2 });
   try {
     const [opaque, jwt] = [await world.mint(ALICE, { kind: 'opaque' }), await world.mint(BOB)];
     const reader = await world.mint(ALICE, { kind: 'opaque', scopes: ['*:read', 'rpc/whoami:call'] });

@@ -11,7 +11,7 @@ import {
 describe('with many connections', () => {
   const CONNECTIONS = 50;
   let world;
-  before(async () => { world = await open({ env: { PGRST_DB_POOL: String(CONNECTIONS + 4) } }); });
+  before(async () => { world = await open({ connections: CONNECTIONS + 4 }); });
   after(() => world.close());
 
   test('a key gets its allowance in each window, neither more nor less, and nobody else waits', async () => {

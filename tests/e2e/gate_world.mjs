@@ -49,8 +49,9 @@ export const REQUESTS = [
 ];
 
 /** A REST server with the gate, and what the tests do to it. */
-export async function open({ settings = {}, env = {}, sql = '' } = {}) {
+export async function open({ settings = {}, env = {}, sql = '', ...options } = {}) {
   const world = await start({
+    ...options,
     settings: { 'supabase_pat.flush_interval': 1, ...settings },
     env: { PGRST_DB_PRE_REQUEST: 'pat.gate', ...env },
     sql: FUNCTIONS + sql,
@@ -86,12 +87,13 @@ export async function open({ settings = {}, env = {}, sql = '' } = {}) {
 
 export const sending = (kind, token) => (kind === 'opaque' ? { headers: { 'x-api-key': token } } : { token });
 
-/** One request. A header whose value is a list is sent in as many lines. */
-export function ask(port, method, path, { token, body, headers = {}, agent, from } = {}) {
+/** One request. A header whose value is a list is sent in as many lines. It hangs up after `patience` ms without an
+ * answer. */
+export function ask(port, method, path, { token, body, headers = {}, agent, from, patience = 10_000 } = {}) {
   return new Promise((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const asked = httpRequest({
-      host: '127.0.0.1', port, method, path, agent, localAddress: from, timeout: 10_000,
+      host: '127.0.0.1', port, method, path, agent, localAddress: from, timeout: patience,
       headers: {
         ...(token ? { authorization: `Bearer ${token}` } : {}),
         ...(text ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) } : {}),

@@ -6,7 +6,6 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import * as jose from 'jose';
-import { RestServer } from '../cluster/cluster.mjs';
 import { ALICE, SECRET, request, sign, start } from './fixture.mjs';
 
 const ALGORITHMS = ['HS256', 'HS384', 'HS512', 'ES256', 'RS256', 'EdDSA'];
@@ -14,14 +13,12 @@ const vectors = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.js
 
 let world;
 let db;
-const servers = [];
 before(async () => {
   world = await start({ settings: { shared_preload_libraries: 'supabase_pat,auto_explain' } });
   db = await world.cluster.connect('postgres');
 });
 after(async () => {
   await db.end();
-  for (const server of servers) server.stop();
   world.stop();
 });
 
@@ -32,13 +29,7 @@ const mint = (name) => value('select (mint_pat($1, $2)).token', ALICE, name);
 const quote = (text) => `'${text.replaceAll("'", "''")}'`;
 
 /** A REST server with the keys that the database has now. */
-async function restServer() {
-  const keys = await value('select pat.jwks_for_verifier()');
-  const { cluster } = world;
-  const server = await RestServer.start(cluster.url('postgres', 'authenticator', cluster.password), JSON.stringify(keys));
-  servers.push(server);
-  return server;
-}
+const restServer = async () => world.serve(JSON.stringify(await value('select pat.jwks_for_verifier()')));
 const titles = async (rest, token) => {
   const answer = await request(rest.url, 'GET', '/todos?select=title', { token });
   return answer.status === 200 ? answer.data.map((todo) => todo.title) : answer.status;

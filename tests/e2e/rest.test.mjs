@@ -193,7 +193,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
 }
 
 test('requests that share connections do not share answers', async () => {
-  const world = await start({ env: { PGRST_DB_POOL: '2' } });
+  const world = await start({ connections: 2 });
   try {
     const tokens = {};
     for (const [name, user] of [['alice', ALICE], ['bob', BOB]]) {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createClient } from '@supabase/supabase-js';
 import * as jose from 'jose';
-import { RestServer } from '../cluster/cluster.mjs';
 import { ALICE, SECRET, request, sign, start } from './fixture.mjs';
 
 let world;
@@ -162,8 +161,7 @@ test('signing in works with a REST server that verifies by a set of keys', async
   await db.query(`select pat.add_signing_key('ES256', kid => 'a')`);
   await db.query(`select pat.rotate_signing_key('a')`);
   const keys = (await db.query('select pat.jwks_for_verifier() as keys')).rows[0].keys;
-  const { cluster } = world;
-  const rest = await RestServer.start(cluster.url('postgres', 'authenticator', cluster.password), JSON.stringify(keys));
+  const rest = await world.serve(JSON.stringify(keys));
   try {
     const { data } = await request(rest.url, 'POST', '/rpc/sign_in', { body: { email: 'carol@example.com', password: 'a password' } });
     assert.equal(jose.decodeProtectedHeader(data.access_token).alg, 'ES256');

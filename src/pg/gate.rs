@@ -45,8 +45,7 @@ mod unguarded {
         pub fn errdetail_internal(format: *const c_char, ...) -> c_int;
         pub fn errhint(format: *const c_char, ...) -> c_int;
         pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
-        pub fn OidFunctionCall0Coll(function: pg_sys::Oid, collation: pg_sys::Oid)
-        -> pg_sys::Datum;
+        pub fn fmgr_info(function: pg_sys::Oid, info: *mut pg_sys::FmgrInfo);
     }
 }
 
@@ -71,7 +70,17 @@ pub unsafe fn carry_out(sentence: Sentence) -> Datum {
             }
             Sentence::Admitted(pg_sys::InvalidOid) => (),
             Sentence::Admitted(next) => {
-                unguarded::OidFunctionCall0Coll(next, pg_sys::InvalidOid);
+                // As OidFunctionCall0 does, which takes a null for an error: a function in SQL that returns
+                // void returns one.
+                let mut function = pg_sys::FmgrInfo::default();
+                unguarded::fmgr_info(next, &mut function);
+                let mut call = pg_sys::FunctionCallInfoBaseData {
+                    flinfo: &mut function,
+                    ..Default::default()
+                };
+                if let Some(body) = function.fn_addr {
+                    body(&mut call);
+                }
             }
         }
     }

@@ -19,6 +19,15 @@ select code, role from tests.pass();
 select code, role from tests.pass(headers => jsonb_build_object('x-api-key', :'opaque'));
 select code, error from tests.pass(path => '/paid');
 select code, error from tests.pass(path => '/custom');
+-- In SQL it returns null.
+reset role;
+create function app.in_sql() returns void language sql as $$ select set_config('app.seen', current_user, true) $$;
+set supabase_pat.next_pre_request = 'app.in_sql';
+call tests.request('anon', '{"role": "anon"}');
+select code, current_setting('app.seen') as seen from tests.pass();
+reset role;
+set supabase_pat.next_pre_request = 'app.check_request';
+call tests.request('anon', '{"role": "anon"}');
 -- What the gate refuses does not come that far.
 select code from tests.pass(headers => '{"x-api-key": "sbpat_x"}');
 

@@ -17,6 +17,19 @@ begin
             hint = 'The extension uses it as it is. Nothing was changed.';
     end if;
 
+    -- Whoever owns the schema can drop the table of users and put another in its place.
+    if exists (
+        select from pg_namespace n
+        where n.nspname = 'auth' and n.nspowner <> current_user::regrole
+            and not (select rolsuper from pg_roles where oid = n.nspowner)
+    ) then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('schema auth belongs to %s',
+                (select nspowner::regrole from pg_namespace where nspname = 'auth')),
+            hint = 'Drop it, or give it to a superuser.';
+    end if;
+
     perform pat.is_trusted();  -- loads the library, and with it the settings
     anon := current_setting('supabase_pat.anon_role');
     authenticated := current_setting('supabase_pat.authenticated_role');

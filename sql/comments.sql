@@ -43,8 +43,12 @@ comment on function pat.jwks_for_verifier() is
     'All keys that verify, shared secrets and the configured one included, as a JSON Web Key Set: for the jwt-secret of PostgREST. Granted to nobody; whoever has it can forge tokens.';
 comment on function pat.take_private_jwk() is
     'For the statement that stores a signing key. Null at any other time.';
+comment on function pat.take_password_hash() is
+    'For the statement that stores a password hash. Null at any other time.';
 comment on function pat.signing_keys_changed() is
     'Trigger: tells every backend to read the signing keys anew.';
+comment on function pat.forget_private_keys() is
+    'Trigger: deletes the private parts of signing keys that are deleted.';
 comment on function pat.keep_a_current_signing_key() is
     'Trigger: a signing key that was current is followed by another.';
 

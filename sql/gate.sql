@@ -7,8 +7,15 @@ create trigger tell_every_backend
     after insert or update or delete or truncate on pat.denied_tokens
     for each statement execute function pat.denied_tokens_changed();
 
--- Also where a replica or a restore applies changes.
+-- Also where session_replication_role is replica.
 alter table pat.denied_tokens enable always trigger tell_every_backend;
+
+-- What a subscription applies fires no triggers but those for each row.
+create trigger tell_every_backend_of_a_row
+    after insert or update or delete on pat.denied_tokens
+    for each row execute function pat.denied_tokens_changed();
+
+alter table pat.denied_tokens enable replica trigger tell_every_backend_of_a_row;
 
 create policy trusted_roles_see_the_denied_tokens on pat.denied_tokens for select using (pat.is_trusted());
 create policy trusted_roles_accept_tokens_again on pat.denied_tokens for delete using (pat.is_trusted());

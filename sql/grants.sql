@@ -1,3 +1,5 @@
+set local search_path = pg_catalog, pg_temp;
+
 -- Supabase's default privileges give the API roles everything on new objects in public. Take all of
 -- it away, then grant by name. Whatever is not named here is for the owner alone.
 do $$
@@ -64,6 +66,7 @@ grant execute on function
     pat.algorithm_sign(text, text, text),
     pat.url_encode(bytea),
     pat.url_decode(text),
+    pat.take_password_hash(),
     public.get_settings(jsonb)
 to public;
 

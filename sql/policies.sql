@@ -1,3 +1,6 @@
+-- Which operators a policy means is settled here, where it is created.
+set local search_path = pg_catalog, pg_temp;
+
 -- An owner's keys, as far as the request may see them: has_scope is true for a login, and false for a
 -- token that is dead or whose scopes leave the keys out.
 create policy owners_see_their_keys on pat.api_keys for select
@@ -53,3 +56,5 @@ select
     detail
 from pat.events
 where key_id is not null;
+
+set local search_path = pat, pg_temp;

@@ -38,6 +38,15 @@ begin
                 '"Coming from a hand-written api_keys table" in the README.';
     end if;
 
+    -- So can whoever may create objects in it, by a default privilege on schemas for instance.
+    for found in
+        select distinct coalesce(nullif(a.grantee, 0)::regrole::text, 'public')
+        from pg_namespace, aclexplode(nspacl) a
+        where nspname = 'pat' and a.grantee <> nspowner
+    loop
+        execute format('revoke all on schema pat from %s', found);
+    end loop;
+
     -- Whoever owns the schema can put functions beside ours, and rename it.
     select nspowner::regrole::text into found
     from pg_namespace
@@ -51,10 +60,6 @@ begin
     end if;
 end
 $$;
-
-set local search_path = pat, pg_temp;
-
-revoke create on schema pat from public;
 
 -- What mint_pat and rotate_pat return. It is in public for the sake of the clients that generate
 -- types from the schemas that the REST server exposes.
@@ -163,9 +168,10 @@ create table pat.signing_keys (
 
 -- Their private parts, for the owner alone. They have a table to themselves, with no constraint that
 -- a row could fail for more than its kid: Postgres prints the row that fails one. And ANALYZE takes
--- no samples.
+-- no samples. A foreign key would be there before the rows in a restore, and pg_restore with several jobs
+-- keeps no order among tables: sql/signing_keys.sql has a trigger instead.
 create table pat.private_keys (
-    kid text primary key references pat.signing_keys on delete cascade,
+    kid text primary key,
     jwk text not null
 );
 
@@ -245,3 +251,6 @@ create type pat.session_report as (
     should_refresh boolean,
     is_pat boolean
 );
+
+-- The functions that follow are created without a schema.
+set local search_path = pat, pg_temp;

@@ -16,7 +16,7 @@ create table pat.sessions (
 
 create index sessions_user_id_idx on pat.sessions (user_id);
 
-select pg_extension_config_dump('pat.sessions', '');
+select pg_catalog.pg_extension_config_dump('pat.sessions', '');
 
 alter table pat.sessions enable row level security;
 

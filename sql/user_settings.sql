@@ -1,3 +1,6 @@
+-- Which operators a policy means is settled here, where it is created.
+set local search_path = pg_catalog, pg_temp;
+
 -- Which settings users have. src/pg/user_settings.rs counts on the order of the columns.
 create table pat.setting_definitions (
     key text primary key,
@@ -23,8 +26,15 @@ create trigger tell_every_backend
     after insert or update or delete or truncate on pat.setting_definitions
     for each statement execute function pat.setting_definitions_changed();
 
--- Also where a replica or a restore applies changes.
+-- Also where session_replication_role is replica.
 alter table pat.setting_definitions enable always trigger tell_every_backend;
+
+-- What a subscription applies fires no triggers but those for each row.
+create trigger tell_every_backend_of_a_row
+    after insert or update or delete on pat.setting_definitions
+    for each row execute function pat.setting_definitions_changed();
+
+alter table pat.setting_definitions enable replica trigger tell_every_backend_of_a_row;
 
 alter table pat.setting_definitions enable row level security;
 alter table pat.user_settings enable row level security;
@@ -41,3 +51,5 @@ create policy trusted_roles_see_the_definitions on pat.setting_definitions for s
 
 select pg_extension_config_dump('pat.setting_definitions', '');
 select pg_extension_config_dump('pat.user_settings', '');
+
+set local search_path = pat, pg_temp;

@@ -127,6 +127,7 @@ extension_sql_file!(
         reset::issue_reset_code,
         reset::verify_reset_code,
         reset::reset_password,
+        reset::take_password_hash,
         outbox::claim_messages,
         outbox::message_sent,
         outbox::message_failed,

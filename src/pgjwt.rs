@@ -8,7 +8,9 @@ use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonText;
 
-#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+/// STABLE, where pgjwt's is IMMUTABLE: the planner must not make a constant of the token, which a log of plans
+/// would show.
+#[pg_extern(stable, parallel_safe, requires = ["schema"])]
 fn sign(
     payload: JsonText,
     secret: &str,
@@ -17,7 +19,8 @@ fn sign(
     reported(|| pgjwt::sign(&payload.0, secret, algorithm))
 }
 
-#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+/// As [`sign`].
+#[pg_extern(stable, parallel_safe, requires = ["schema"])]
 fn algorithm_sign(signables: &str, secret: &str, algorithm: &str) -> SqlResult<String> {
     reported(|| pgjwt::algorithm_sign(signables, secret, algorithm))
 }

@@ -90,3 +90,10 @@ fn reset_password(
         Ok(true)
     })
 }
+
+/// For the statement that stores a password hash, and null at any other time. Whoever owns the table of users
+/// calls it, and has the hash anyway.
+#[pg_extern(requires = ["schema"])]
+fn take_password_hash() -> Option<String> {
+    users::take_password_hash().map(|hash| hash.to_string())
+}

@@ -137,8 +137,8 @@ fn refusal(holder: Option<&Holder>, text: &str) -> Option<&'static str> {
     match (holder, hash) {
         (None, _) => Some("the address is nobody's"),
         (Some(_), None) => Some("the user has no password"),
-        (Some(_), Some(hash)) if !password::is_known_kind(hash) => {
-            Some("the password hash is of a kind that cannot be verified here")
+        (Some(_), Some(hash)) if !password::is_verifiable(hash) => {
+            Some("the password hash is of a kind that cannot be verified here, or takes too long")
         }
         (Some(_), Some(_)) if !is_right => Some("the password is wrong"),
         (Some(holder), Some(_)) if settings::confirm_sign_up() && !holder.is_confirmed => {

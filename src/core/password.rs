@@ -1,8 +1,8 @@
 //! Passwords, hashed as Supabase Auth does it: bcrypt, cost 10, `$2a$`.
 
-use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -11,6 +11,13 @@ const COST: u32 = 10;
 
 /// bcrypt takes no more, and cuts the rest off in silence.
 const MAX_BYTES: usize = 72;
+
+/// What a hash that came from elsewhere may cost. Nothing interrupts the work on it, and whoever knows the
+/// address can ask for it again and again: with bcrypt's 15 that is two seconds, with each more twice as long,
+/// up to days. Argon2 takes as much memory as the hash says, here in KiB.
+const MAX_COST: u32 = 15;
+const MAX_MEMORY: u32 = 256 * 1024;
+const MAX_MEMORY_IN_ALL_PASSES: u64 = 2 * 1024 * 1024;
 
 /// A password that may be used.
 pub struct Password(Zeroizing<String>);
@@ -53,30 +60,37 @@ impl Password {
 }
 
 /// Whether a text is the password behind a hash: of bcrypt, or of Argon2, which Supabase Auth takes
-/// over from elsewhere. False for a hash of any other kind.
+/// over from elsewhere. False for one that [`is_verifiable`] says no to, after the same work, so that the
+/// time does not tell of it.
 pub fn is_behind(text: &str, hash: &str) -> bool {
-    if hash.starts_with("$argon2") {
-        return PasswordHash::new(hash).is_ok_and(|hash| {
+    let is_verifiable = is_verifiable(hash);
+    let hash = if is_verifiable { hash } else { NOBODY };
+    let is_right = if hash.starts_with("$argon2") {
+        PasswordHash::new(hash).is_ok_and(|hash| {
             Argon2::default()
                 .verify_password(text.as_bytes(), &hash)
                 .is_ok()
-        });
-    }
-    text.len() <= MAX_BYTES && bcrypt::verify(text.as_bytes(), hash).unwrap_or(false)
+        })
+    } else {
+        text.len() <= MAX_BYTES && bcrypt::verify(text.as_bytes(), hash).unwrap_or(false)
+    };
+    is_verifiable && is_right
 }
 
-/// Whether there is a way here to verify a hash.
-pub fn is_known_kind(hash: &str) -> bool {
-    [
-        "$2a$",
-        "$2b$",
-        "$2y$",
-        "$argon2i$",
-        "$argon2d$",
-        "$argon2id$",
-    ]
-    .iter()
-    .any(|kind| hash.starts_with(kind))
+/// Whether a hash is of a kind that can be verified here, and within reason.
+pub fn is_verifiable(hash: &str) -> bool {
+    if hash.starts_with("$argon2") {
+        let params = PasswordHash::new(hash).ok();
+        return params
+            .and_then(|hash| Params::try_from(&hash).ok())
+            .is_some_and(|params| {
+                let (memory, passes) = (params.m_cost(), params.t_cost());
+                memory <= MAX_MEMORY
+                    && u64::from(memory) * u64::from(passes) <= MAX_MEMORY_IN_ALL_PASSES
+            });
+    }
+    let parts: Result<bcrypt::HashParts, _> = hash.parse();
+    parts.is_ok_and(|parts| parts.get_cost() <= MAX_COST)
 }
 
 /// A hash of nobody's password, for doing the same work where there is no user.
@@ -136,10 +150,32 @@ mod tests {
         let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         assert!(is_behind("password", hash));
         assert!(!is_behind("passwort", hash));
-        assert!(is_known_kind(hash));
-        assert!(!is_known_kind(
+        assert!(is_verifiable(hash));
+        assert!(!is_verifiable(
             "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=x$y$z"
         ));
+    }
+
+    #[test]
+    fn a_hash_that_would_take_too_long_or_too_much_is_not_verified() {
+        for (params, expected) in [
+            ("m=65536,t=2,p=1", true),
+            ("m=262144,t=8,p=1", true),
+            ("m=262144,t=9,p=1", false),
+            ("m=262145,t=1,p=1", false),
+            ("m=4294967295,t=1,p=1", false),
+            ("m=8,t=4294967295,p=1", false),
+        ] {
+            let hash = format!(
+                "$argon2id$v=19${params}$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
+            );
+            assert_eq!(is_verifiable(&hash), expected, "{params}");
+        }
+        for (cost, expected) in [("04", true), ("15", true), ("16", false), ("31", false)] {
+            let hash = format!("$2a${cost}{}", &NOBODY[6..]);
+            assert_eq!(is_verifiable(&hash), expected, "{cost}");
+        }
+        assert!(!is_behind("x", &format!("$2a$31{}", &NOBODY[6..])));
     }
 
     #[test]

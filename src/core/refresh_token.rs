@@ -25,7 +25,12 @@ pub struct RefreshToken {
 impl RefreshToken {
     /// `None` for what is no token of this form.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; BODY + MAC] = BASE64URL.decode(text.trim()).ok()?.try_into().ok()?;
+        let text = text.trim();
+        // Before it is copied.
+        if text.len() > 2 * (BODY + MAC) {
+            return None;
+        }
+        let bytes: [u8; BODY + MAC] = BASE64URL.decode(text).ok()?.try_into().ok()?;
         let session = Uuid::from_slice(bytes.get(1..17)?).ok()?;
         let number = i64::from_be_bytes(bytes.get(17..BODY)?.try_into().ok()?);
         (bytes[0] == VERSION && number >= 0).then_some(Self {

@@ -60,12 +60,18 @@ impl Address {
     /// [`Error::MalformedAddress`]. Only the form is looked at: whether mail arrives is for the code
     /// to show.
     pub fn new(typed: &str) -> Result<Self, Error> {
-        let address = typed.trim().to_lowercase();
+        const MAX_BYTES: usize = 254;
+        let typed = typed.trim();
+        // Before it is copied.
+        if typed.len() > MAX_BYTES {
+            return Err(Error::MalformedAddress);
+        }
+        let address = typed.to_lowercase();
         let has_both_parts = address
             .rsplit_once('@')
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
         let is_clean = !address.contains(|c: char| c.is_control() || c.is_whitespace());
-        match has_both_parts && is_clean && address.len() <= 254 {
+        match has_both_parts && is_clean && address.len() <= MAX_BYTES {
             true => Ok(Self(address)),
             false => Err(Error::MalformedAddress),
         }

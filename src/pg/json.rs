@@ -7,7 +7,7 @@ use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
-use pgrx::{FromDatum, IntoDatum, direct_function_call_as_datum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, PgMemoryContexts, direct_function_call_as_datum, pg_sys};
 
 /// A jsonb value, as the text that Postgres prints.
 pub struct JsonbText(pub String);
@@ -37,6 +37,18 @@ macro_rules! text_of_type {
                     Ok(text) => text.to_owned(),
                     Err(_) => text.to_string_lossy().into_owned(),
                 }))
+            }
+
+            /// In the memory of the query that is read, which ends with it. pgrx would take that
+            /// around it, which lives as long as the transaction: a kilobyte for each value.
+            unsafe fn from_datum_in_memory_context(
+                _: PgMemoryContexts,
+                datum: pg_sys::Datum,
+                is_null: bool,
+                oid: pg_sys::Oid,
+            ) -> Option<Self> {
+                // SAFETY: as the caller promises. What is returned is Rust's.
+                unsafe { Self::from_polymorphic_datum(datum, is_null, oid) }
             }
         }
 

@@ -16,6 +16,7 @@ pub mod json;
 mod kept;
 pub mod lock;
 pub mod lookup;
+mod memory;
 pub mod net;
 pub mod outbox;
 pub mod policy;

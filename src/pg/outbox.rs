@@ -7,10 +7,11 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::reset_code::Purpose;
 use uuid::Uuid;
 
+use super::attempts::{self, At};
 use super::clock::Instant;
 use super::statement::Statement;
 use super::store::pg_uuid;
-use super::{attempts, lock, lookup, relations, unguarded};
+use super::{lock, lookup, relations, unguarded};
 
 thread_local! {
     static COUNT_REQUESTS: Statement = const { Statement::new(
@@ -214,12 +215,18 @@ pub fn attempts(token: Uuid) -> u32 {
         return 0;
     };
     lock::bucket(table, &token);
-    lookup::attempts(table, token).max(attempts::so_far(token))
+    let shared = attempts::so_far(At::Codes, token.as_bytes()).map_or(0, |(count, _)| count);
+    lookup::attempts(table, token).max(shared)
 }
 
 /// Counts a wrong try. `expires_at` is when the token does.
 pub fn count_attempt(token: Uuid, expires_at: Instant, now: Instant) -> Result<(), Error> {
-    attempts::count(token, expires_at.unix_seconds());
+    attempts::count(
+        At::Codes,
+        token.as_bytes(),
+        now.unix_seconds(),
+        expires_at.unix_seconds(),
+    );
     let arguments = [pg_uuid(token).into(), expires_at.to_timestamp()?.into()];
     COUNT_ATTEMPT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;

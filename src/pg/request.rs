@@ -225,6 +225,31 @@ impl Source {
     }
 }
 
+/// The record of a setting, if it exists.
+#[cfg(not(feature = "pg15"))]
+pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
+    // SAFETY: with `skip_errors`, a missing setting is a null pointer.
+    let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
+    (!record.is_null()).then_some(record)
+}
+
+/// The record of a setting, if it exists.
+#[cfg(feature = "pg15")]
+pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
+    // SAFETY: the array has as many records as Postgres says, and each has a name.
+    unsafe {
+        let settings = std::slice::from_raw_parts(
+            super::unguarded::get_guc_variables(),
+            super::unguarded::GetNumConfigOptions() as usize,
+        );
+        settings.iter().copied().find(|&record| {
+            CStr::from_ptr((*record).name)
+                .to_bytes()
+                .eq_ignore_ascii_case(name.to_bytes())
+        })
+    }
+}
+
 /// The settings of [`SETTINGS`], as far as they exist.
 #[cfg(not(feature = "pg15"))]
 fn find_sources() -> [Option<Source>; SETTINGS.len()] {

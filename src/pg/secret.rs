@@ -12,7 +12,7 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::secret::Secret;
 use supabase_pat_core::signing_key::SigningKey;
 
-use super::{Local, caller, relations, settings};
+use super::{Local, caller, relations, request, settings};
 
 const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
      where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
@@ -92,17 +92,21 @@ fn read_file(path: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// `app.settings.jwt_secret` as the database or the configuration file sets it. What a session has
-/// set for itself does not count: the setting belongs to nobody, so any role can set it.
+/// set for itself, or brought along in its connection's options, does not count: the setting belongs
+/// to nobody, so any role can set it.
 fn legacy_secret() -> Option<&'static [u8]> {
-    let name = c"app.settings.jwt_secret".as_ptr();
-    // SAFETY: the second call raises an error for a setting that does not exist, so the first asks
-    // whether it does. The text stays as long as nothing reloads the configuration, which
-    // happens between statements.
+    use pg_sys::GucSource::{PGC_S_ARGV, PGC_S_DATABASE, PGC_S_FILE, PGC_S_GLOBAL};
+    let record = request::find_setting(c"app.settings.jwt_secret")?;
+    // SAFETY: the record is Postgres's. A setting that belongs to nobody is of type string. The text
+    // stays as long as nothing reloads the configuration, which happens between statements.
     let text = unsafe {
-        if pg_sys::GetConfigOption(name, true, false).is_null() {
+        let source = (*record).reset_source;
+        if ![PGC_S_FILE, PGC_S_ARGV, PGC_S_GLOBAL, PGC_S_DATABASE].contains(&source)
+            || (*record).vartype != pg_sys::config_type::PGC_STRING
+        {
             return None;
         }
-        let text = pg_sys::GetConfigOptionResetString(name);
+        let text = (*record.cast::<pg_sys::config_string>()).reset_val;
         if text.is_null() {
             return None;
         }

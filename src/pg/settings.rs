@@ -324,7 +324,11 @@ pub fn define() {
             c"The JWT secret. Counts only with supabase_pat in shared_preload_libraries.",
             c"",
             &JWT_SECRET,
-            GucContext::Suset,
+            // A reload would print the new value into the server's log.
+            match is_preloaded() {
+                true => GucContext::Postmaster,
+                false => GucContext::Suset,
+            },
             GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
             Some(refuse_catalogs),
             None,

@@ -4,10 +4,12 @@
 //! nothing secret is a parameter: extensions that log statements log those too.
 
 use std::cell::OnceCell;
+use std::panic::AssertUnwindSafe;
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiTupleTable};
-use pgrx::{PgBuiltInOids, PgOid, pg_sys};
+use pgrx::{PgBuiltInOids, PgLogLevel, PgOid, PgSqlErrorCode, PgTryBuilder, pg_sys};
 use supabase_pat_core::error::Error;
 
 use super::relations::Table;
@@ -73,9 +75,29 @@ pub fn run_once<R>(
     arguments: &[DatumWithOid],
     read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
 ) -> Result<R, Error> {
-    as_owner(table.owner, || {
-        Spi::connect_mut(|client| read(client.update(sql, None, arguments)?))
+    without_rows(|| {
+        as_owner(table.owner, || {
+            Spi::connect_mut(|client| read(client.update(sql, None, arguments)?))
+        })
     })
+}
+
+/// Passes on errors whose detail shows the row that they are about, which has a password hash in it, without
+/// that.
+fn without_rows<R>(run: impl FnOnce() -> R) -> R {
+    use PgSqlErrorCode::{ERRCODE_CHECK_VIOLATION, ERRCODE_NOT_NULL_VIOLATION};
+    PgTryBuilder::new(AssertUnwindSafe(run))
+        .catch_others(|cause| {
+            if let CaughtError::PostgresError(error) = &cause
+                && let code @ (ERRCODE_CHECK_VIOLATION | ERRCODE_NOT_NULL_VIOLATION) =
+                    error.sql_error_code()
+            {
+                let message = error.message().to_owned();
+                ErrorReport::new(code, message, "supabase_pat").report(PgLogLevel::ERROR);
+            }
+            cause.rethrow()
+        })
+        .execute()
 }
 
 /// As [`run_once`] for a query that only reads, so that it works on a standby too.

@@ -6,11 +6,14 @@
 //! up to some seconds only, so that nobody is locked out by others. What comes during a pause is not
 //! looked at and does not prolong it. An hour after the last one all is forgotten. Where the address is
 //! not known, the account alone counts: else anybody could lock its owner out.
+//!
+//! They count also where the transaction is rolled back, if the library is preloaded: see [`super::attempts`].
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BYTEAARRAYOID, BYTEAOID, TIMESTAMPTZOID};
 use supabase_pat_core::error::Error;
 
+use super::attempts::{self, At};
 use super::clock::Instant;
 use super::statement::Statement;
 use super::{lock, relations};
@@ -95,10 +98,16 @@ pub fn is_paused(keys: &Keys, now: Instant) -> Result<bool, Error> {
                 Ok(row.get::<i32>(1)?.zip(last.map(Instant::from_timestamp)))
             })
         })?;
-        if let Some((wrong, last)) = known
-            && last.plus_seconds(HOUR) > now
-            && last.plus_seconds(limit.pause(wrong as u32)) > now
-        {
+        let known = known.map(|(wrong, last)| (wrong as u32, last));
+        let shared =
+            attempts::so_far(At::Passwords, &in_shared_memory(&key)).map(|(wrong, end)| {
+                let last = Instant::from_unix_seconds(end).plus_seconds(-HOUR);
+                (wrong, last)
+            });
+        let has_to_wait = |(wrong, last): (u32, Instant)| {
+            last.plus_seconds(HOUR) > now && last.plus_seconds(limit.pause(wrong)) > now
+        };
+        if known.into_iter().chain(shared).any(has_to_wait) {
             return Ok(true);
         }
     }
@@ -107,11 +116,18 @@ pub fn is_paused(keys: &Keys, now: Instant) -> Result<bool, Error> {
 
 /// Counts a wrong password.
 pub fn count(keys: &Keys, now: Instant) -> Result<(), Error> {
-    let all: Vec<Vec<u8>> = [keys.account_from_address, keys.address, Some(keys.account)]
-        .into_iter()
-        .flatten()
-        .map(|key| key.to_vec())
-        .collect();
+    let all = [keys.account_from_address, keys.address, Some(keys.account)];
+    let all = all.into_iter().flatten();
+    for key in all.clone() {
+        let seconds = now.unix_seconds();
+        attempts::count(
+            At::Passwords,
+            &in_shared_memory(&key),
+            seconds,
+            seconds + HOUR,
+        );
+    }
+    let all: Vec<Vec<u8>> = all.map(|key| key.to_vec()).collect();
     let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
     let arguments = [all.into(), now.to_timestamp()?.into(), hour_ago.into()];
     COUNT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
@@ -121,7 +137,20 @@ pub fn count(keys: &Keys, now: Instant) -> Result<(), Error> {
 /// The right password came: what was wrong from there before is forgotten.
 pub fn forget(keys: &Keys) -> Result<(), Error> {
     match keys.account_from_address {
-        Some(key) => FORGET.with(|statement| statement.run(&[key.to_vec().into()], |_| Ok(()))),
+        Some(key) => {
+            attempts::forget(At::Passwords, &in_shared_memory(&key));
+            FORGET.with(|statement| statement.run(&[key.to_vec().into()], |_| Ok(())))
+        }
         None => Ok(()),
     }
+}
+
+/// Databases that have a secret in common do not count for each other.
+fn in_shared_memory(key: &[u8; 32]) -> attempts::Key {
+    // SAFETY: set before any query runs.
+    let database = unsafe { pgrx::pg_sys::MyDatabaseId }.to_u32();
+    let mut short = [0; 16];
+    short[..12].copy_from_slice(&key[..12]);
+    short[12..].copy_from_slice(&database.to_be_bytes());
+    short
 }

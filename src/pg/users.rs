@@ -9,7 +9,9 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::reset_code::{Address, Holder};
 use supabase_pat_core::session::User;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
+use super::Local;
 use super::clock::Instant;
 use super::relations;
 use super::statement::{read_once, run_once};
@@ -84,20 +86,20 @@ pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
     let (mut columns, mut values) = (
         String::from("id, email, encrypted_password"),
-        String::from("$1, $2, $3"),
+        String::from("$1, $2, pat.take_password_hash()"),
     );
     for (column, value) in [
         (c"instance_id", "'00000000-0000-0000-0000-000000000000'"),
         (c"aud", "'authenticated'"),
-        (c"role", "$4"),
+        (c"role", "$3"),
         (
             c"raw_app_meta_data",
             r#"'{"provider": "email", "providers": ["email"]}'"#,
         ),
-        (c"raw_user_meta_data", "$5::pg_catalog.jsonb"),
-        (c"email_confirmed_at", "case when $6 then $7 end"),
-        (c"created_at", "$7"),
-        (c"updated_at", "$7"),
+        (c"raw_user_meta_data", "$4::pg_catalog.jsonb"),
+        (c"email_confirmed_at", "case when $5 then $6 end"),
+        (c"created_at", "$6"),
+        (c"updated_at", "$6"),
         // Supabase Auth cannot read a row where one of these is null.
         (c"confirmation_token", "''"),
         (c"recovery_token", "''"),
@@ -115,13 +117,15 @@ pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
     let arguments = [
         pg_uuid(user.id).into(),
         user.address.as_str().into(),
-        user.password_hash.into(),
         user.role.into(),
         user.metadata.into(),
         user.is_confirmed.into(),
         now.to_timestamp()?.into(),
     ];
-    if !run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))? {
+    let is_new = with_hash(user.password_hash, || {
+        run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
+    });
+    if !is_new? {
         return Ok(false);
     }
     let Some(identities) = relations::find_table(c"auth", c"identities") else {
@@ -145,16 +149,17 @@ pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
 /// signed up with it. False if they have confirmed it meanwhile.
 pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<bool, Error> {
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
-    let sql = "update auth.users set encrypted_password = $2, \
-             raw_user_meta_data = $3::pg_catalog.jsonb, updated_at = $4 \
+    let sql = "update auth.users set encrypted_password = pat.take_password_hash(), \
+             raw_user_meta_data = $2::pg_catalog.jsonb, updated_at = $3 \
          where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
     let arguments = [
         pg_uuid(user).into(),
-        hash.into(),
         metadata.into(),
         now.to_timestamp()?.into(),
     ];
-    run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))
+    with_hash(hash, || {
+        run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))
+    })
 }
 
 /// Notes that the address of a user is theirs. False if it was known already.
@@ -180,13 +185,28 @@ pub fn confirm(user: Uuid, now: Instant) -> Result<bool, Error> {
 pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, Error> {
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
     let has = |column| relations::find_column(users.oid, column, None).is_some();
-    let mut sql = String::from("update auth.users set encrypted_password = $2");
+    // The hashes are compared here, since a filter in the statement would be shown with its plan.
+    let sql = "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1 for update";
+    let present = run_once(
+        users,
+        sql,
+        &[pg_uuid(holder.user).into()],
+        |rows| match rows.is_empty() {
+            true => Ok(None),
+            false => rows.first().get_one::<String>().map(Some),
+        },
+    )?;
+    if present.as_ref() != Some(&holder.password_hash) {
+        return Ok(false);
+    }
+    let mut sql =
+        String::from("update auth.users set encrypted_password = pat.take_password_hash()");
     for (column, change) in [
-        (c"updated_at", ", updated_at = $3"),
+        (c"updated_at", ", updated_at = $2"),
         // Having had the code shows that the address is theirs.
         (
             c"email_confirmed_at",
-            ", email_confirmed_at = coalesce(email_confirmed_at, $3)",
+            ", email_confirmed_at = coalesce(email_confirmed_at, $2)",
         ),
         (c"confirmation_token", ", confirmation_token = ''"),
         (c"recovery_token", ", recovery_token = ''"),
@@ -203,15 +223,36 @@ pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, E
             sql += change;
         }
     }
-    sql += " where id operator(pg_catalog.=) $1 \
-            and encrypted_password::text is not distinct from $4 returning 1";
-    let arguments = [
-        pg_uuid(holder.user).into(),
-        hash.into(),
-        now.to_timestamp()?.into(),
-        holder.password_hash.as_deref().into(),
-    ];
-    run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
+    sql += " where id operator(pg_catalog.=) $1 returning 1";
+    let arguments = [pg_uuid(holder.user).into(), now.to_timestamp()?.into()];
+    with_hash(hash, || {
+        run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
+    })
+}
+
+/// A password hash on its way into the table. It is no parameter of a statement: Postgres makes constants of
+/// those, which are in the log wherever plans are.
+static PENDING: Local<Option<Zeroizing<String>>> = Local::new(None);
+
+/// Runs `write`, in which the statement calls [`take_password_hash`].
+fn with_hash<R>(hash: &str, write: impl FnOnce() -> R) -> R {
+    /// Also if an error gets past it.
+    struct Forget;
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            take_password_hash();
+        }
+    }
+    // SAFETY: no reference is held while Postgres is called.
+    unsafe { *PENDING.get() = Some(Zeroizing::new(hash.to_owned())) };
+    let _forget = Forget;
+    write()
+}
+
+/// The hash that is being written, once.
+pub fn take_password_hash() -> Option<Zeroizing<String>> {
+    // SAFETY: as above.
+    unsafe { PENDING.get().take() }
 }
 
 /// Forgets what Supabase Auth has given a user, to refresh sessions with or to prove who they are.

@@ -15,6 +15,8 @@ export const running = new Set();
 process.once('exit', () => {
   for (const one of running) one.stop();
 });
+// A test that takes too long is ended so.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /** A port of the loopback address that is free now. */
 export function freePort() {

@@ -5,7 +5,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench clean
+.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -39,6 +39,9 @@ demo-stop: ## end the demo
 
 bench: setup install ## measure against the hand-written way, side by side
 	@node bench/run.mjs
+
+soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
+	@node bench/memory.mjs
 
 clean: ## remove what was built
 	rm -rf target tests/node_modules

@@ -139,3 +139,22 @@ test('waiting for another transaction', async () => {
     await first.end();
   }
 });
+
+test('a password hash that would take for ever, or all memory, is not verified', async () => {
+  // As an import from elsewhere may bring it: the work on a hash cannot be interrupted. With bcrypt's 18 it takes some
+  // fifteen seconds, with 31 more than a day.
+  const hashes = [
+    '$2a$18$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+    '$argon2id$v=19$m=65536,t=400,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc',
+  ];
+  for (const hash of hashes) {
+    await watcher.query('update auth.users set encrypted_password = $1 where id = $2', [hash, BOB]);
+    const client = await cluster.connect('postgres');
+    await client.query("set statement_timeout = '5s'; set role anon");
+    const start = Date.now();
+    const { rows: [{ token }] } = await client.query('select (sign_in($1, $2)).access_token as token', ['bob@example.com', 'x']);
+    assert.equal(token, null, hash);
+    assert.ok(Date.now() - start < 10_000, `${hash} took ${Date.now() - start} ms`);
+    await client.end();
+  }
+});

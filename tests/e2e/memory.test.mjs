@@ -64,3 +64,16 @@ test('what a session does keep is seen', async () => {
   assert.match(found ?? 'nothing', /^a lock: \d+ KiB in 5000 calls$/);
   assert.deepEqual(others, []);
 });
+
+test('a definition is compared with what any number of users have set', async () => {
+  const client = await cluster.connect('postgres');
+  const { rows: [{ pid }] } = await client.query('select pg_backend_pid() as pid');
+  const users = 20_000;
+  await client.query(`insert into pat.user_settings (user_id, settings) select gen_random_uuid(), '{"temperature": 1}' from generate_series(1, ${users})`);
+  const define = "select pat.define_setting('temperature', '0.7', '{\"type\": \"number\", \"minimum\": 0, \"maximum\": 2}')";
+  await client.query(define);
+  const { peak } = await growthDuring(client, pid, `${define} from generate_series(1, 2)`);
+  await client.end();
+  // They are read a thousand at a time, about a KiB each.
+  assert.ok(peak < 4096, `${peak} KiB`);
+});

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import pg from 'pg';
 import { Cluster } from '../cluster/cluster.mjs';
 import { prepare, SETTINGS } from './calls.mjs';
+import { ALICE } from './fixture.mjs';
 
 const MIB = 1024 * 1024;
 
@@ -87,4 +88,33 @@ test('a result that is longer than a gigabyte is an error, and so are settings o
   }
   assert.equal((await client.query("select pat.url_encode('a') as encoded")).rows[0].encoded, 'YQ');
   await client.end();
+});
+
+/** What `anon` may call with a text of their own. `$` is 32 MiB. */
+const COPYING = [
+  'length(pat.url_encode($::bytea))', 'length(pat.url_decode($))', "length(pat.sign(to_json($), 'secret'))",
+  "length(pat.algorithm_sign($, 'secret', 'HS256'))", "(select valid from pat.verify($ || '.e30.x', 'secret'))",
+  "(select valid from pat.verify('e30.e30.x', $))", 'length(pat.bearer_token($))',
+  "get_settings(jsonb_build_object('temperature', $))", 'request_password_reset($)', "sign_in($, 'x')", "sign_in('a@example.com', $)",
+  "sign_up($, 'correct horse')", "sign_up('new@example.com', 'correct horse', jsonb_build_object('a', $))", 'refresh_session($)',
+  'verify_reset_code($, $)', "set_config('request.jwt.claims', json_build_object('sub', $)::text, true), pat.uid(), session_info()",
+  `set_config('request.jwt.claims', json_build_object('sub', '${ALICE}', 'jti', '${ALICE}', 'type', 'personal_access_token', 'scope', $)::text, true), has_scope('a:b')`,
+  "set_config('request.headers', json_build_object('x-api-key', $)::text, true), pat.gate()",
+  "set_config('request.path', $, true), pat.gate()",
+];
+
+test('a session that has no memory left ends with an error, and nobody else\'s with it', async () => {
+  const neighbour = await cluster.connect('postgres');
+  neighbour.on('error', () => {});
+  for (const call of COPYING) {
+    for (let room = 36; room < 260; room += 48) {
+      const client = await session(room * MIB);
+      const sql = `select ${call.replaceAll('$', X)}`;
+      const code = await client.query(sql).then(() => 'an answer', (error) => error.code ?? error.message);
+      assert.match(code, /^(an answer|53200|22...|PT401|PT403)$/, `${call} with ${room} MiB`);
+      await client.end().catch(() => {});
+      assert.equal((await neighbour.query('select 1 as one')).rows[0].one, 1, call);
+    }
+  }
+  await neighbour.end();
 });

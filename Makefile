@@ -7,7 +7,8 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test freeze deb test-deb demo demo-stop bench clean
+# None of them is a file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -55,6 +56,9 @@ demo-stop: ## end the demo
 bench: setup install ## measure against the hand-written way, side by side; PUBLISH=1 writes it into docs/
 	@scripts/setup $(PG) bench
 	@node bench/run.mjs
+
+soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
+	@node bench/memory.mjs
 
 clean: ## remove what was built
 	rm -rf target tests/node_modules bench/node_modules

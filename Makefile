@@ -5,7 +5,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint unit suites test demo demo-stop bench clean
+.PHONY: help setup setup-build install lint audit notices unit suites test demo demo-stop bench bench-timing clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -23,6 +23,13 @@ lint: setup-build ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --no-default-features --features pg$(PG) -- -D warnings
 
+audit: setup install ## pgspot on the install script, licences and sources of the dependencies
+	@scripts/audit $(PG)
+
+notices: setup ## what has to go with a binary: the licences of all that is linked into it
+	@node tests/audit.mjs --notices > target/THIRD-PARTY-NOTICES.txt
+	@echo target/THIRD-PARTY-NOTICES.txt
+
 unit: setup-build ## the tests of the core, without Postgres
 	cargo test --quiet -p supabase_pat_core
 
@@ -39,6 +46,9 @@ demo-stop: ## end the demo
 
 bench: setup install ## measure against the hand-written way, side by side
 	@node bench/run.mjs
+
+bench-timing: setup install ## whether the time of an answer tells whose an address is
+	@node bench/timing.mjs
 
 clean: ## remove what was built
 	rm -rf target tests/node_modules

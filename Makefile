@@ -5,7 +5,7 @@ export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build install lint audit notices unit suites test demo demo-stop bench bench-timing clean
+.PHONY: help setup setup-build install lint audit notices unit suites suites-logged test demo demo-stop bench bench-timing clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -35,6 +35,9 @@ unit: setup-build ## the tests of the core, without Postgres
 
 suites: setup install ## pg_regress, isolation specs and the tests through the REST server
 	node tests/run.mjs
+
+suites-logged: setup install ## pg_regress and isolation specs on servers that log whatever they can, looking for secrets
+	LOG_SECRETS=1 node tests/run.mjs regress isolation
 
 test: lint unit suites ## everything that there is to test
 

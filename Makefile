@@ -26,6 +26,13 @@ lint: setup-build ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --no-default-features --features pg$(PG) -- -D warnings
 
+audit: setup install ## pgspot on the install script, licences and sources of the dependencies
+	@scripts/audit $(PG)
+
+notices: setup ## what has to go with a binary: the licences of all that is linked into it
+	@node tests/audit.mjs --notices > target/THIRD-PARTY-NOTICES.txt
+	@echo target/THIRD-PARTY-NOTICES.txt
+
 unit: setup-build ## the tests of the core, without Postgres
 	cargo test --quiet -p supabase_pat_core
 
@@ -47,6 +54,9 @@ test-deb: deb ## install the package in a clean Debian system, use it there and 
 	@scripts/setup $(PG) deb
 	node --test tests/deb/
 
+suites-logged: setup install ## pg_regress and isolation specs on servers that log whatever they can, looking for secrets
+	LOG_SECRETS=1 node tests/run.mjs regress isolation
+
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs
 
@@ -59,6 +69,9 @@ bench: setup install ## measure against the hand-written way, side by side; PUBL
 
 soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
 	@node bench/memory.mjs
+
+bench-timing: setup install ## whether the time of an answer tells whose an address is
+	@node bench/timing.mjs
 
 clean: ## remove what was built
 	rm -rf target tests/node_modules bench/node_modules

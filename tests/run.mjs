@@ -58,6 +58,7 @@ async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
     .map((file) => file.slice(0, -inputSuffix.length))
     .filter((name) => only.length === 0 || only.includes(name));
   const cluster = await Cluster.start({ major });
+  cluster.secrets.push(SECRET);
   cluster.psql('postgres', 'create database template_tests');
   for (const file of ['pg_regress/setup.sql', 'todos.sql']) {
     cluster.psql('template_tests', readFileSync(join(here, file), 'utf8'));

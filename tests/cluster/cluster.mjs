@@ -8,12 +8,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { LOUD, patterns, secretsIn } from './log_secrets.mjs';
 
+/** With LOG_SECRETS=1 each server logs whatever it can, and stopping it fails if there is a secret in the log. */
+const watchesLogs = process.env.LOG_SECRETS === '1';
 const asRoot = process.getuid() === 0;
 /** What is to be stopped with this process. */
 export const running = new Set();
 process.once('exit', () => {
-  for (const one of running) one.stop();
+  for (const one of running) {
+    try {
+      one.stop();
+    } catch (error) {
+      console.error(error);
+      process.exitCode ||= 1;
+    }
+  }
 });
 // A test that takes too long is ended so.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
@@ -70,8 +80,10 @@ export class Cluster {
       port: cluster.port,
       fsync: 'off',
       max_connections: '200',
+      ...(watchesLogs ? LOUD : {}),
       ...settings,
     });
+    cluster.secrets = [settings['supabase_pat.jwt_secret'] ?? []].flat();
     running.add(cluster);
     cluster.control('start');
     return cluster;
@@ -79,7 +91,7 @@ export class Cluster {
 
   /** Creates and starts a hot standby of this cluster. */
   async standby() {
-    const standby = Object.assign(new Cluster(), { bin: this.bin, password: this.password, port: await freePort() });
+    const standby = Object.assign(new Cluster(), { bin: this.bin, password: this.password, secrets: this.secrets, port: await freePort() });
     standby.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     standby.data = join(standby.folder, 'data');
     standby.log = join(standby.folder, 'log');
@@ -115,8 +127,20 @@ export class Cluster {
     running.delete(this);
     if (this.folder === undefined || this.kept) return;
     this.control('stop');
-    rmSync(this.folder, { recursive: true, force: true });
-    this.folder = undefined;
+    try {
+      if (watchesLogs) this.checkLog();
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true });
+      this.folder = undefined;
+    }
+  }
+
+  /** Fails if something that looks like a secret is in the log, and the client did not send it. */
+  checkLog() {
+    const found = secretsIn(this.log, patterns(this.secrets));
+    if (found.length === 0) return;
+    const places = [...new Set(found.map(({ name, line, statement }) => `${name}\n  in  ${line}\n  of  ${statement}`))];
+    throw new Error(`${found.length} secrets in the log of the server:\n${places.slice(0, 20).join('\n')}`);
   }
 
   /** Runs a server program as the user that owns the cluster. */

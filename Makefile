@@ -29,17 +29,13 @@ lint: setup-build ## formatting and clippy
 audit: setup install ## pgspot on the install script, licences and sources of the dependencies
 	@scripts/audit $(PG)
 
-notices: setup ## what has to go with a binary: the licences of all that is linked into it
-	@node tests/audit.mjs --notices > target/THIRD-PARTY-NOTICES.txt
-	@echo target/THIRD-PARTY-NOTICES.txt
-
 unit: setup-build ## the tests of the core, without Postgres
 	cargo test --quiet -p supabase_pat_core
 
 suites: setup install ## pg_regress, isolation specs and the tests through the REST server
 	node tests/run.mjs
 
-test: lint unit ## everything that there is to test, on Postgres 15 and 17
+test: lint audit unit ## everything that there is to test, on Postgres 15 and 17
 	@set -e; for pg in $(TESTED); do $(MAKE) --no-print-directory PG=$$pg setup install; done
 	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; PG=$$pg node tests/run.mjs; done
 

@@ -1,8 +1,8 @@
 // Fails on whatever pgspot or the licences of dependencies bring up that is not in audit.json with a reason, and on
 // what is there but no longer comes up.
-// Usage: node tests/audit.mjs INSTALL_SCRIPT… | node tests/audit.mjs --notices
+// Usage: node tests/audit.mjs INSTALL_SCRIPT…
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import parse from 'spdx-expression-parse';
@@ -12,16 +12,11 @@ const accepted = JSON.parse(readFileSync(join(root, 'tests', 'audit.json'), 'utf
 const CRATES_IO = 'registry+https://github.com/rust-lang/crates.io-index';
 const problems = [];
 
-const arguments_ = process.argv.slice(2);
-if (arguments_.includes('--notices')) {
-  notices();
-} else {
-  arguments_.forEach(pgspot);
-  crates();
-  npmPackages();
-  for (const problem of problems) console.error(problem);
-  process.exitCode = problems.length > 0 ? 1 : 0;
-}
+process.argv.slice(2).forEach(pgspot);
+crates();
+npmPackages();
+for (const problem of problems) console.error(problem);
+process.exitCode = problems.length > 0 ? 1 : 0;
 
 function run(command, ...args) {
   const done = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1e8 });
@@ -100,19 +95,4 @@ function checkLicence(what, expression, allowed) {
     if (isAllowed(parse(expression.replaceAll('/', ' OR ')))) return;
   } catch { /* it is no expression */ }
   problems.push(`the licence of ${what} is ${expression}`);
-}
-
-/** What must go with a binary: the notices of all crates that are in it, each text once. */
-function notices() {
-  const texts = new Map();
-  for (const { name, version, license, manifest_path: manifest } of linked().sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const folder = dirname(manifest);
-    const files = readdirSync(folder, { withFileTypes: true })
-      .filter((file) => file.isFile() && /^(licen[cs]e|copying|notice|unlicense)/i.test(file.name) && !file.name.endsWith('.rs'));
-    const found = files.map((file) => readFileSync(join(folder, file.name), 'utf8').trim());
-    for (const text of found.length > 0 ? found : [`It brings no text of its licence, ${license}, along.`]) {
-      texts.set(text, [...texts.get(text) ?? [], `${name} ${version} (${license})`]);
-    }
-  }
-  for (const [text, names] of texts) console.log(`${'='.repeat(80)}\n${names.join('\n')}\n\n${text}\n`);
 }

@@ -2,7 +2,7 @@
 // a socket and on loopback, with a password of their own, gone when they are stopped.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, chownSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chownSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,11 +33,17 @@ function chownToPostgres(...paths) {
   for (const path of paths) chownSync(path, id('-u'), id('-g'));
 }
 
+/** Where the programs of a Postgres major are: Debian's, or those that were built here. */
+export function binaries(major) {
+  const folders = [`/usr/lib/postgresql/${major}/bin`, `/usr/local/pgsql/${major}/bin`];
+  return folders.find((folder) => existsSync(join(folder, 'postgres'))) ?? folders[0];
+}
+
 export class Cluster {
   /** Creates and starts a cluster. `settings` goes into postgresql.conf. */
   static async start({ major = process.env.PG ?? '15', settings = {} } = {}) {
     const cluster = new Cluster();
-    cluster.bin = `/usr/lib/postgresql/${major}/bin`;
+    cluster.bin = binaries(major);
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     cluster.port = await freePort();
     cluster.password = randomBytes(18).toString('base64url');
@@ -101,18 +107,18 @@ export class Cluster {
   stop() {
     running.delete(this);
     if (this.folder === undefined || this.kept) return;
-    this.control('stop');
+    if (existsSync(join(this.data, 'postmaster.pid'))) this.control('stop');
     rmSync(this.folder, { recursive: true, force: true });
     this.folder = undefined;
   }
 
   /** Runs a server program as the user that owns the cluster. */
-  run(program, args) {
+  run(program, args, { cwd = '/' } = {}) {
     const command = [join(this.bin, program), ...args];
     if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
     // The server must not hold the test runner's pipes open.
     const done = spawnSync(command[0], command.slice(1), {
-      cwd: '/', stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+      cwd, stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
     });
     if (done.status !== 0) {
       let log = '';

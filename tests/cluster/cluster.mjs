@@ -113,12 +113,12 @@ export class Cluster {
   }
 
   /** Runs a server program as the user that owns the cluster. */
-  run(program, args, { cwd = '/' } = {}) {
+  run(program, args, { cwd = '/', stdout = 'ignore' } = {}) {
     const command = [join(this.bin, program), ...args];
     if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
     // The server must not hold the test runner's pipes open.
     const done = spawnSync(command[0], command.slice(1), {
-      cwd, stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+      cwd, stdio: ['ignore', stdout, 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
     });
     if (done.status !== 0) {
       let log = '';

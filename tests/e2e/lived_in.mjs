@@ -10,7 +10,7 @@ import { eventually } from './gate_world.mjs';
 const file = (name) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8');
 export const CAROL = '33333333-3333-3333-3333-333333333333';
 const DAVE = '44444444-4444-4444-4444-444444444444';
-const PASSWORD = 'a password of carol';
+const PASSWORD = 'a password of erin';
 /** Roles and their passwords are dumped apart from databases, by pg_dumpall. */
 export const AUTHENTICATOR = 'the password of authenticator';
 
@@ -22,6 +22,7 @@ export const SETTINGS = {
   'supabase_pat.enable_sign_in': 'on',
   'supabase_pat.confirm_sign_up': 'off',
   'supabase_pat.reset_lifetime': '1d',
+  // Ours, and those of subscriptions.
   max_worker_processes: '20',
 };
 export const PRELOADED = { ...SETTINGS, shared_preload_libraries: 'supabase_pat' };
@@ -49,7 +50,7 @@ export const WORLDS = {
 /** Tables whose rows are left out of dumps on purpose. */
 export const NOT_DUMPED = {
   'pat.outbox': 'a message is worth nothing after minutes',
-  'pat.code_attempts': 'they last as long as a code, and the codes are not in the dump',
+  'pat.code_attempts': 'wrong tries count as long as a code lasts, a quarter of an hour',
   'pat.wrong_passwords': 'they count for an hour',
 };
 
@@ -249,8 +250,8 @@ const acl = (column) => `(select json_agg(item order by item::text) from (
   from aclexplode(${column}) where privilege_type <> 'MAINTAIN') items)`;
 
 // All that the catalogue says of the extension, and of the objects in our schemas and in those beside it, a line
-// each. Where versions of Postgres differ in what they write down, it is left out: privileges that are
-// granted by default, MAINTAIN, and NOT NULL as a constraint.
+// each. Where versions of Postgres differ in what they write down, it is left out: the privilege MAINTAIN, NOT NULL as
+// a constraint, types of rows and arrays as members, and the names of tables before those of columns in views.
 const CATALOGUE = `
   with member as (
     select classid, objid from pg_depend
@@ -267,7 +268,8 @@ const CATALOGUE = `
     from pg_extension where extname = 'supabase_pat'
     union all
     select 'member', json_build_object('is', pg_describe_object(classid, objid, 0), 'comment', obj_description(objid, classid::regclass::name))
-    from member
+    from member where not (classid = 'pg_type'::regclass
+      and exists (select from pg_type t where t.oid = objid and (typelem <> 0 or typrelid in (select oid from relation))))
     union all
     select 'schema', json_build_object('name', nspname, 'owner', nspowner::regrole, 'acl', ${acl('nspacl')})
     from pg_namespace where oid in (select oid from schema) and nspname <> 'public'
@@ -275,7 +277,7 @@ const CATALOGUE = `
     select 'relation', json_build_object('name', oid::regclass, 'kind', relkind, 'owner', relowner::regrole, 'options', reloptions,
       'rls', array[relrowsecurity, relforcerowsecurity], 'persistence', relpersistence, 'identity', relreplident,
       'acl', ${acl(`coalesce(relacl, acldefault(case relkind when 'S' then 's'::"char" else 'r' end, relowner))`)},
-      'view', case relkind when 'v' then pg_get_viewdef(oid) end)
+      'view', case relkind when 'v' then regexp_replace(pg_get_viewdef(oid), '\\m\\w+\\.', '', 'g') end)
     from relation
     union all
     select 'column', json_build_object('of', attrelid::regclass, 'number', attnum, 'name', attname, 'type', format_type(atttypid, atttypmod),

@@ -2,7 +2,7 @@
 // a socket and on loopback, with a password of their own, gone when they are stopped.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, chownSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chownSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -126,7 +126,7 @@ export class Cluster {
   stop() {
     running.delete(this);
     if (this.folder === undefined || this.kept) return;
-    this.control('stop');
+    if (existsSync(join(this.data, 'postmaster.pid'))) this.control('stop');
     try {
       if (watchesLogs) this.checkLog();
     } finally {
@@ -144,12 +144,12 @@ export class Cluster {
   }
 
   /** Runs a server program as the user that owns the cluster. */
-  run(program, args) {
+  run(program, args, { cwd = '/', stdout = 'ignore' } = {}) {
     const command = [join(this.bin, program), ...args];
     if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
     // The server must not hold the test runner's pipes open.
     const done = spawnSync(command[0], command.slice(1), {
-      cwd: '/', stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+      cwd, stdio: ['ignore', stdout, 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
     });
     if (done.status !== 0) {
       let log = '';

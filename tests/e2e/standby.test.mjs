@@ -74,6 +74,7 @@ const READS = {
   'pat.server_state': '(pat.server_state()).signing_key',
   'pat.sign': `pat.sign('{}', 'a secret')`,
   'pat.sign_jwt': `pat.jwt_status(pat.sign_jwt('{"sub": "x"}', '1 minute'))`,
+  'pat.take_password_hash': 'pat.take_password_hash()',
   'pat.take_private_jwk': 'pat.take_private_jwk()',
   'pat.url_decode': `pat.url_decode('YWJj')`,
   'pat.url_encode': `pat.url_encode('abc')`,

@@ -1,0 +1,64 @@
+// A database with everything in it goes from one major of Postgres to another, by pg_upgrade.
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Cluster, programs } from '../cluster/cluster.mjs';
+import { PRELOADED, assertServes, assertWhole, inventory, moveIn } from './lived_in.mjs';
+
+const [from, to] = ['15', '17'];
+const missing = [from, to].filter((major) => !existsSync(join(programs(major), 'pg_upgrade')));
+
+/** Minor releases since November 2026 note a version with each column, as an option that older ones of a later major
+ * refuse. Where the newer major is that old, the option is taken away, as pg_dump of a new minor would do. */
+function forgetColumnVersions(old, upgraded) {
+  const versions = `select count(*) from pg_attribute where attoptions::text like '%pg_attver=%'`;
+  if (upgraded.psql('postgres', versions) !== '0') return;
+  for (const database of ['app', 'postgres', 'template1']) {
+    old.psql(database, `update pg_attribute set attoptions = nullif(array(
+      select option from unnest(attoptions) option where option not like 'pg_attver=%'), '{}')
+      where attoptions::text like '%pg_attver=%'`);
+  }
+}
+
+/** Both are stopped. */
+function upgrade(old, upgraded, mode) {
+  const log = join(upgraded.folder, 'pg_upgrade');
+  const stdout = openSync(log, 'w');
+  try {
+    upgraded.run('pg_upgrade', [
+      '-b', old.bin, '-d', old.data, '-p', String(old.port), '-D', upgraded.data, '-P', String(upgraded.port),
+      '-s', upgraded.folder, '-U', 'postgres', mode,
+    ], { cwd: upgraded.folder, stdout });
+  } catch (error) {
+    // It names the file that has the reason.
+    const files = [log, ...[...readFileSync(log, 'utf8').matchAll(/"(\/.*\.log)"/g)].map(([, name]) => name)];
+    error.message = [error.message, ...files.map((file) => readFileSync(file, 'utf8').slice(-3000))].join('\n');
+    throw error;
+  } finally {
+    closeSync(stdout);
+  }
+}
+
+for (const [mode, world] of [['--copy', 'plain Postgres'], ['--link', 'Supabase']]) {
+  test(`from ${from} to ${to} with ${mode}, as on ${world}, all is there and serves`, {
+    skip: missing.length > 0 && `Postgres ${missing.join(' and ')} is not installed`,
+  }, async () => {
+    const old = await Cluster.start({ major: from, settings: PRELOADED });
+    const upgraded = await Cluster.start({ major: to, settings: PRELOADED });
+    try {
+      const credentials = await moveIn(old, world);
+      const original = inventory(old);
+      forgetColumnVersions(old, upgraded);
+      old.control('stop');
+      upgraded.control('stop');
+      upgrade(old, upgraded, mode);
+      upgraded.control('start');
+      assertWhole(inventory(upgraded), original, { without: [] });
+      await assertServes(upgraded, credentials);
+      upgraded.psql('app', 'drop extension supabase_pat cascade; drop schema pat');
+    } finally {
+      old.stop();
+      upgraded.stop();
+    }
+  });
+}

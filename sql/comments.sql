@@ -43,6 +43,8 @@ comment on function pat.jwks_for_verifier() is
     'All keys that verify, shared secrets and the configured one included, as a JSON Web Key Set: for the jwt-secret of PostgREST. Granted to nobody; whoever has it can forge tokens.';
 comment on function pat.take_private_jwk() is
     'For the statement that stores a signing key. Null at any other time.';
+comment on function pat.record_initial_privileges(oid, oid) is
+    'For pat.grant_api_roles(): makes the present privileges of one of the extension''s objects its initial ones, which no dump holds.';
 comment on function pat.take_password_hash() is
     'For the statement that stores a password hash. Null at any other time.';
 comment on function pat.signing_keys_changed() is

@@ -79,12 +79,34 @@ declare
     authenticated text;
     service_role text;
     role text;
+    untouched record;
+    member record;
 begin
     -- Any function of the library loads it. Until then a setting is what anybody made of it.
     perform pat.is_trusted();
     anon := current_setting('supabase_pat.anon_role');
     authenticated := current_setting('supabase_pat.authenticated_role');
     service_role := current_setting('supabase_pat.service_role');
+
+    -- Members of the extension whose privileges are those that it gave them.
+    select array_agg(d.classid) as catalogs, array_agg(d.objid) as objects into untouched
+    from pg_depend d
+        left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+        left join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+    where d.refclassid = 'pg_extension'::regclass
+        and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+        and d.deptype = 'e' and (p.oid is not null or c.oid is not null)
+        and not exists (
+            select from (
+                select 0 as part, coalesce(p.proacl, c.relacl) as acl
+                union all
+                select attnum, attacl from pg_attribute where attrelid = c.oid and attacl is not null
+            ) present
+            full join (
+                select objsubid, initprivs from pg_init_privs where classoid = d.classid and objoid = d.objid
+            ) initial on objsubid = part
+            where acl is distinct from initprivs
+        );
 
     foreach role in array array[anon, authenticated, service_role] loop
         if to_regrole(quote_ident(role)) is null then
@@ -145,6 +167,12 @@ begin
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
         end if;
+    end loop;
+
+    -- A dump holds what differs from these: it is to hold what is revoked by hand, and CREATE EXTENSION grants
+    -- the rest anew.
+    for member in select * from unnest(untouched.catalogs, untouched.objects) as m (catalog, object) loop
+        perform pat.record_initial_privileges(member.catalog, member.object);
     end loop;
 end
 $$;

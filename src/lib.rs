@@ -128,6 +128,7 @@ extension_sql_file!(
         reset::verify_reset_code,
         reset::reset_password,
         reset::take_password_hash,
+        roles::record_initial_privileges,
         outbox::claim_messages,
         outbox::message_sent,
         outbox::message_failed,

@@ -2,9 +2,22 @@
 
 use pgrx::prelude::*;
 
-use crate::pg::caller;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::{caller, privileges};
 
 #[pg_extern(stable, parallel_safe, requires = ["schema"])]
 fn is_trusted() -> bool {
     caller::is_trusted()
+}
+
+/// For `pat.grant_api_roles()`: from now on the present privileges of a member of the extension are those that
+/// CREATE EXTENSION is taken to give.
+#[pg_extern(requires = ["schema"])]
+fn record_initial_privileges(catalog: pg_sys::Oid, object: pg_sys::Oid) -> SqlResult<()> {
+    reported(|| {
+        caller::require_trusted("record privileges")?;
+        caller::require_writable("recording privileges")?;
+        privileges::record_as_initial(catalog, object);
+        Ok(())
+    })
 }

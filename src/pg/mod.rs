@@ -20,6 +20,7 @@ mod memory;
 pub mod net;
 pub mod outbox;
 pub mod policy;
+pub mod privileges;
 pub mod relations;
 pub mod request;
 pub mod ring;

@@ -91,6 +91,7 @@ const READS = {
 };
 const WRITES = {
   'pat.install_auth_schema': 'pat.install_auth_schema()',
+  'pat.record_initial_privileges': `pat.record_initial_privileges('pg_proc'::regclass, 'mint_pat'::regproc)`,
   'pat.add_signing_key': 'pat.add_signing_key()',
   'pat.claim_messages': 'pat.claim_messages()',
   'pat.define_setting': `pat.define_setting('x', '1')`,

@@ -62,6 +62,13 @@ export function errorsOfTheSource() {
 /** Why a token is not valid, which an error may go on to say. */
 export const rejectionsOfTheSource = () => variantsOf(read('src/core/jwt.rs'), 'Rejection').map(({ message }) => message);
 
+/** What the functions say that they do where a caller may not: what only trusted roles may, and what has to write. */
+export function guardedActions() {
+  const files = readdirSync(root + 'src').filter((file) => file.endsWith('.rs')).map((file) => read(`src/${file}`));
+  return files.flatMap((source) => [...source.matchAll(/require_(trusted|writable)\("([^"]+)"\)/g)]
+    .map(([, guard, action]) => (guard === 'trusted' ? `42501 only a trusted role may ${action}` : `25006 ${action} is not possible in a read-only transaction`)));
+}
+
 /** Every setting that the library defines. */
 export const settingsOfTheSource = () => [...new Set([...read('src/pg/settings.rs').matchAll(/c"(supabase_pat\.\w+)",/g)].map(([, name]) => name))];
 

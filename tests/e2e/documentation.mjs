@@ -56,10 +56,11 @@ export async function startCluster({ settings = {} } = {}) {
   return cluster;
 }
 
-/** Runs pieces of SQL one after the other in one session of a new database, and returns what psql prints for each. */
+/** Runs pieces of SQL one after the other in one session of a new database, and returns what psql prints for each.
+ * Copying files makes the database in half the time. */
 export function runInOneSession(cluster, pieces) {
   cluster.psql('postgres', `drop database if exists ${DATABASE} with (force);
-    create database ${DATABASE} template ${DATABASE}_template;`);
+    create database ${DATABASE} template ${DATABASE}_template strategy file_copy;`);
   const end = '--- the end of an example ---';
   const input = pieces.map((sql) => `${sql}\n\\echo '${end}'\n`).join('');
   // As pg_regress does it: errors come out between the results.

@@ -47,7 +47,11 @@ export function errorsOfTheSource() {
     errors.push({ sqlstate: `PT${places[variant] <= 8 ? 401 : places[variant] <= 13 ? 403 : 429}`, message });
   }
 
-  const hints = [...armsOf(core, 'hint'), ...armsOf(gate, 'hint')].map(({ literal }) => literal);
+  const settings = read('src/pg/settings.rs');
+  const ofHooks = (field) => [...settings.matchAll(new RegExp(`GUC_check_${field}_string\\s*=\\s*c"([^"]*)"`, 'g'))].map(([, text]) => text);
+  for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
+
+  const hints = [...ofHooks('errhint'), ...[...armsOf(core, 'hint'), ...armsOf(gate, 'hint')].map(({ literal }) => literal)];
   for (const file of readdirSync(root + 'sql').filter((name) => !name.includes('--'))) {
     for (const [, raised] of read(`sql/${file}`).matchAll(/raise exception using([^;]*);/g)) {
       const literal = (name) => raised.match(new RegExp(`${name} = (?:format\\()?('(?:[^']|''|'\\s*\\n\\s*')*')`))?.[1];

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { ALICE, start } from './fixture.mjs';
 import { docs, examplesOf, page, pages, referencePages, runInOneSession, sections, startCluster } from './documentation.mjs';
 import { errorsOfTheSource, guardedActions, refusalReasons, rejectionsOfTheSource, settingsOfTheSource } from './error_sources.mjs';
 
@@ -137,6 +138,27 @@ test('every error of the source is documented with its SQLSTATE and hint, and no
   assert.deepEqual([...new Set(documented.hints)].sort(), hints.sort());
   const why = reference.find(({ title }) => title === 'Why a token is not valid').body;
   assert.deepEqual([...why.matchAll(/^- (.*)$/gm)].map(([, reason]) => reason), rejectionsOfTheSource().filter((reason) => reason !== '…'));
+});
+
+test('the REST server makes of them the HTTP statuses that are documented', async () => {
+  const world = await start({
+    sql: `create function fail(code text) returns void language plpgsql as $$ begin raise exception using errcode = code, message = 'failed'; end $$;`,
+  });
+  try {
+    const token = await world.login(ALICE);
+    const [{ body }] = sections('reference/errors.md');
+    const rows = [...body.matchAll(/^\| ([0-9A-Z, ]{5,}) \| (\d[\d, ]*)/gm)].map(([, ...cells]) => cells.map((cell) => cell.trim().split(', ')));
+    assert.ok(rows.length > 10);
+    for (const [codes, statuses] of rows.filter(([[code]]) => code !== 'PGRST')) {
+      for (const [place, code] of codes.entries()) {
+        const { status } = await world.request('POST', '/rpc/fail', { token, body: { code } });
+        // To 42501 postrust says 401, whoever asks.
+        assert.equal(String(status), code.startsWith('PT') ? statuses[place] : code === '42501' ? '401' : statuses[0], code);
+      }
+    }
+  } finally {
+    world.stop();
+  }
 });
 
 test('the errors that an entry names are among them', () => {

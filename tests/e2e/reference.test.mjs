@@ -105,7 +105,7 @@ test('every setting is documented as it is, and used in an example', () => {
         when min_val is not null then concat(min_val, ' ' || unit, ' .. ', max_val, ' ' || unit) else '' end as range
     from pg_settings where name like 'supabase\\_pat.%'`).map(({ name, value, range, by }) => [name, value, range, by]);
   // It is in no list of settings.
-  known.push(['supabase_pat.jwt_secret', '', '', 'superuser']);
+  known.push(['supabase_pat.jwt_secret', '', '', 'restart']);
   assert.deepEqual(documented.sort(), known.sort());
 
   const examples = page.flatMap(examplesOf).map(({ code }) => code).join('');
@@ -205,7 +205,7 @@ for (const file of referencePages()) {
 test('links lead somewhere', () => {
   const anchor = (title) => title.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-');
   for (const file of pages()) {
-    for (const [, target] of page(file).replace(/^ *```[^]*?^ *```$|<!--[^]*?-->/gm, '').matchAll(/\]\((?!https?:)([^)]*)\)/g)) {
+    for (const [, target] of page(file).replace(/^ *```[^]*?^ *```$|<!--[^]*?-->/gm, '').matchAll(/(?<!!)\[[^\]]*\]\((?!https?:)([^)]*)\)/g)) {
       const [path, fragment] = target.split('#');
       const found = path === '' ? file : join(dirname(file), path);
       assert.ok(existsSync(join(docs, found)), `${file}: ${target}`);

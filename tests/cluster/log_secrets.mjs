@@ -38,9 +38,27 @@ const PATTERNS = [
 export function patterns(known = []) {
   const exact = values(known.map((text) => ['a known secret', text]));
   return (text) => [
-    ...PATTERNS.flatMap(([name, pattern]) => Array.from(text.matchAll(pattern), ([all, secret]) => [name, all, secret])),
+    ...PATTERNS.flatMap(([name, pattern]) => Array.from(text.matchAll(pattern), ([all, secret]) => [name, all, secret])
+      .filter(([, all]) => !all.startsWith('sbpat_') || isOpaqueToken(all))),
     ...exact(text),
   ];
+}
+
+/** Whether the last six characters are the CRC-32 of those before them, in base62: else it is nobody's token. */
+function isOpaqueToken(text) {
+  let crc = 0xffffffff;
+  for (const byte of Buffer.from(text.slice(0, -6))) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
+  }
+  const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+  let rest = ~crc >>> 0;
+  let sum = '';
+  for (let place = 0; place < 6; place += 1) {
+    sum = digits[rest % 62] + sum;
+    rest = Math.floor(rest / 62);
+  }
+  return text.endsWith(sum);
 }
 
 /**

@@ -12,10 +12,17 @@ use crate::pg::error::{SqlResult, reported};
 use crate::pg::ring::{self, KeysInUse};
 use crate::pg::{caller, composite, settings};
 
-#[pg_extern(requires = ["schema"])]
+// pgrx would call the second argument `r#ref`.
+#[pg_extern(
+    requires = ["schema"],
+    sql = r#"
+create function pat.mint_api_key(role text, ref text default null, expires_in interval default '10 years') returns text
+    language c as 'MODULE_PATHNAME', 'mint_api_key_wrapper';
+"#
+)]
 fn mint_api_key(
     role: Option<&str>,
-    r#ref: default!(Option<&str>, "NULL"),
+    project: default!(Option<&str>, "NULL"),
     expires_in: default!(Option<Interval>, "'10 years'"),
 ) -> SqlResult<String> {
     reported(|| {
@@ -34,8 +41,11 @@ fn mint_api_key(
         if expires_at.floor_to_second() <= now {
             return Err(Error::LifetimeTooShort);
         }
-        let payload =
-            ApiKeyPayload::new(role, r#ref, (now.unix_seconds(), expires_at.unix_seconds()))?;
+        let payload = ApiKeyPayload::new(
+            role,
+            project,
+            (now.unix_seconds(), expires_at.unix_seconds()),
+        )?;
         let key = ring::signing_key()?;
         jwt::sign(&payload, &key)
     })

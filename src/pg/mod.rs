@@ -19,6 +19,7 @@ pub mod lookup;
 mod memory;
 pub mod net;
 pub mod outbox;
+mod pending;
 pub mod policy;
 pub mod privileges;
 pub mod relations;

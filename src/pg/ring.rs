@@ -12,7 +12,8 @@ use supabase_pat_core::signing_key::SigningKey;
 use zeroize::Zeroizing;
 
 use super::kept::{Kept, change_trigger};
-use super::{Local, relations, scan, secret};
+use super::pending::Pending;
+use super::{relations, scan, secret};
 
 static KEPT: Kept<KeyRing> = Kept::new(relations::ring, relations::ring_changes);
 
@@ -119,23 +120,16 @@ pub fn lock_to_change(ends_tokens: bool) {
     }
 }
 
-/// A private key on its way into the table. It is no parameter of a statement, because extensions
-/// that log statements log their parameters too.
-static PENDING: Local<Option<Zeroizing<String>>> = Local::new(None);
+static PENDING: Pending = Pending::new();
 
 /// Runs `insert`, in which the statement calls [`take_private_jwk`].
 pub fn with_private_jwk<R>(key: &SigningKey, insert: impl FnOnce() -> R) -> R {
-    // SAFETY: no reference is held while Postgres is called.
-    unsafe { *PENDING.get() = Some(key.private_jwk()) };
-    let result = insert();
-    take_private_jwk();
-    result
+    PENDING.with(key.private_jwk(), insert)
 }
 
 /// The private key that is being stored, once.
 pub fn take_private_jwk() -> Option<Zeroizing<String>> {
-    // SAFETY: as above.
-    unsafe { PENDING.get().take() }
+    PENDING.take()
 }
 
 fn stored_keys(table: relations::Table) -> Vec<RingKey> {

@@ -11,8 +11,8 @@ use supabase_pat_core::session::User;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Local;
 use super::clock::Instant;
+use super::pending::Pending;
 use super::relations;
 use super::statement::{read_once, run_once};
 use super::store::pg_uuid;
@@ -230,29 +230,16 @@ pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, E
     })
 }
 
-/// A password hash on its way into the table. It is no parameter of a statement: Postgres makes constants of
-/// those, which are in the log wherever plans are.
-static PENDING: Local<Option<Zeroizing<String>>> = Local::new(None);
+static PENDING: Pending = Pending::new();
 
 /// Runs `write`, in which the statement calls [`take_password_hash`].
 fn with_hash<R>(hash: &str, write: impl FnOnce() -> R) -> R {
-    /// Also if an error gets past it.
-    struct Forget;
-    impl Drop for Forget {
-        fn drop(&mut self) {
-            take_password_hash();
-        }
-    }
-    // SAFETY: no reference is held while Postgres is called.
-    unsafe { *PENDING.get() = Some(Zeroizing::new(hash.to_owned())) };
-    let _forget = Forget;
-    write()
+    PENDING.with(Zeroizing::new(hash.to_owned()), write)
 }
 
 /// The hash that is being written, once.
 pub fn take_password_hash() -> Option<Zeroizing<String>> {
-    // SAFETY: as above.
-    unsafe { PENDING.get().take() }
+    PENDING.take()
 }
 
 /// Forgets what Supabase Auth has given a user, to refresh sessions with or to prove who they are.

@@ -29,10 +29,8 @@ select name from api_keys where name ~ '(of bob)' or 1 / (length(name) - 6) >= 0
 copy (select name from api_keys) to stdout;
 copy pat.api_keys (name) to stdout;
 copy pat.api_keys to stdout;
-copy pat.api_keys (name) from stdin;
 select count(*) from pg_stats where schemaname in ('pat', 'auth');
 select * from tests.error('select count(*) from pg_statistic');
-select * from tests.error('lock table pat.api_keys in access share mode');
 select * from tests.error('lock table pat.signing_keys in access share mode');
 select * from tests.error('create table probe (id uuid references pat.api_keys)');
 select * from tests.error('create trigger t before delete on pat.api_keys for each row execute function suppress_redundant_updates_trigger()');
@@ -45,3 +43,5 @@ select * from tests.error('create index on pat.api_keys (tell(name))');
 select * from tests.error('create function pat.sign(text, text) returns text language sql as $$select $1$$');
 set row_security = off;
 select * from tests.error('select id from pat.api_keys');
+-- The last, since some versions of psql take what follows for its rows.
+copy pat.api_keys (name) from stdin;

@@ -1,6 +1,6 @@
 call tests.request('service_role', '{}');
 select pat.mint_api_key('anon') as anon \gset
-select pat.mint_api_key('service_role', 'abcdefghijklmnopqrst', '5 years') as service \gset
+select pat.mint_api_key('service_role', ref => 'abcdefghijklmnopqrst', expires_in => '5 years') as service \gset
 select payload - 'iat' - 'exp' as claims, to_timestamp((payload ->> 'exp')::int) - to_timestamp((payload ->> 'iat')::int) between '3652 days' and '3653 days' as ten_years
 from pat.decode_jwt(:'anon');
 select payload - 'iat' - 'exp' as claims from pat.decode_jwt(:'service');

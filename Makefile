@@ -32,12 +32,11 @@ audit: setup install ## pgspot on the install script, licences and sources of th
 unit: setup-build ## the tests of the core, without Postgres
 	cargo test --quiet -p supabase_pat_core
 
-suites: setup install ## pg_regress, isolation specs and the tests through the REST server
-	node tests/run.mjs
-
+# Servers of pg_regress and the isolation specs log whatever they can, and no secret may be in it.
 test: lint audit unit ## everything that there is to test, on Postgres 15 and 17
 	@set -e; for pg in $(TESTED); do $(MAKE) --no-print-directory PG=$$pg setup install; done
-	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; PG=$$pg node tests/run.mjs; done
+	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; \
+		PG=$$pg LOG_SECRETS=1 node tests/run.mjs regress isolation; PG=$$pg node tests/run.mjs e2e; done
 
 freeze: install ## at a release: keep the SQL of the version that CHANGELOG.md declares, for good
 	@scripts/freeze $(PG)
@@ -49,9 +48,6 @@ deb: setup-build ## make a Debian package of the extension for this Postgres, in
 test-deb: deb ## install the package in a clean Debian system, use it there and remove it
 	@scripts/setup $(PG) deb
 	node --test tests/deb/
-
-suites-logged: setup install ## pg_regress and isolation specs on servers that log whatever they can, looking for secrets
-	LOG_SECRETS=1 node tests/run.mjs regress isolation
 
 demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
 	@node examples/demo.mjs

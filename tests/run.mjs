@@ -43,7 +43,7 @@ process.exit(failed === 0 ? 0 : 1);
 
 function e2e(names, env = {}) {
   const files = names.map((file) => join(here, 'e2e', file));
-  const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', '--test-timeout=600000', ...files], {
+  const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', '--test-timeout=1800000', ...files], {
     stdio: 'inherit', env: { ...process.env, ...env },
   });
   if (done.status !== 0) failed += 1;

@@ -81,10 +81,15 @@ export function values(secrets) {
     const found = [];
     for (let at = 0; at < text.length - 2; at += 1) {
       const place = start(text, at);
-      if (starts[place]) found.push(...spellings.get(place).filter(([, spelling]) => text.startsWith(spelling, at)));
+      if (starts[place]) found.push(...spellings.get(place).filter(([, spelling]) => text.startsWith(spelling, at) && isWhole(text, at, spelling)));
     }
     return found;
   };
+}
+
+/** A few digits are a part of some longer number by chance. */
+function isWhole(text, at, spelling) {
+  return !/^\d+$/.test(spelling) || (!/\d/.test(text[at - 1] ?? '') && !/\d/.test(text[at + spelling.length] ?? ''));
 }
 
 function spellingsOf(value) {

@@ -70,6 +70,8 @@ before(async () => {
       'supabase_pat.enable_sign_up': 'on',
       'supabase_pat.trusted_proxies': '1',
       'supabase_pat.reset_requests_per_hour': '1000',
+      // Six digits are in a log by chance.
+      'supabase_pat.reset_code_length': '10',
       'supabase_pat.flush_interval': '1',
     },
     env: { PGRST_DB_PRE_REQUEST: 'pat.gate' },

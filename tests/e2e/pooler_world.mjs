@@ -19,7 +19,8 @@ const OTHER_ADDRESS = [403, `the personal access token may not be used from ${FA
 const NOT_VERIFIED = 'not verified';
 
 const LOTS = Object.entries(REQUESTS).flatMap(([name, { share }]) => Array(share).fill(name));
-const oneOf = (list) => list[randomInt(list.length)];
+/** Undefined of none. */
+const oneOf = (list) => list[list.length === 0 ? 0 : randomInt(list.length)];
 
 /** What something was, and when it may have been that: from when a change was asked for until the next was done. */
 class History {

@@ -55,7 +55,7 @@ test('once it is installed as shown, a user mints a token', async () => {
   cluster.psql('postgres', `
     create role supabase_admin superuser;
     set role supabase_admin;
-    ${block('the role `postgres` is no superuser there')}
+    create extension supabase_pat;
     ${block('On plain Postgres without Supabase Auth')}
     insert into auth.users (id) values ('${ALICE}');
     alter database postgres set "app.settings.jwt_secret" = '${SECRET}';`);

@@ -1,7 +1,7 @@
 // Throwaway Postgres clusters for the tests, the benchmark and the demo: in a temporary folder, on
 // a socket and on loopback, with a password of their own, gone when they are stopped.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { appendFileSync, chownSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -28,16 +28,20 @@ process.once('exit', () => {
 // A test that takes too long is ended so.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-/** A port of the loopback address that is free now. */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+/**
+ * A port of the loopback address that is free now, below those that the system gives to outgoing connections: one of
+ * these could take it before the server does.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(10_000, 32_768);
+    const isFree = await new Promise((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
 }
 
 /** The folder of the programs of a Postgres major. Fails if it is not installed. */

@@ -136,7 +136,7 @@ fn agreed<'a>(setting: Option<&'a str>, claim: &'a Claim) -> Option<Option<&'a s
     }
 }
 
-fn parse_uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
     // The uuid crate also reads URNs, which Postgres does not.
     (!text.starts_with("urn:"))
         .then(|| Uuid::try_parse(text).ok())

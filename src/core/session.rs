@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::claims::TOKEN_TYPE;
+use crate::claims::{TOKEN_TYPE, parse_uuid};
 
 /// How the user of a session has proved who they are, for the claim `amr`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +178,7 @@ impl Info {
             let text = claims.get(name)?.as_str()?;
             Some(text.to_owned()).filter(|text| !text.is_empty() && !text.contains('\0'))
         };
-        let id = |name| text(name).and_then(|text| Uuid::try_parse(&text).ok());
+        let id = |name| text(name).and_then(|text| parse_uuid(&text));
         // Beyond the year 9999 Postgres and JSON part ways.
         let time = |name: &str| {
             let seconds = claims.get(name)?.as_f64()?.floor();
@@ -286,6 +286,8 @@ mod tests {
             "{}",
             "{",
             r#"{"sub": 1, "exp": "1", "iat": -1, "role": "\u0000"}"#,
+            // Which auth.uid() does not take for a user either.
+            r#"{"sub": "urn:uuid:00000000-0000-0000-0000-000000000001"}"#,
         ] {
             assert_eq!(Info::from_claims(nothing), Info::default(), "{nothing}");
         }

@@ -43,9 +43,11 @@ impl Schema {
             ValidationErrorKind::Referencing(_) => Flaw::External,
             _ => Flaw::Malformed(error.instance_path().to_string()),
         })?;
+        // As it is read: a name may be written with escapes.
+        let names = schema.to_string();
         Ok(Self {
             validator,
-            has_references: ["ref\"", "Ref\""].iter().any(|end| json.contains(end)),
+            has_references: ["ref\"", "Ref\""].iter().any(|end| names.contains(end)),
         })
     }
 
@@ -221,6 +223,7 @@ mod tests {
                 (r##""unevaluatedItems": false"##, "$ref"),
                 (r##""unevaluatedItems": false"##, "$dynamicRef"),
                 (r##""if": {"items": {"$ref": "#"}}, "then": true"##, "$ref"),
+                (r##""type": ["array", "number"]"##, r"$r\u0065f"),
             ] {
                 let schema = schema(&format!(
                     r##"{{{rule}, "items": {{"{keyword}": [{{"{reference}": "#"}}, {{"{reference}": "#"}}]}}}}"##

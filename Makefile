@@ -30,7 +30,21 @@ audit: setup install ## pgspot on the install script, licences and sources of th
 	@scripts/audit $(PG)
 
 unit: setup-build ## the tests of the core, without Postgres
-	cargo test --quiet -p supabase_pat_core
+	cargo test --quiet -p supabase_pat_core -p supabase_pat_fuzz
+
+# libFuzzer's instrumentation needs flags of the compiler that are not stable. What it keeps is not for
+# the repository as it is: see tests/fuzz/README.md.
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: export CARGO_PROFILE_RELEASE_LTO = false
+fuzz: setup-build ## search for inputs that break the core: SECONDS=60 a target, TARGET=jwt for one
+	@command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz
+	@set -e; for target in $(or $(TARGET),$(notdir $(wildcard tests/fuzz/corpus/*))); do \
+		mkdir -p target/fuzz/corpus/$$target; \
+		cargo fuzz run --fuzz-dir tests/fuzz --features libfuzzer $$target \
+			target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- \
+			-dict=tests/fuzz/dictionaries/$$target.dict -max_total_time=$(or $(SECONDS),60) \
+			-max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
 
 # Servers of pg_regress and the isolation specs log whatever they can, and no secret may be in it.
 test: lint audit unit ## everything that there is to test, on Postgres 15 and 17

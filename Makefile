@@ -1,5 +1,6 @@
 # Everything that there is to do, for root and for others with sudo. PG is the Postgres major: 15, 16, 17
-# or 18. Unless it is given, the tests run on each of TESTED.
+# or 18. Unless it is given, the tests run on each of TESTED. 16 and 18 get pg_regress and the isolation
+# specs alone: the Postgres 16 that is to be had brings hardly any contrib along.
 TESTED := $(if $(filter undefined,$(origin PG)),15 17,$(PG))
 PG ?= 15
 export PG
@@ -50,7 +51,10 @@ fuzz: setup-build ## search for inputs that break the core: SECONDS=60 a target,
 test: lint audit unit ## everything that there is to test, on Postgres 15 and 17
 	@set -e; for pg in $(TESTED); do $(MAKE) --no-print-directory PG=$$pg setup install; done
 	@set -e; for pg in $(TESTED); do echo "== Postgres $$pg"; \
-		PG=$$pg LOG_SECRETS=1 node tests/run.mjs regress isolation; PG=$$pg node tests/run.mjs e2e; done
+		case $$pg in \
+			15|17) PG=$$pg LOG_SECRETS=1 node tests/run.mjs regress isolation; PG=$$pg node tests/run.mjs e2e ;; \
+			*) PG=$$pg node tests/run.mjs regress isolation ;; \
+		esac; done
 
 freeze: install ## at a release: keep the SQL of the version that CHANGELOG.md declares, for good
 	@scripts/freeze $(PG)

@@ -127,9 +127,9 @@ pub fn with_private_jwk<R>(key: &SigningKey, insert: impl FnOnce() -> R) -> R {
     PENDING.with(key.private_jwk(), insert)
 }
 
-/// The private key that is being stored, once.
+/// The private key that is being stored.
 pub fn take_private_jwk() -> Option<Zeroizing<String>> {
-    PENDING.take()
+    PENDING.secret()
 }
 
 fn stored_keys(table: relations::Table) -> Vec<RingKey> {

@@ -237,9 +237,9 @@ fn with_hash<R>(hash: &str, write: impl FnOnce() -> R) -> R {
     PENDING.with(Zeroizing::new(hash.to_owned()), write)
 }
 
-/// The hash that is being written, once.
+/// The hash that is being written.
 pub fn take_password_hash() -> Option<Zeroizing<String>> {
-    PENDING.take()
+    PENDING.secret()
 }
 
 /// Forgets what Supabase Auth has given a user, to refresh sessions with or to prove who they are.

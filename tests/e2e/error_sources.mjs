@@ -52,7 +52,7 @@ export function errorsOfTheSource() {
   for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
 
   const hints = [...ofHooks('errhint'), ...[...armsOf(core, 'hint'), ...armsOf(gate, 'hint')].map(({ literal }) => literal)];
-  for (const file of readdirSync(root + 'sql').filter((name) => !name.includes('--'))) {
+  for (const file of readdirSync(root + 'sql').filter((name) => name.endsWith('.sql') && !name.includes('--'))) {
     for (const [, raised] of read(`sql/${file}`).matchAll(/raise exception using([^;]*);/g)) {
       const literal = (name) => raised.match(new RegExp(`${name} = (?:format\\()?('(?:[^']|''|'\\s*\\n\\s*')*')`))?.[1];
       errors.push({ sqlstate: CONDITIONS[literal('errcode').slice(1, -1)], message: textOf(literal('message').slice(1, -1)) });

@@ -103,7 +103,7 @@ const COPYING = [
   "set_config('request.path', $, true), pat.gate()",
 ];
 
-test('a session that has no memory left ends with an error, and nobody else\'s with it', async () => {
+test('a session that has no memory left ends with an error, and takes nobody with it', async () => {
   const neighbour = await cluster.connect('postgres');
   neighbour.on('error', () => {});
   for (const call of COPYING) {

@@ -193,7 +193,11 @@ fn digests_go_by_the_meaning(claims: &str, value: Option<&Value>) {
 
 fn live_claims_win(claims: &str, row: &str) {
     let row: Value = serde_json::from_str(row).unwrap_or_default();
-    let text = |name: &str| row[name].as_str().map(str::to_owned);
+    // No text in Postgres has a NUL in it.
+    let text = |name: &str| {
+        let text = row[name].as_str().filter(|text| !text.contains('\0'));
+        text.map(str::to_owned)
+    };
     let object = |name: &str| row[name].as_object().map(|_| row[name].to_string());
     let user = LiveUser {
         role: text("role"),

@@ -190,7 +190,12 @@ async function survives(crash, { restart = false } = {}) {
 
 const kill = (process_) => {
   assert.ok(process_ > 1, 'no such process');
-  process.kill(process_, 'SIGKILL');
+  try {
+    process.kill(process_, 'SIGKILL');
+  } catch (error) {
+    // It has followed another one by itself.
+    if (error.code !== 'ESRCH') throw error;
+  }
 };
 const wasKilled = (lines) => until(() => lines().some((line) => /was terminated by signal 9/.test(line)), 'a crash in the log');
 const isGone = (process_) => {

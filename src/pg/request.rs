@@ -236,35 +236,18 @@ pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
 /// The record of a setting, if it exists.
 #[cfg(feature = "pg15")]
 pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: the array has as many records as Postgres says, and each has a name.
-    unsafe {
-        let settings = std::slice::from_raw_parts(
-            super::unguarded::get_guc_variables(),
-            super::unguarded::GetNumConfigOptions() as usize,
-        );
-        settings.iter().copied().find(|&record| {
-            CStr::from_ptr((*record).name)
-                .to_bytes()
-                .eq_ignore_ascii_case(name.to_bytes())
-        })
-    }
+    let (record, found) = settings_from(name.to_bytes()).next()?;
+    found
+        .eq_ignore_ascii_case(name.to_bytes())
+        .then_some(record)
 }
 
-/// The settings of [`SETTINGS`], as far as they exist.
-#[cfg(not(feature = "pg15"))]
-fn find_sources() -> [Option<Source>; SETTINGS.len()] {
-    SETTINGS.map(|name| {
-        // SAFETY: with `skip_errors`, a missing setting is a null pointer.
-        let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
-        (!record.is_null()).then(|| Source::of(record)).flatten()
-    })
-}
-
-/// The settings of [`SETTINGS`], as far as they exist. Postgres 15 keeps all settings in an array
-/// that is sorted by name, ignoring case, and exports no search in it. Ours stand together there.
+/// The records of settings, each with its name, from the first that is not before `start`, which is lower case. Postgres 15 keeps
+/// them in an array that is sorted by name, ignoring case, and exports no search in it.
 #[cfg(feature = "pg15")]
-fn find_sources() -> [Option<Source>; SETTINGS.len()] {
-    const PREFIX: &[u8] = b"request.jwt.claim";
+fn settings_from(
+    start: &[u8],
+) -> impl Iterator<Item = (*mut pg_sys::config_generic, &'static [u8])> {
     // SAFETY: the array has as many records as Postgres says, and each has a name.
     let (settings, name) = unsafe {
         let settings = std::slice::from_raw_parts(
@@ -274,19 +257,31 @@ fn find_sources() -> [Option<Source>; SETTINGS.len()] {
         let name = |record: *mut pg_sys::config_generic| CStr::from_ptr((*record).name).to_bytes();
         (settings, name)
     };
-    let start = settings.partition_point(|&record| {
+    let first = settings.partition_point(|&record| {
         let folded = name(record).iter().map(u8::to_ascii_lowercase);
-        folded.lt(PREFIX.iter().copied())
+        folded.lt(start.iter().copied())
     });
+    settings[first..]
+        .iter()
+        .map(move |&record| (record, name(record)))
+}
+
+/// The settings of [`SETTINGS`], as far as they exist.
+#[cfg(not(feature = "pg15"))]
+fn find_sources() -> [Option<Source>; SETTINGS.len()] {
+    SETTINGS.map(|name| find_setting(name).and_then(Source::of))
+}
+
+/// The settings of [`SETTINGS`], as far as they exist: with one search, since they stand together.
+#[cfg(feature = "pg15")]
+fn find_sources() -> [Option<Source>; SETTINGS.len()] {
+    const PREFIX: &[u8] = b"request.jwt.claim";
     let mut found = [None; SETTINGS.len()];
-    for &record in &settings[start..] {
-        let name = name(record);
-        let Some(true) = name
-            .get(..PREFIX.len())
-            .map(|start| start.eq_ignore_ascii_case(PREFIX))
-        else {
-            break;
-        };
+    let ours = settings_from(PREFIX).take_while(|(_, name)| {
+        let start = name.get(..PREFIX.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+    });
+    for (record, name) in ours {
         let known = |setting: &&CStr| setting.to_bytes().eq_ignore_ascii_case(name);
         if let Some(index) = SETTINGS.iter().position(known) {
             found[index] = Source::of(record);

@@ -34,7 +34,7 @@ before(() => {
   asRoot('rm', '-rf', system);
   asRoot('mkdir', '-p', system);
   asRoot('tar', '--numeric-owner', '-xf', base, '-C', system);
-  asRoot('cp', join(packages, file), join(system, 'root'));
+  asRoot('cp', join(packages, file), join(system, 'srv'));
   inside('printf "#!/bin/sh\\nexit 101\\n" > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d');
   clean = everyFile();
 });
@@ -70,7 +70,7 @@ test('the licence of every crate that is linked in comes along', () => {
 });
 
 test('it installs beside Debian\'s own Postgres, where that looks for extensions', () => {
-  inside(`apt-get install -y /root/${file}`);
+  inside(`apt-get install -y /srv/${file}`);
   assert.deepEqual(lines(inside(`dpkg -L ${name}`)).filter((path) => /\.(so|control|sql)$/.test(path)).sort(), [
     `/usr/lib/postgresql/${major}/lib/supabase_pat.so`,
     `/usr/share/postgresql/${major}/extension/supabase_pat--${version}.sql`,

@@ -40,6 +40,10 @@ update auth.users set role = 'authenticator' where id = '11111111-1111-1111-1111
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => :'headers');
 reset role;
+update auth.users set role = 'none' where id = '11111111-1111-1111-1111-111111111111';
+call tests.request('anon', '{"role": "anon"}');
+select code, error from tests.pass(headers => :'headers');
+reset role;
 update auth.users set role = 'there_is_none' where id = '11111111-1111-1111-1111-111111111111';
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => :'headers');

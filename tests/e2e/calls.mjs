@@ -7,6 +7,9 @@ const SECRET = 'the-jwt-secret-of-the-robustness-tests-32-bytes-and-more';
 const PASSWORD = 'U*U';
 const HASH = '$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW';
 
+/** So many that none of them is sent too many codes within an hour, however fast the machine is. */
+const READERS = 1000;
+
 export const SETTINGS = {
   // The compiler is 10 MiB that a session loads with the first statement that is long enough.
   jit: 'off',
@@ -26,6 +29,7 @@ export function prepare(cluster) {
     select pat.install_auth_schema();
     insert into auth.users (id, email, encrypted_password, email_confirmed_at) values
       ('${ALICE}', 'alice@example.com', '${HASH}', now()), ('${BOB}', 'bob@example.com', '${HASH}', now());
+    insert into auth.users (id, email) select gen_random_uuid(), 'reader' || n || '@example.com' from generate_series(0, ${READERS - 1}) as n;
     select pat.add_signing_key('ES256', kid => 'es'), pat.add_signing_key('HS256', kid => 'hs'),
       pat.add_signing_key('EdDSA', kid => 'ed'), pat.add_signing_key('RS256', kid => 'rs');
     select pat.define_setting('temperature', '0.7', '{"type": "number", "minimum": 0, "maximum": 2}');
@@ -140,7 +144,7 @@ export function calls(tokens) {
   writes('sign_in, nobody', "(sign_in('nobody' || i % 10 || '@example.com', 'x')).token_type", anon, { takes: 900 });
   writes('sign_up', "(sign_up(gen_random_uuid() || '@example.com', 'correct horse')).confirmation_token", anon, { tidied: true, takes: 60000 });
   writes('request_password_reset', "request_password_reset('alice@example.com')", anon, { tidied: true, takes: 400 });
-  writes('pat.issue_reset_code, verify_reset_code', "(select verify_reset_code(token, code)::text from pat.issue_reset_code('alice@example.com'))", service, { tidied: true, takes: 500 });
+  writes('pat.issue_reset_code, verify_reset_code', `(select verify_reset_code(token, code)::text from pat.issue_reset_code('reader' || floor(random() * ${READERS}) || '@example.com'))`, service, { tidied: true, takes: 500 });
   writes('verify_reset_code, wrong', "verify_reset_code(request_password_reset('nobody@example.com'), '0')::text", anon, { tidied: true, takes: 900 });
   writes('reset_password, wrong', "reset_password(request_password_reset('nobody@example.com'), '0', 'correct horse')::text", anon, { tidied: true, takes: 900 });
   writes('outbox', "(request_password_reset('alice@example.com'), (select count(pat.message_sent(id)) from pat.claim_messages(5)))", service, { takes: 400 });

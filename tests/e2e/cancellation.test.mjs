@@ -90,7 +90,7 @@ test('texts as long as the gate and the doctor of keys read them, again and agai
 test('passwords and key pairs, one after the other', async () => {
   await endsSoon("select sign_up(i || '@example.com', 'correct horse') from generate_series(1, 1000000) as i", superuser);
   await endsSoon("select pat.add_signing_key('RS256') from generate_series(1, 1000000)", superuser);
-  assert.equal(cluster.psql('postgres', "select count(*) from auth.users where email like '%1@%'"), '0');
+  assert.equal(cluster.psql('postgres', "select count(*) from auth.users where email ~ '^[0-9]+@'"), '0');
   assert.equal(cluster.psql('postgres', 'select count(*) from pat.signing_keys'), '4');
 });
 

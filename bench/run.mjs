@@ -192,7 +192,7 @@ const mint = async (name, statement) => {
   await db.query('begin');
   note(name, await value(`select hand.mint_loop($1)`, [statement]));
   await db.query('rollback');
-  await db.query('vacuum pat.api_keys, hand.api_keys');
+  await db.query('vacuum pat.api_keys, pat.events, hand.api_keys');
 };
 await db.query(`create function hand.mint_loop(statement text) returns float language plpgsql as $$
 declare

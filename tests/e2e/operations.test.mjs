@@ -116,6 +116,15 @@ test('what is to be watched is found', async () => {
   cluster.psql('postgres', `select request_password_reset('alice@example.com')`);
   assert.equal(ask(block('Monitoring', 3)), '1|0|');
   ask(block('Monitoring'));
+
+  cluster.psql('postgres', `update pat.api_keys set revoked_at = now() - interval '2 years' where id = '${id}'`);
+  const others = `select count(*) from pat.api_keys where id <> '${id}'`;
+  const kept = ask(others);
+  ask(block('Monitoring', 4));
+  assert.equal(ask(`select count(*) from pat.api_keys where id = '${id}'`), '0');
+  assert.equal(ask(others), kept);
+  assert.equal(ask(`select event from pat.events where key_id = '${id}' order by id`), 'token_minted\ntoken_revoked\nrefused\ntoken_deleted');
+  assert.equal(await read(world.rest, token), 401);
 });
 
 test('what a dump takes along is what is said, and levels and versions are those there are', async () => {

@@ -3,7 +3,7 @@
 # specs alone: the Postgres 16 that is to be had brings hardly any contrib along.
 TESTED := $(if $(filter undefined,$(origin PG)),15 17,$(PG))
 PG ?= 15
-export PG
+export PG TESTED
 export PGRX_HOME := $(CURDIR)/target/pgrx
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 

@@ -6,7 +6,16 @@ import { Cluster, programs } from '../cluster/cluster.mjs';
 import { PRELOADED, assertServes, assertWhole, inventory, moveIn } from './lived_in.mjs';
 
 const [from, to] = ['15', '17'];
-const missing = [from, to].filter((major) => !existsSync(join(programs(major), 'pg_upgrade')));
+/** The majors that this run was asked to test. Without the other one, what needs both is skipped. */
+const asked = (process.env.TESTED ?? process.env.PG ?? '15').split(' ');
+const missing = [from, to].filter((major) => {
+  try {
+    return !existsSync(join(programs(major), 'pg_upgrade'));
+  } catch (error) {
+    if (asked.includes(major)) throw error;
+    return true;
+  }
+});
 
 /** Minor releases since November 2026 note a version with each column, as an option that older ones of a later major
  * refuse. Where the newer major is that old, the option is taken away, as pg_dump of a new minor would do. */

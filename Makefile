@@ -77,6 +77,9 @@ bench: setup install ## measure against the hand-written way, side by side; PUBL
 	@scripts/setup $(PG) bench
 	@node bench/run.mjs
 
+interleave: setup install ## random interleavings of checks with changes of rows and tables: SECONDS=60, SEED to repeat one
+	SECONDS=$(or $(SECONDS),60) node --test tests/e2e/interleavings.test.mjs
+
 soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
 	@node bench/memory.mjs
 

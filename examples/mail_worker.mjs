@@ -1,12 +1,13 @@
 // Sends the codes that supabase_pat puts into its outbox, by SMTP.
 // Usage: copy this file to where it shall run, and
 //   npm install pg nodemailer
-//   export DATABASE_URL='postgresql://authenticator:…@db.example.com/postgres'
+//   export DATABASE_URL='postgresql://mail_worker:…@db.example.com/postgres' ROLE=mail_worker
 //   export SMTP_URL='smtp://user:…@mail.example.com:587?requireTLS=true'
 //   export MAIL_FROM='Example <no-reply@example.com>'
 //   node mail_worker.mjs
-// The user of DATABASE_URL must be allowed to become ROLE, service_role if not told otherwise. The
-// connection must not go through a pooler of transactions, where LISTEN and SET ROLE do not last.
+// docs/operations.md says how to make that role, which may do nothing else. ROLE is service_role if not told
+// otherwise, and the user of DATABASE_URL must be allowed to become it. The connection must not go through a
+// pooler of transactions, where LISTEN and SET ROLE do not last.
 // Several workers share the work. Each mail is sent at least once: twice, if a worker or the database
 // goes away after the mail was sent and before that was noted.
 import { setTimeout as sleep } from 'node:timers/promises';

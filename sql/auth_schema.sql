@@ -9,6 +9,7 @@ declare
     authenticated text;
     service_role text;
     role text;
+    object record;
 begin
     if to_regclass('auth.users') is not null then
         raise exception using
@@ -49,7 +50,6 @@ begin
     execute format('grant usage on schema public to %I, %I, %I', anon, authenticated, service_role);
 
     create schema if not exists auth;
-    execute format('grant usage on schema auth to %I, %I, %I', anon, authenticated, service_role);
 
     create type auth.aal_level as enum ('aal1', 'aal2', 'aal3');
 
@@ -152,6 +152,42 @@ begin
             nullif(current_setting('request.jwt.claims', true), '')
         )::jsonb
     $$;
+
+    -- Default privileges give on what is new, hashes of passwords too, whatever somebody once said of all tables.
+    -- Take away what they gave, then grant by name what Supabase has: the functions, for policies run them as
+    -- whoever asks, and the use of the schema.
+    for object in
+        select format('schema %I', nspname) as name, nspowner as owner, coalesce(nspacl, acldefault('n', nspowner)) as acl
+        from pg_namespace where nspname = 'auth'
+        union all
+        select format('%s %s', case relkind when 'S' then 'sequence' else 'table' end, oid::regclass), relowner,
+            coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))
+        from pg_class
+        where oid = any (array['auth.users', 'auth.identities', 'auth.sessions', 'auth.refresh_tokens',
+            'auth.refresh_tokens_id_seq']::regclass[])
+        union all
+        select format('type %s', oid::regtype), typowner, coalesce(typacl, acldefault('T', typowner))
+        from pg_type where oid = 'auth.aal_level'::regtype
+        union all
+        select format('function %s', oid::regprocedure), proowner, coalesce(proacl, acldefault('f', proowner))
+        from pg_proc where oid = any (array['auth.uid()', 'auth.role()', 'auth.email()', 'auth.jwt()']::regprocedure[])
+    loop
+        for role in
+            select distinct coalesce(nullif(grantee, 0)::regrole::text, 'public')
+            from aclexplode(object.acl) where grantee <> object.owner
+        loop
+            execute format('revoke all on %s from %s cascade', object.name, role);
+        end loop;
+    end loop;
+    execute format('grant usage on schema auth to %I, %I, %I', anon, authenticated, service_role);
+    grant execute on function auth.uid(), auth.role(), auth.email(), auth.jwt() to public;
+
+    -- Without a policy, nobody but the owner and those whom policies do not bind sees a row, should somebody
+    -- grant what must not be granted.
+    alter table auth.users enable row level security;
+    alter table auth.identities enable row level security;
+    alter table auth.sessions enable row level security;
+    alter table auth.refresh_tokens enable row level security;
 
     perform pat.grant_api_roles();
 end

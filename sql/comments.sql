@@ -1,15 +1,17 @@
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has.';
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.rotate_pat(uuid, interval) is
     'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write.';
 comment on function public.revoke_pat(uuid) is
     'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on. True if it was live; false if it was dead already or is not yours.';
+comment on function public.revoke_pat(uuid, boolean) is
+    'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if the token itself is dead or deleted. True if any of them was live.';
 comment on function public.revoke_all_pats(uuid) is
-    'Revokes all live tokens of a user, null for the caller, and returns how many there were.';
+    'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a token needs the scope tokens:delete.';
 comment on function public.is_valid_api_token() is
     'For policies: true unless the request was made with a personal access token that is unknown, another user''s, revoked or expired, or whose user is deleted or banned. True for logins, anon and sessions without claims. Never raises an error.';
 comment on function public.has_scope(text) is
-    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but tokens:write.';
+    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
 comment on function public.current_api_key_id() is
     'Which token made this request: its id in api_keys. Null for a login. It does not say whether the token is valid.';
 comment on function pat.uid() is
@@ -76,8 +78,10 @@ comment on function public.request_password_reset(text) is
     'Puts a message with a code for a new password into the outbox, if the address is that of a user, and returns the token that goes with the code. Whether it is cannot be seen from outside.';
 comment on function pat.issue_reset_code(text) is
     'A token and its code, for a backend that sends the mail itself. For trusted roles.';
+comment on function pat.reset_code_digits() is
+    'How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how many its own has.';
 comment on function public.verify_reset_code(text, text) is
-    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead. The code stays good for reset_password.';
+    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead, and after too many for an address, for whoever tries or for all together short codes are not looked at. The code stays good for reset_password.';
 comment on function public.reset_password(text, text, text) is
     'Sets a new password for whoever has the token and its code, and ends their sessions. False for a wrong code or token; an error for a password that is not fit.';
 comment on function pat.claim_messages(integer) is
@@ -88,7 +92,7 @@ comment on function pat.message_failed(uuid, text) is
     'Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: why, for last_error. False if there is none. For trusted roles.';
 
 comment on function public.sign_up(text, text, jsonb) is
-    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. Off unless supabase_pat.enable_sign_up is on.';
+    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. A user whom sign_up has made and who has shown nothing since gets the password of the latest who signed up. Off unless supabase_pat.enable_sign_up is on.';
 comment on function public.confirm_sign_up(text, text) is
     'Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a session. Null, with status 401 over REST, for a wrong one.';
 comment on function public.sign_in(text, text) is
@@ -96,7 +100,7 @@ comment on function public.sign_in(text, text) is
 comment on function pat.mint_session(uuid) is
     'Begins a session of a user, for tests and support, and writes an event. For trusted roles.';
 comment on function public.refresh_session(text) is
-    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced before ends the session.';
+    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session.';
 comment on function public.sign_out(text) is
     'Ends sessions of the caller: local, the present one; others; or global, all of them. Returns how many.';
 comment on function public.is_active_session() is
@@ -104,7 +108,7 @@ comment on function public.is_active_session() is
 comment on function public.session_info() is
     'What the claims of the request say of its session. should_refresh: less than a minute is left.';
 comment on function public.signed_in_user() is
-    'The user of the request, as Supabase Auth shows a user to themselves; null without one.';
+    'The user of the request, as Supabase Auth shows a user to themselves; null without one. A token with a list of scopes needs user:read.';
 
 comment on type public.minted_session is 'The tokens of a session, shown once.';
 comment on type public.signed_up is 'A session, or a token for confirm_sign_up.';
@@ -118,7 +122,7 @@ comment on view public.api_keys is
     'Your personal access tokens. Deleting a row revokes its token.';
 comment on column public.api_keys.id is 'The jti claim of the token.';
 comment on column public.api_keys.hint is 'The last six characters of the token.';
-comment on column public.api_keys.scopes is 'What the token may do: null for everything but tokens:write.';
+comment on column public.api_keys.scopes is 'What the token may do: null for everything but tokens:write and tokens:delete.';
 comment on column public.api_keys.is_active is 'Neither revoked nor expired.';
 
 comment on table pat.api_keys is
@@ -126,6 +130,11 @@ comment on table pat.api_keys is
 comment on column pat.api_keys.replaced_by is 'The token that rotate_pat made in its place.';
 comment on column pat.api_keys.hint is 'The last six characters of the token; null for imported ones.';
 comment on column pat.api_keys.signing_key is 'The kid of the signing key that signed the token; null for the configured secret.';
+
+comment on table pat.api_key_origins is
+    'Which tokens were made with other tokens, or by restricted logins. It outlives its tokens.';
+comment on column pat.api_key_origins.made_by is 'The token that the request came with.';
+comment on column pat.api_key_origins.claims is 'What the token carries of the claims of the login.';
 
 comment on table pat.signing_keys is
     'The keys that tokens are signed with. Change them with pat.add_signing_key() and its like.';
@@ -136,9 +145,12 @@ comment on column pat.signing_keys.status is
 
 comment on table pat.outbox is
     'Messages that wait to be sent, sealed, and the requests of the last hour.';
-comment on table pat.code_attempts is 'Wrong tries at the codes of tokens.';
+comment on table pat.code_attempts is
+    'Wrong tries at the codes of tokens, and for a day what those at short codes were worth.';
 comment on table pat.events is 'What happened to whom. No secret is in it.';
 comment on table pat.sessions is 'How far the refresh tokens of sessions have come. No token is stored.';
+comment on table pat.known_networks is 'From where users have signed in lately. From there strangers who try passwords elsewhere make nobody wait.';
+comment on table pat.pending_sign_ups is 'Users whom sign_up has made, until they confirm their address. Only they get another password by signing up again.';
 comment on table pat.wrong_passwords is 'Wrong passwords of the last hour, which slow down whoever guesses.';
 
 comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
@@ -161,7 +173,9 @@ comment on table pat.user_settings is
 comment on function pat.gate() is
     'For db-pre-request of PostgREST: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate limits. Takes opaque tokens from the header x-api-key, and calls supabase_pat.next_pre_request for what it lets through.';
 comment on function pat.deny_token(text, text) is
-    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. It is known by what is signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
+comment on function pat.secret_problem() is
+    'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
 comment on function pat.status() is
     'Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles.';
 comment on function pat.server_state() is

@@ -21,6 +21,10 @@ create policy trusted_roles_see_the_denied_tokens on pat.denied_tokens for selec
 create policy trusted_roles_accept_tokens_again on pat.denied_tokens for delete using (pat.is_trusted());
 
 -- A key that is deleted leaves its last event behind.
+create function pat.key_deleted() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'key_deleted_wrapper';
+
 create trigger record_the_deletion
     after delete on pat.api_keys
     for each row execute function pat.key_deleted();

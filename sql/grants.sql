@@ -67,6 +67,7 @@ grant execute on function
     pat.url_encode(bytea),
     pat.url_decode(text),
     pat.take_password_hash(),
+    pat.reset_code_digits(),
     public.get_settings(jsonb)
 to public;
 
@@ -122,15 +123,17 @@ begin
             public.request_password_reset(text),
             public.verify_reset_code(text, text),
             public.reset_password(text, text, text) to %I', role);
-        return next role;
-        continue when role = anon;
+        -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
         execute format('grant execute on function
             public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
+            public.revoke_pat(uuid, boolean),
             public.revoke_all_pats(uuid),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
+        return next role;
+        continue when role = anon;
         execute format('grant select, delete on public.api_keys to %I', role);
         execute format('grant select on public.api_key_events to %I', role);
         if role = authenticated then
@@ -160,6 +163,7 @@ begin
                 pat.deny_token(text, text),
                 pat.status(),
                 pat.server_state(),
+                pat.secret_problem(),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

@@ -2,25 +2,25 @@
 set local search_path = pg_catalog, pg_temp;
 
 -- An owner's keys, as far as the request may see them: has_scope is true for a login, and false for a
--- token that is dead or whose scopes leave the keys out.
+-- token that is dead or whose scopes leave the keys out; is_active_session is false for a login that has ended.
 create policy owners_see_their_keys on pat.api_keys for select
-    using (user_id = pat.uid() and public.has_scope('tokens:read'));
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
 
 create policy owners_delete_their_keys on pat.api_keys for delete
-    using (user_id = pat.uid() and public.has_scope('tokens:delete'));
+    using (user_id = pat.uid() and public.has_scope('tokens:delete') and public.is_active_session());
 
 -- For a service role without BYPASSRLS.
 create policy trusted_roles_do_everything on pat.api_keys
     using (pat.is_trusted()) with check (pat.is_trusted());
 
 create policy owners_see_their_usage on pat.api_key_usage for select
-    using (user_id = pat.uid() and public.has_scope('tokens:read'));
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
 
 create policy trusted_roles_see_the_usage on pat.api_key_usage for select using (pat.is_trusted());
 
 -- What happened to a user's keys. What else happened to the user is for trusted roles.
 create policy owners_see_the_events_of_their_keys on pat.events for select
-    using (user_id = pat.uid() and key_id is not null and public.has_scope('tokens:read'));
+    using (user_id = pat.uid() and key_id is not null and public.has_scope('tokens:read') and public.is_active_session());
 
 create policy trusted_roles_see_the_events on pat.events for select using (pat.is_trusted());
 

@@ -13,7 +13,11 @@ create table pat.outbox (
     claimed_until timestamptz,
     attempts integer not null default 0,
     last_error text,
-    sent_at timestamptz
+    sent_at timestamptz,
+    -- Who asked for it, as a digest, and whether they are no stranger to the account. Null for what a version
+    -- before 0.2.0 wrote.
+    asker_digest bytea,
+    is_known_asker boolean
 );
 
 create index outbox_address_digest_idx on pat.outbox (address_digest, created_at);
@@ -22,14 +26,20 @@ create index outbox_waiting_idx on pat.outbox (is_deliverable, created_at) where
 create index outbox_sealed_idx on pat.outbox (expires_at) where sealed is not null;
 create index outbox_created_at_idx on pat.outbox (created_at);
 
--- Wrong tries at the code of a token.
+-- Wrong tries at the code of a token. What those at short codes were worth is kept for a day, for when shared
+-- memory has forgotten it: chance is that of one try, in trillionths. Rows are written and removed, and no two
+-- transactions meet in one unless they try the same token.
 create table pat.code_attempts (
     token_id uuid primary key,
     attempts integer not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    chance bigint,
+    address_digest bytea,
+    account_digest bytea
 );
 
 create index code_attempts_expires_at_idx on pat.code_attempts (expires_at);
+create index code_attempts_short_codes_idx on pat.code_attempts (expires_at) where chance operator(pg_catalog.>) 0;
 
 alter table pat.outbox enable row level security;
 alter table pat.code_attempts enable row level security;

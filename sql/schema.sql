@@ -8,6 +8,14 @@ do $$
 declare
     found text;
 begin
+    -- JSON and JWTs are UTF-8. What another encoding has for letters would be signed as something else.
+    if getdatabaseencoding() <> 'UTF8' then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = format('supabase_pat needs a database with the encoding UTF8, and this one has %s', getdatabaseencoding()),
+            hint = 'Create another with: create database NAME template template0 encoding ''UTF8''.';
+    end if;
+
     select string_agg(object, ', ' order by object) into found
     from (
         select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
@@ -97,6 +105,22 @@ alter table pat.api_keys enable row level security;
 
 select pg_extension_config_dump('pat.api_keys', '');
 
+-- Where a token comes from: the token that made it, and what it carries of the claims of a login that was restricted.
+-- Others have no row. A row outlives its token, since what that has made is found through it.
+create table pat.api_key_origins (
+    key_id uuid primary key,
+    user_id uuid not null,
+    made_by uuid,
+    claims jsonb,
+    made_at timestamptz not null default now()
+);
+
+create index api_key_origins_made_by_idx on pat.api_key_origins (made_by) where made_by is not null;
+
+alter table pat.api_key_origins enable row level security;
+
+select pg_extension_config_dump('pat.api_key_origins', '');
+
 -- When each token was last used. A table of its own, so that writing this neither waits for a change of
 -- the key nor makes one wait or fail, and a check finds no old row versions on its way. No index has a
 -- column that changes, and pages have room for all their rows twice: so each update stays in its page (HOT),
@@ -145,7 +169,9 @@ create table pat.denied_tokens (
     user_id uuid,
     reason text,
     denied_at timestamptz not null default now(),
-    expires_at timestamptz
+    expires_at timestamptz,
+    -- Of the claims as servers may hand them over, with another role: 32 bytes each.
+    other_claims_digests bytea
 );
 
 alter table pat.denied_tokens enable row level security;

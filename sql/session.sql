@@ -30,3 +30,29 @@ create table pat.wrong_passwords (
 create index wrong_passwords_last_at_idx on pat.wrong_passwords (last_at);
 
 alter table pat.wrong_passwords enable row level security;
+
+-- From where users have signed in lately, the latest 16 networks of each: see src/pg/known_networks.rs. Supabase
+-- keeps the same addresses in auth.sessions.
+create table pat.known_networks (
+    user_id uuid,
+    network cidr,
+    last_at timestamptz not null,
+    primary key (user_id, network)
+);
+
+create index known_networks_last_at_idx on pat.known_networks (last_at);
+
+select pg_catalog.pg_extension_config_dump('pat.known_networks', '');
+
+alter table pat.known_networks enable row level security;
+
+-- Users whom sign_up has made, and who have not confirmed their address: see src/pg/sign_ups.rs.
+create table pat.pending_sign_ups (
+    user_id uuid primary key,
+    -- The SHA-256 of the password hash that sign_up has given them; null if version 0.1.0 has made them.
+    password_digest bytea
+);
+
+select pg_catalog.pg_extension_config_dump('pat.pending_sign_ups', '');
+
+alter table pat.pending_sign_ups enable row level security;

@@ -10,12 +10,12 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
 ),
--- What the REST server was told through the database: alter role authenticator set pgrst.db_pre_request = ….
+-- What the REST server was told through the database: alter role authenticator set pgrst.db_pre_request = 'pat.gate'.
 pre_request as (
     select string_agg(distinct split_part(line, '=', 2), ', ') as configured
     from pg_db_role_setting, unnest(setconfig) line
@@ -31,10 +31,34 @@ next as (
     select setting.value as name, next_problem, p.oid, p.pronamespace
     from setting, server left join pg_proc p on p.oid = next_pre_request where name = 'next_pre_request'
 ),
+-- What is read of auth.users, and what comes of it if it is not there, or of a type that is not read.
+users as (
+    select to_regclass('auth.users') as oid, string_agg(case
+            when a.attnum is null then format('there is no column %s: %s', name, missing)
+            else format('%s is not of the type %s: %s', name, types[1]::regtype, unfit)
+        end, '; ' order by place) as problem
+    from (values
+        (1, 'id', '{uuid}'::regtype[], 'no token is valid', 'no token is valid'),
+        (2, 'banned_until', '{timestamptz}', 'nobody can be banned', 'whoever has a value there is banned'),
+        (3, 'deleted_at', null, 'nobody is deleted while the row is there', null)
+        union all
+        select 3 + n, name, types, null, 'supabase_pat.live_claims cannot be read, and the gate lets no token through'
+        from unnest(array['role', 'email', 'phone', 'raw_app_meta_data', 'raw_user_meta_data', 'is_anonymous']) with ordinality as claims (name, n),
+            lateral (select case when n <= 3 then '{text,varchar}' when n <= 5 then '{jsonb}' else '{boolean}' end::regtype[]) as expected (types)
+        where current_setting('supabase_pat.live_claims')::boolean
+    ) as read (place, name, types, missing, unfit)
+    left join pg_attribute a on a.attrelid = to_regclass('auth.users') and a.attname = name and a.attnum > 0 and not a.attisdropped
+    left join pg_type t on t.oid = a.atttypid
+    left join pg_type base on base.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+    where case
+        when a.attnum is null then missing is not null
+        else base.oid <> all (types) and not (base.typname = 'citext' and 'text'::regtype = any (types))
+    end
+),
 gate as (
-    select configured, requests, last_request_at,
-        coalesce(requests > 0, false) or coalesce(configured like '%pat.gate%', false) as is_there
-    from server, pre_request
+    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits as dependent,
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s)', opaque, with_addresses, with_limits) as refused
+    from server, pre_request, keys
 )
 select 'library', is_preloaded,
     case when is_preloaded then 'preloaded'
@@ -48,9 +72,10 @@ select 'version', extversion = version,
         else format('the library is %s and the extension %s: run alter extension supabase_pat update', version, extversion) end
 from server, pg_extension where extname = 'supabase_pat'
 union all
-select 'users', to_regclass('auth.users') is not null,
-    case when to_regclass('auth.users') is not null then 'auth.users'
-        else 'there is no table auth.users: install Supabase Auth, or call pat.install_auth_schema()' end
+select 'users', oid is not null and problem is null,
+    case when oid is null then 'there is no table auth.users: install Supabase Auth, or call pat.install_auth_schema()'
+        else coalesce('in auth.users, ' || problem, 'auth.users') end
+from users
 union all
 select 'roles', bool_and(oid is not null),
     case when bool_and(oid is not null) then string_agg(role, ', ' order by name)
@@ -77,22 +102,31 @@ from (
 union all
 select 'signing key', signing_problem is null, coalesce(signing_problem, signing_key) from server
 union all
-select 'secret', secret is null,
-    case when secret is null then 'not in a setting that every role can read'
-        else 'app.settings.jwt_secret can be read by every role: move it to the Vault or a file, or add a key with pat.add_signing_key()' end
-from nullif(current_setting('app.settings.jwt_secret', true), '') secret
+select 'secret', legacy is null and problem is null,
+    case when legacy is not null then
+            'app.settings.jwt_secret can be read by every role: move it to the Vault or a file, or add a key with pat.add_signing_key()'
+        else coalesce(problem, 'not in a setting that every role can read') end
+from nullif(current_setting('app.settings.jwt_secret', true), '') legacy, pat.secret_problem() problem
 union all
-select 'reset codes', not has_debug_code,
-    case when has_debug_code then 'supabase_pat.debug_reset_code is set: everybody knows the code' else 'random' end
-from server
+select 'reset codes', is_preloaded and not has_debug_code and digits <= 10,
+    case when has_debug_code then 'supabase_pat.debug_reset_code is set: everybody knows the code'
+        when not is_preloaded then format('codes have %s digits, since wrong ones are forgotten with a rollback: put '
+            'supabase_pat into shared_preload_libraries and restart', digits)
+        when digits > 10 then format('new codes have %s digits, since there have been too many wrong codes. After half a day '
+            'without they are short again', digits)
+        else format('random, %s digits', digits) end
+from server, pat.reset_code_digits() digits
 union all
-select 'gate', is_there or opaque + with_addresses + with_limits = 0,
-    case when is_there then concat_ws('; ', 'db-pre-request is ' || configured,
-            requests || ' requests since the server started', 'the last at ' || date_trunc('second', last_request_at))
-        else format('%s. It is needed for opaque tokens (%s), allowed_ips (%s) and rate limits (%s). Set '
-            'db-pre-request = pat.gate in PostgREST, or: alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
-            coalesce('db-pre-request is ' || configured, 'pat.gate() has not been called'), opaque, with_addresses, with_limits) end
-from gate, keys
+select 'gate', coalesce(requests > 0, false) or dependent = 0,
+    case when requests > 0 then concat_ws('; ', requests || ' requests in this database since the server started',
+            'the last at ' || date_trunc('second', last_request_at))
+        else format('%s. Where requests do not come through it, these are refused: %s. Set db-pre-request = pat.gate in the REST '
+            'server''s configuration, or, for PostgREST, alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
+            concat_ws(', ', case when requests = 0 then 'no request has come through pat.gate() in this database since the server started'
+                    when is_preloaded then 'there are too many databases to tell whether requests come through pat.gate()'
+                    else 'whether requests come through pat.gate() is not counted without preloading' end,
+                'though db-pre-request is ' || configured || ', which not every REST server reads'), refused) end
+from gate
 union all
 select 'next pre-request', problem is null,
     case when name is null then 'none' else coalesce(problem || '. The gate lets nothing through.', name) end
@@ -108,7 +142,8 @@ from (
 union all
 select 'addresses', value <> '0' or with_addresses = 0,
     case when value <> '0' then format('from X-Forwarded-For, behind %s trusted proxies', value)
-        when with_addresses = 0 then 'not known: supabase_pat.trusted_proxies is 0'
+        when with_addresses = 0 then 'not known, since supabase_pat.trusted_proxies is 0: all who have no login share the reset '
+            'codes that there are for an e-mail address within an hour'
         else format('%s tokens with allowed_ips are refused, since supabase_pat.trusted_proxies is 0: set it to the number of '
             'proxies in front of the REST server that add to X-Forwarded-For', with_addresses) end
 from setting, keys where name = 'trusted_proxies'
@@ -121,6 +156,34 @@ select 'revocation', value not like 'remote\_%' or standbys <> '',
         else format('waits for %s of %s', value, standbys) end
 from setting, current_setting('synchronous_standby_names') standbys where name = 'revoke_synchronous_commit'
 union all
+select 'password hashes', readable is null,
+    case when readable is null then 'no API role can read them, nor the tokens beside them'
+        else format('%s. What is read there is good for logging in as others: revoke it, and grant columns by name', readable) end
+from (
+    select string_agg(format('%s may read %s', role, columns), '; ' order by role) as readable
+    from (
+        select reader.role, string_agg(format('%s.%s', c.oid::regclass, attname), ', ' order by c.relname, attname) as columns
+        from (
+            select role, oid from api_role where name <> 'service_role'
+            union
+            select rolname, oid from pg_roles where rolname = 'authenticator'
+        ) reader, pg_class c, pg_attribute a
+        where c.relnamespace = to_regnamespace('auth') and a.attrelid = c.oid and not a.attisdropped
+            and (c.relname, a.attname) in (
+                ('users', 'encrypted_password'), ('users', 'confirmation_token'), ('users', 'recovery_token'),
+                ('users', 'email_change_token_new'), ('users', 'email_change_token_current'), ('users', 'phone_change_token'),
+                ('users', 'reauthentication_token'), ('refresh_tokens', 'token'), ('sessions', 'refresh_token_hmac_key'),
+                ('one_time_tokens', 'token_hash'), ('mfa_factors', 'secret'))
+            and has_schema_privilege(reader.oid, c.relnamespace, 'usage')
+            and has_column_privilege(reader.oid, c.oid, a.attnum, 'select')
+            -- Policies show some rows, or all; without any, row level security hides them.
+            and (not c.relrowsecurity or (select rolbypassrls from pg_roles where oid = reader.oid)
+                or exists (select from pg_policy where polrelid = c.oid and polcmd in ('r', '*')))
+        group by reader.role
+    ) readers
+) checked
+where to_regclass('auth.users') is not null
+union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'
         when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
@@ -132,4 +195,11 @@ select 'room', lost = 0,
     case when lost = 0 then 'shared memory has had room for every token'
         else format('%s uses were not noted: raise supabase_pat.tracked_keys and restart', lost) end
 from server where is_preloaded
+union all
+select 'sign-in', sign_in.value = 'off' or proxies.value <> '0',
+    case when sign_in.value = 'off' then 'off: supabase_pat.enable_sign_in'
+        when proxies.value <> '0' then 'strangers who guess do not make users wait where they have signed in before'
+        else 'strangers who guess make everybody wait who signs in to that account, for up to 5 seconds each time, since '
+            'supabase_pat.trusted_proxies is 0: set it to the number of proxies in front of the REST server that add to X-Forwarded-For' end
+from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and proxies.name = 'trusted_proxies'
 $$;

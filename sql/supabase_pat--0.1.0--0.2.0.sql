@@ -1,2 +1,691 @@
 -- From 0.1.0 to 0.2.0. docs/releasing.md says what an upgrade script has to mind.
 \echo Use "alter extension supabase_pat update" to load this file. \quit
+
+-- All that is changed below, before anything is read: what the events tell of is taken over from them, and whoever is
+-- minting or signing up by the old ways has ended by then. Whoever comes later finds the new tables. In the order in which
+-- the functions lock them, or an upgrade of a database that is in use ends in a deadlock.
+lock table pat.user_settings, pat.denied_tokens, pat.code_attempts, pat.api_keys, pat.api_key_usage, pat.events, pat.outbox
+    in access exclusive mode;
+
+-- Which operators an index or a policy means is settled here, where it is created.
+set local search_path = pg_catalog, pg_temp;
+
+-- Codes that are sent by e-mail: what wrong tries were worth, and who asked.
+alter table pat.code_attempts add column chance bigint;
+alter table pat.code_attempts add column address_digest bytea;
+alter table pat.code_attempts add column account_digest bytea;
+create index code_attempts_short_codes_idx on pat.code_attempts (expires_at) where chance operator(pg_catalog.>) 0;
+alter table pat.outbox add column asker_digest bytea;
+alter table pat.outbox add column is_known_asker boolean;
+
+create function pat.reset_code_digits() returns integer
+    language c volatile strict
+    as 'MODULE_PATHNAME', 'reset_code_digits_wrapper';
+
+-- What is wrong with the configured secret, for the doctor.
+create function pat.secret_problem() returns text
+    language c strict stable
+    as 'MODULE_PATHNAME', 'secret_problem_wrapper';
+
+-- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
+alter table pat.denied_tokens add column other_claims_digests bytea;
+
+-- Who made which token.
+create table pat.api_key_origins (
+    key_id uuid primary key,
+    user_id uuid not null,
+    made_by uuid,
+    claims jsonb,
+    made_at timestamptz not null default now()
+);
+create index api_key_origins_made_by_idx on pat.api_key_origins (made_by) where made_by is not null;
+alter table pat.api_key_origins enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.api_key_origins', '');
+
+-- As far as the events still tell.
+insert into pat.api_key_origins (key_id, user_id, made_by, made_at)
+select e.key_id, e.user_id, e.by_key, e.happened_at
+from pat.events e
+where e.event in ('token_minted', 'token_rotated') and e.key_id is not null and e.user_id is not null
+    and e.by_key is not null
+on conflict do nothing;
+
+create function public.revoke_pat(id uuid, cascade bool) returns bool
+    language c
+    as 'MODULE_PATHNAME', 'revoke_pat_and_its_own_wrapper';
+
+-- From where users sign in, and whom sign_up has made.
+create table pat.known_networks (
+    user_id uuid,
+    network cidr,
+    last_at timestamptz not null,
+    primary key (user_id, network)
+);
+create index known_networks_last_at_idx on pat.known_networks (last_at);
+create table pat.pending_sign_ups (
+    user_id uuid primary key,
+    password_digest bytea
+);
+alter table pat.known_networks enable row level security;
+alter table pat.pending_sign_ups enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.known_networks', '');
+select pg_catalog.pg_extension_config_dump('pat.pending_sign_ups', '');
+
+-- Whom sign_up of 0.1.0 has made is known from the events alone. Whether they have logged in since is looked at when it
+-- counts.
+insert into pat.pending_sign_ups (user_id)
+select e.user_id from pat.events e
+where e.event = 'signed_up' and e.user_id is not null
+    and not exists (select from pat.events l where l.user_id = e.user_id
+        and l.event in ('signed_in', 'session_minted', 'password_reset'))
+on conflict do nothing;
+
+-- What is new is nobody's, whatever default privileges say, and then granted by name.
+do $$
+declare
+    object text;
+    grantee text;
+    role text;
+    untouched record;
+begin
+    foreach object in array array['table pat.api_key_origins', 'table pat.known_networks', 'table pat.pending_sign_ups',
+        'function public.revoke_pat(uuid, boolean)', 'function pat.reset_code_digits()', 'function pat.secret_problem()']
+    loop
+        execute pg_catalog.format('revoke all on %s from public', object);
+        for grantee in
+            select distinct a.grantee::pg_catalog.regrole::text
+            from pg_catalog.pg_default_acl acl, pg_catalog.aclexplode(acl.defaclacl) a
+            where a.grantee <> 0 and a.grantee <> acl.defaclrole
+        loop
+            execute pg_catalog.format('revoke all on %s from %s', object, grantee);
+        end loop;
+    end loop;
+    grant execute on function pat.reset_code_digits() to public;
+
+    perform pat.is_trusted();  -- loads the library, and with it the settings
+    foreach role in array array[pg_catalog.current_setting('supabase_pat.anon_role'),
+        pg_catalog.current_setting('supabase_pat.authenticated_role'),
+        pg_catalog.current_setting('supabase_pat.service_role')]
+    loop
+        if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
+            execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean) to %I', role);
+        end if;
+    end loop;
+    role := pg_catalog.current_setting('supabase_pat.service_role');
+    if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
+        execute pg_catalog.format('grant execute on function pat.secret_problem() to %I', role);
+    end if;
+
+    -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
+    role := pg_catalog.current_setting('supabase_pat.anon_role');
+    if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
+        for untouched in
+            select p.oid::pg_catalog.regprocedure as function
+            from pg_catalog.pg_proc p
+                left join pg_catalog.pg_init_privs i on i.objoid = p.oid
+                    and i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass and i.objsubid = 0
+            where p.oid = any (array['public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval)',
+                    'public.rotate_pat(uuid,interval)', 'public.revoke_pat(uuid)', 'public.revoke_all_pats(uuid)',
+                    'public.sign_out(text)', 'public.set_settings(jsonb)']::pg_catalog.regprocedure[])
+                and p.proacl is not distinct from i.initprivs
+        loop
+            execute pg_catalog.format('grant execute on function %s to %I', untouched.function, role);
+        end loop;
+    end if;
+end
+$$;
+
+-- What is the extension's own shows nothing to a login whose session has ended, and lets it delete nothing.
+alter policy owners_see_their_keys on pat.api_keys
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
+alter policy owners_delete_their_keys on pat.api_keys
+    using (user_id = pat.uid() and public.has_scope('tokens:delete') and public.is_active_session());
+alter policy owners_see_their_usage on pat.api_key_usage
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
+alter policy owners_see_the_events_of_their_keys on pat.events
+    using (user_id = pat.uid() and key_id is not null and public.has_scope('tokens:read') and public.is_active_session());
+alter policy owners_see_their_settings on pat.user_settings
+    using (user_id = pat.uid() and public.has_scope('settings:read') and public.is_active_session());
+
+-- Functions in SQL, as they are in an installation of 0.2.0.
+create or replace function pat.install_auth_schema() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $install$
+declare
+    anon text;
+    authenticated text;
+    service_role text;
+    role text;
+    object record;
+begin
+    if to_regclass('auth.users') is not null then
+        raise exception using
+            errcode = 'duplicate_table',
+            message = 'auth.users already exists',
+            hint = 'The extension uses it as it is. Nothing was changed.';
+    end if;
+
+    -- Whoever owns the schema can drop the table of users and put another in its place.
+    if exists (
+        select from pg_namespace n
+        where n.nspname = 'auth' and n.nspowner <> current_user::regrole
+            and not (select rolsuper from pg_roles where oid = n.nspowner)
+    ) then
+        raise exception using
+            errcode = 'insufficient_privilege',
+            message = format('schema auth belongs to %s',
+                (select nspowner::regrole from pg_namespace where nspname = 'auth')),
+            hint = 'Drop it, or give it to a superuser.';
+    end if;
+
+    perform pat.is_trusted();  -- loads the library, and with it the settings
+    anon := current_setting('supabase_pat.anon_role');
+    authenticated := current_setting('supabase_pat.authenticated_role');
+    service_role := current_setting('supabase_pat.service_role');
+
+    foreach role in array array[anon, authenticated, service_role] loop
+        if to_regrole(quote_ident(role)) is null then
+            execute format('create role %I nologin noinherit %s', role,
+                case when role = service_role then 'bypassrls' end);
+        end if;
+    end loop;
+    if to_regrole('authenticator') is null then
+        -- The role that the REST server logs in as; it has no password until you give it one.
+        create role authenticator login noinherit;
+    end if;
+    execute format('grant %I, %I, %I to authenticator', anon, authenticated, service_role);
+    execute format('grant usage on schema public to %I, %I, %I', anon, authenticated, service_role);
+
+    create schema if not exists auth;
+
+    create type auth.aal_level as enum ('aal1', 'aal2', 'aal3');
+
+    create table auth.users (
+        instance_id uuid default '00000000-0000-0000-0000-000000000000',
+        id uuid primary key default gen_random_uuid(),
+        aud varchar(255) default 'authenticated',
+        role varchar(255) default 'authenticated',
+        email varchar(255),
+        encrypted_password varchar(255),
+        email_confirmed_at timestamptz,
+        confirmation_token varchar(255) default '',
+        recovery_token varchar(255) default '',
+        recovery_sent_at timestamptz,
+        email_change_token_new varchar(255) default '',
+        email_change varchar(255) default '',
+        last_sign_in_at timestamptz,
+        raw_app_meta_data jsonb,
+        raw_user_meta_data jsonb,
+        created_at timestamptz default now(),
+        updated_at timestamptz default now(),
+        phone text unique,
+        phone_confirmed_at timestamptz,
+        confirmed_at timestamptz generated always as (least(email_confirmed_at, phone_confirmed_at)) stored,
+        banned_until timestamptz,
+        is_sso_user boolean not null default false,
+        deleted_at timestamptz,
+        is_anonymous boolean not null default false
+    );
+    create unique index users_email_partial_key on auth.users (email) where not is_sso_user;
+    create index users_instance_id_email_idx on auth.users (instance_id, lower(email::text));
+
+    create table auth.identities (
+        provider_id text not null,
+        user_id uuid not null references auth.users on delete cascade,
+        identity_data jsonb not null,
+        provider text not null,
+        last_sign_in_at timestamptz,
+        created_at timestamptz default now(),
+        updated_at timestamptz default now(),
+        email text generated always as (lower(identity_data ->> 'email')) stored,
+        id uuid primary key default gen_random_uuid(),
+        unique (provider_id, provider)
+    );
+    create index identities_user_id_idx on auth.identities (user_id);
+
+    create table auth.sessions (
+        id uuid primary key,
+        user_id uuid not null references auth.users on delete cascade,
+        created_at timestamptz,
+        updated_at timestamptz,
+        factor_id uuid,
+        aal auth.aal_level,
+        not_after timestamptz,
+        refreshed_at timestamp,
+        user_agent text,
+        ip inet,
+        tag text,
+        oauth_client_id uuid,
+        refresh_token_hmac_key text,
+        refresh_token_counter bigint,
+        scopes text
+    );
+    create index sessions_user_id_idx on auth.sessions (user_id);
+
+    create table auth.refresh_tokens (
+        instance_id uuid,
+        id bigserial primary key,
+        token varchar(255) unique,
+        user_id varchar(255),
+        revoked boolean,
+        created_at timestamptz,
+        updated_at timestamptz,
+        parent varchar(255),
+        session_id uuid references auth.sessions on delete cascade
+    );
+    create index refresh_tokens_session_id_idx on auth.refresh_tokens (session_id, revoked);
+
+    create function auth.uid() returns uuid language sql stable parallel safe as $$
+        select coalesce(
+            nullif(current_setting('request.jwt.claim.sub', true), ''),
+            nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'
+        )::uuid
+    $$;
+    create function auth.role() returns text language sql stable parallel safe as $$
+        select coalesce(
+            nullif(current_setting('request.jwt.claim.role', true), ''),
+            nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role'
+        )
+    $$;
+    create function auth.email() returns text language sql stable parallel safe as $$
+        select coalesce(
+            nullif(current_setting('request.jwt.claim.email', true), ''),
+            nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email'
+        )
+    $$;
+    create function auth.jwt() returns jsonb language sql stable parallel safe as $$
+        select coalesce(
+            nullif(current_setting('request.jwt.claim', true), ''),
+            nullif(current_setting('request.jwt.claims', true), '')
+        )::jsonb
+    $$;
+
+    -- Default privileges give on what is new, hashes of passwords too, whatever somebody once said of all tables.
+    -- Take away what they gave, then grant by name what Supabase has: the functions, for policies run them as
+    -- whoever asks, and the use of the schema.
+    for object in
+        select format('schema %I', nspname) as name, nspowner as owner, coalesce(nspacl, acldefault('n', nspowner)) as acl
+        from pg_namespace where nspname = 'auth'
+        union all
+        select format('%s %s', case relkind when 'S' then 'sequence' else 'table' end, oid::regclass), relowner,
+            coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))
+        from pg_class
+        where oid = any (array['auth.users', 'auth.identities', 'auth.sessions', 'auth.refresh_tokens',
+            'auth.refresh_tokens_id_seq']::regclass[])
+        union all
+        select format('type %s', oid::regtype), typowner, coalesce(typacl, acldefault('T', typowner))
+        from pg_type where oid = 'auth.aal_level'::regtype
+        union all
+        select format('function %s', oid::regprocedure), proowner, coalesce(proacl, acldefault('f', proowner))
+        from pg_proc where oid = any (array['auth.uid()', 'auth.role()', 'auth.email()', 'auth.jwt()']::regprocedure[])
+    loop
+        for role in
+            select distinct coalesce(nullif(grantee, 0)::regrole::text, 'public')
+            from aclexplode(object.acl) where grantee <> object.owner
+        loop
+            execute format('revoke all on %s from %s cascade', object.name, role);
+        end loop;
+    end loop;
+    execute format('grant usage on schema auth to %I, %I, %I', anon, authenticated, service_role);
+    grant execute on function auth.uid(), auth.role(), auth.email(), auth.jwt() to public;
+
+    -- Without a policy, nobody but the owner and those whom policies do not bind sees a row, should somebody
+    -- grant what must not be granted.
+    alter table auth.users enable row level security;
+    alter table auth.identities enable row level security;
+    alter table auth.sessions enable row level security;
+    alter table auth.refresh_tokens enable row level security;
+
+    perform pat.grant_api_roles();
+end
+$install$;
+
+create or replace function pat.grant_api_roles() returns setof text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    anon text;
+    authenticated text;
+    service_role text;
+    role text;
+    untouched record;
+    member record;
+begin
+    -- Any function of the library loads it. Until then a setting is what anybody made of it.
+    perform pat.is_trusted();
+    anon := current_setting('supabase_pat.anon_role');
+    authenticated := current_setting('supabase_pat.authenticated_role');
+    service_role := current_setting('supabase_pat.service_role');
+
+    -- Members of the extension whose privileges are those that it gave them.
+    select array_agg(d.classid) as catalogs, array_agg(d.objid) as objects into untouched
+    from pg_depend d
+        left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+        left join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+    where d.refclassid = 'pg_extension'::regclass
+        and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+        and d.deptype = 'e' and (p.oid is not null or c.oid is not null)
+        and not exists (
+            select from (
+                select 0 as part, coalesce(p.proacl, c.relacl) as acl
+                union all
+                select attnum, attacl from pg_attribute where attrelid = c.oid and attacl is not null
+            ) present
+            full join (
+                select objsubid, initprivs from pg_init_privs where classoid = d.classid and objoid = d.objid
+            ) initial on objsubid = part
+            where acl is distinct from initprivs
+        );
+
+    foreach role in array array[anon, authenticated, service_role] loop
+        if to_regrole(quote_ident(role)) is null then
+            raise notice 'role % does not exist yet', quote_ident(role)
+                using hint = 'Call pat.grant_api_roles() when it does.';
+            continue;
+        end if;
+        execute format('grant execute on function
+            public.sign_up(text, text, jsonb),
+            public.confirm_sign_up(text, text),
+            public.sign_in(text, text),
+            public.refresh_session(text),
+            public.request_password_reset(text),
+            public.verify_reset_code(text, text),
+            public.reset_password(text, text, text) to %I', role);
+        -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
+        execute format('grant execute on function
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval),
+            public.rotate_pat(uuid, interval),
+            public.revoke_pat(uuid),
+            public.revoke_pat(uuid, boolean),
+            public.revoke_all_pats(uuid),
+            public.sign_out(text),
+            public.set_settings(jsonb) to %I', role);
+        return next role;
+        continue when role = anon;
+        execute format('grant select, delete on public.api_keys to %I', role);
+        execute format('grant select on public.api_key_events to %I', role);
+        if role = authenticated then
+            -- The view reads the table as the caller. RLS leaves them their own rows.
+            execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
+                rate_window, hint, created_at, expires_at, revoked_at), delete on pat.api_keys to %I', role);
+            execute format('grant select on pat.api_key_usage to %I', role);
+            execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
+                count, detail) on pat.events to %I', role);
+            execute format('grant select on pat.user_settings to %I', role);
+        end if;
+        if role = service_role then
+            execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
+            execute format('grant select, delete on pat.user_settings to %I', role);
+            execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
+                pat.api_key_usage to %I', role);
+            execute format('grant select, delete on pat.denied_tokens to %I', role);
+            execute format('grant execute on function
+                pat.sign_jwt(jsonb, interval),
+                pat.verify_jwt(text, text, boolean),
+                pat.add_signing_key(text, text, text),
+                pat.import_signing_key(jsonb),
+                pat.rotate_signing_key(text),
+                pat.revoke_signing_key(text),
+                pat.mint_api_key(text, text, interval),
+                pat.mint_session(uuid),
+                pat.deny_token(text, text),
+                pat.status(),
+                pat.server_state(),
+                pat.secret_problem(),
+                pat.issue_reset_code(text),
+                pat.claim_messages(integer),
+                pat.message_sent(uuid),
+                pat.message_failed(uuid, text),
+                pat.define_setting(text, jsonb, jsonb, boolean),
+                pat.drop_setting(text) to %I', role);
+        end if;
+    end loop;
+
+    -- A dump holds what differs from these: it is to hold what is revoked by hand, and CREATE EXTENSION grants
+    -- the rest anew.
+    for member in select * from unnest(untouched.catalogs, untouched.objects) as m (catalog, object) loop
+        perform pat.record_initial_privileges(member.catalog, member.object);
+    end loop;
+end
+$$;
+
+create or replace function pat.status() returns table ("check" text, ok boolean, detail text)
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+with server as (
+    select s.*, pg_is_in_recovery() as is_standby,
+        make_interval(secs => extract(epoch from current_setting('supabase_pat.flush_interval')::interval)) as flush_interval
+    from pat.server_state() s
+),
+setting (name, value) as (
+    select name, nullif(current_setting('supabase_pat.' || name, true), '')
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in}'::text[]) name
+),
+api_role as (
+    select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
+),
+-- What the REST server was told through the database: alter role authenticator set pgrst.db_pre_request = 'pat.gate'.
+pre_request as (
+    select string_agg(distinct split_part(line, '=', 2), ', ') as configured
+    from pg_db_role_setting, unnest(setconfig) line
+    where line like 'pgrst.db\_pre\_request=%' and setdatabase in (0, (select oid from pg_database where datname = current_database()))
+),
+keys as (
+    select count(*) filter (where kind = 'opaque') as opaque,
+        count(*) filter (where allowed_ips is not null) as with_addresses,
+        count(*) filter (where rate_limit is not null) as with_limits
+    from pat.api_keys where revoked_at is null and expires_at > now()
+),
+next as (
+    select setting.value as name, next_problem, p.oid, p.pronamespace
+    from setting, server left join pg_proc p on p.oid = next_pre_request where name = 'next_pre_request'
+),
+-- What is read of auth.users, and what comes of it if it is not there, or of a type that is not read.
+users as (
+    select to_regclass('auth.users') as oid, string_agg(case
+            when a.attnum is null then format('there is no column %s: %s', name, missing)
+            else format('%s is not of the type %s: %s', name, types[1]::regtype, unfit)
+        end, '; ' order by place) as problem
+    from (values
+        (1, 'id', '{uuid}'::regtype[], 'no token is valid', 'no token is valid'),
+        (2, 'banned_until', '{timestamptz}', 'nobody can be banned', 'whoever has a value there is banned'),
+        (3, 'deleted_at', null, 'nobody is deleted while the row is there', null)
+        union all
+        select 3 + n, name, types, null, 'supabase_pat.live_claims cannot be read, and the gate lets no token through'
+        from unnest(array['role', 'email', 'phone', 'raw_app_meta_data', 'raw_user_meta_data', 'is_anonymous']) with ordinality as claims (name, n),
+            lateral (select case when n <= 3 then '{text,varchar}' when n <= 5 then '{jsonb}' else '{boolean}' end::regtype[]) as expected (types)
+        where current_setting('supabase_pat.live_claims')::boolean
+    ) as read (place, name, types, missing, unfit)
+    left join pg_attribute a on a.attrelid = to_regclass('auth.users') and a.attname = name and a.attnum > 0 and not a.attisdropped
+    left join pg_type t on t.oid = a.atttypid
+    left join pg_type base on base.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+    where case
+        when a.attnum is null then missing is not null
+        else base.oid <> all (types) and not (base.typname = 'citext' and 'text'::regtype = any (types))
+    end
+),
+gate as (
+    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits as dependent,
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s)', opaque, with_addresses, with_limits) as refused
+    from server, pre_request, keys
+)
+select 'library', is_preloaded,
+    case when is_preloaded then 'preloaded'
+        else 'not preloaded: last_used_at stays null, rate limits count for each connection by itself, refusals '
+            'leave no events, and supabase_pat.jwt_secret does not count. Put supabase_pat into '
+            'shared_preload_libraries and restart.' end
+from server
+union all
+select 'version', extversion = version,
+    case when extversion = version then version
+        else format('the library is %s and the extension %s: run alter extension supabase_pat update', version, extversion) end
+from server, pg_extension where extname = 'supabase_pat'
+union all
+select 'users', oid is not null and problem is null,
+    case when oid is null then 'there is no table auth.users: install Supabase Auth, or call pat.install_auth_schema()'
+        else coalesce('in auth.users, ' || problem, 'auth.users') end
+from users
+union all
+select 'roles', bool_and(oid is not null),
+    case when bool_and(oid is not null) then string_agg(role, ', ' order by name)
+        else format('there is no role %s: create it and call pat.grant_api_roles(), or set supabase_pat.anon_role, '
+            '.authenticated_role and .service_role', string_agg(role, ', ' order by name) filter (where oid is null)) end
+from api_role
+union all
+select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
+    case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
+        else format('%s may not call mint_pat: call pat.grant_api_roles()',
+            string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
+from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval)') mint
+where name <> 'anon_role' and oid is not null
+having count(*) > 0
+union all
+select 'trusted functions', found is null,
+    case when found is null then 'for trusted roles alone' else format('API roles may call %s: revoke it', found) end
+from (
+    select string_agg(distinct function::text, ', ' order by function::text) as found
+    from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
+        'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)']::regprocedure[]) function
+    where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
+) granted
+union all
+select 'signing key', signing_problem is null, coalesce(signing_problem, signing_key) from server
+union all
+select 'secret', legacy is null and problem is null,
+    case when legacy is not null then
+            'app.settings.jwt_secret can be read by every role: move it to the Vault or a file, or add a key with pat.add_signing_key()'
+        else coalesce(problem, 'not in a setting that every role can read') end
+from nullif(current_setting('app.settings.jwt_secret', true), '') legacy, pat.secret_problem() problem
+union all
+select 'reset codes', is_preloaded and not has_debug_code and digits <= 10,
+    case when has_debug_code then 'supabase_pat.debug_reset_code is set: everybody knows the code'
+        when not is_preloaded then format('codes have %s digits, since wrong ones are forgotten with a rollback: put '
+            'supabase_pat into shared_preload_libraries and restart', digits)
+        when digits > 10 then format('new codes have %s digits, since there have been too many wrong codes. After half a day '
+            'without they are short again', digits)
+        else format('random, %s digits', digits) end
+from server, pat.reset_code_digits() digits
+union all
+select 'gate', coalesce(requests > 0, false) or dependent = 0,
+    case when requests > 0 then concat_ws('; ', requests || ' requests in this database since the server started',
+            'the last at ' || date_trunc('second', last_request_at))
+        else format('%s. Where requests do not come through it, these are refused: %s. Set db-pre-request = pat.gate in the REST '
+            'server''s configuration, or, for PostgREST, alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
+            concat_ws(', ', case when requests = 0 then 'no request has come through pat.gate() in this database since the server started'
+                    when is_preloaded then 'there are too many databases to tell whether requests come through pat.gate()'
+                    else 'whether requests come through pat.gate() is not counted without preloading' end,
+                'though db-pre-request is ' || configured || ', which not every REST server reads'), refused) end
+from gate
+union all
+select 'next pre-request', problem is null,
+    case when name is null then 'none' else coalesce(problem || '. The gate lets nothing through.', name) end
+from (
+    select name, case
+        when next_problem is not null then next_problem
+        else (select format('%s may not execute %s', string_agg(role, ', ' order by role), next.name) from api_role r
+            where r.oid is not null and not (has_function_privilege(r.oid, next.oid, 'execute')
+                and has_schema_privilege(r.oid, next.pronamespace, 'usage')) having count(*) > 0)
+        end as problem
+    from next
+) checked
+union all
+select 'addresses', value <> '0' or with_addresses = 0,
+    case when value <> '0' then format('from X-Forwarded-For, behind %s trusted proxies', value)
+        when with_addresses = 0 then 'not known, since supabase_pat.trusted_proxies is 0: all who have no login share the reset '
+            'codes that there are for an e-mail address within an hour'
+        else format('%s tokens with allowed_ips are refused, since supabase_pat.trusted_proxies is 0: set it to the number of '
+            'proxies in front of the REST server that add to X-Forwarded-For', with_addresses) end
+from setting, keys where name = 'trusted_proxies'
+union all
+select 'revocation', value not like 'remote\_%' or standbys <> '',
+    case when value = 'off' then 'as sure as synchronous_commit makes it'
+        when value not like 'remote\_%' then 'on disk when it is answered'
+        when standbys = '' then format('waits for no standby, though supabase_pat.revoke_synchronous_commit is %s: name '
+            'those that it is to wait for in synchronous_standby_names', value)
+        else format('waits for %s of %s', value, standbys) end
+from setting, current_setting('synchronous_standby_names') standbys where name = 'revoke_synchronous_commit'
+union all
+select 'password hashes', readable is null,
+    case when readable is null then 'no API role can read them, nor the tokens beside them'
+        else format('%s. What is read there is good for logging in as others: revoke it, and grant columns by name', readable) end
+from (
+    select string_agg(format('%s may read %s', role, columns), '; ' order by role) as readable
+    from (
+        select reader.role, string_agg(format('%s.%s', c.oid::regclass, attname), ', ' order by c.relname, attname) as columns
+        from (
+            select role, oid from api_role where name <> 'service_role'
+            union
+            select rolname, oid from pg_roles where rolname = 'authenticator'
+        ) reader, pg_class c, pg_attribute a
+        where c.relnamespace = to_regnamespace('auth') and a.attrelid = c.oid and not a.attisdropped
+            and (c.relname, a.attname) in (
+                ('users', 'encrypted_password'), ('users', 'confirmation_token'), ('users', 'recovery_token'),
+                ('users', 'email_change_token_new'), ('users', 'email_change_token_current'), ('users', 'phone_change_token'),
+                ('users', 'reauthentication_token'), ('refresh_tokens', 'token'), ('sessions', 'refresh_token_hmac_key'),
+                ('one_time_tokens', 'token_hash'), ('mfa_factors', 'secret'))
+            and has_schema_privilege(reader.oid, c.relnamespace, 'usage')
+            and has_column_privilege(reader.oid, c.oid, a.attnum, 'select')
+            -- Policies show some rows, or all; without any, row level security hides them.
+            and (not c.relrowsecurity or (select rolbypassrls from pg_roles where oid = reader.oid)
+                or exists (select from pg_policy where polrelid = c.oid and polcmd in ('r', '*')))
+        group by reader.role
+    ) readers
+) checked
+where to_regclass('auth.users') is not null
+union all
+select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
+    case when is_standby then 'starts when this standby is promoted'
+        when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
+        when flushed_at is null then 'has just started'
+        else format('wrote what there was at %s', date_trunc('second', flushed_at)) end
+from server where is_preloaded
+union all
+select 'room', lost = 0,
+    case when lost = 0 then 'shared memory has had room for every token'
+        else format('%s uses were not noted: raise supabase_pat.tracked_keys and restart', lost) end
+from server where is_preloaded
+union all
+select 'sign-in', sign_in.value = 'off' or proxies.value <> '0',
+    case when sign_in.value = 'off' then 'off: supabase_pat.enable_sign_in'
+        when proxies.value <> '0' then 'strangers who guess do not make users wait where they have signed in before'
+        else 'strangers who guess make everybody wait who signs in to that account, for up to 5 seconds each time, since '
+            'supabase_pat.trusted_proxies is 0: set it to the number of proxies in front of the REST server that add to X-Forwarded-For' end
+from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and proxies.name = 'trusted_proxies'
+$$;
+
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.revoke_pat(uuid, boolean) is
+    'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if the token itself is dead or deleted. True if any of them was live.';
+comment on function public.revoke_all_pats(uuid) is
+    'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a token needs the scope tokens:delete.';
+comment on function public.has_scope(text) is
+    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
+comment on function public.signed_in_user() is
+    'The user of the request, as Supabase Auth shows a user to themselves; null without one. A token with a list of scopes needs user:read.';
+comment on function public.sign_up(text, text, jsonb) is
+    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. A user whom sign_up has made and who has shown nothing since gets the password of the latest who signed up. Off unless supabase_pat.enable_sign_up is on.';
+comment on function public.refresh_session(text) is
+    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session.';
+comment on function public.verify_reset_code(text, text) is
+    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead, and after too many for an address, for whoever tries or for all together short codes are not looked at. The code stays good for reset_password.';
+comment on function pat.reset_code_digits() is
+    'How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how many its own has.';
+comment on function pat.secret_problem() is
+    'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
+comment on function pat.deny_token(text, text) is
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. It is known by what is signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
+comment on column public.api_keys.scopes is 'What the token may do: null for everything but tokens:write and tokens:delete.';
+comment on table pat.code_attempts is
+    'Wrong tries at the codes of tokens, and for a day what those at short codes were worth.';
+comment on table pat.api_key_origins is
+    'Which tokens were made with other tokens, or by restricted logins. It outlives its tokens.';
+comment on column pat.api_key_origins.made_by is 'The token that the request came with.';
+comment on column pat.api_key_origins.claims is 'What the token carries of the claims of the login.';
+comment on table pat.known_networks is 'From where users have signed in lately. From there strangers who try passwords elsewhere make nobody wait.';
+comment on table pat.pending_sign_ups is 'Users whom sign_up has made, until they confirm their address. Only they get another password by signing up again.';
+
+set local search_path = pat, pg_temp;

@@ -41,7 +41,7 @@ alter table pat.user_settings enable row level security;
 
 -- Writing goes through set_settings, which checks.
 create policy owners_see_their_settings on pat.user_settings for select
-    using (user_id = pat.uid() and public.has_scope('settings:read'));
+    using (user_id = pat.uid() and public.has_scope('settings:read') and public.is_active_session());
 
 -- For a service role without BYPASSRLS.
 create policy trusted_roles_see_the_settings on pat.user_settings for select using (pat.is_trusted());

@@ -6,11 +6,12 @@ use pgrx::prelude::*;
 use supabase_pat_core::api_key::{self, Checked, Keys, Roles};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, ApiKeyPayload, Rejection, Unverified};
+use supabase_pat_core::opaque_token::OpaqueToken;
 
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{caller, composite, settings};
+use crate::pg::{caller, composite, events, lookup, settings};
 
 // pgrx would call the second argument `r#ref`.
 #[pg_extern(
@@ -47,7 +48,9 @@ fn mint_api_key(
             (now.unix_seconds(), expires_at.unix_seconds()),
         )?;
         let key = ring::signing_key()?;
-        jwt::sign(&payload, &key)
+        let api_key = jwt::sign(&payload, &key)?;
+        events::record_signing("api_key_minted", &payload.to_json()?)?;
+        Ok(api_key)
     })
 }
 
@@ -68,7 +71,7 @@ fn inspect_api_key(
             service: &service,
         };
         // A secret that cannot be used here is no key.
-        let keys = Installation(KeysInUse::all().ok());
+        let keys = Installation(KeysInUse::to_inspect().ok());
         let now = Instant::now().unix_seconds();
         let report = api_key::inspect(key.unwrap_or_default(), now, &roles, &keys);
         let time = |seconds: Option<i64>| match seconds {
@@ -108,6 +111,14 @@ impl Keys for Installation {
             Err(Rejection::RevokedKey) => Checked::Revoked,
             Err(Rejection::UnknownKey) if keys.configured().is_none() => Checked::NoKey,
             Err(_) => Checked::DoesNotMatch,
+        }
+    }
+
+    fn check_opaque(&self, token: &OpaqueToken) -> Checked {
+        match lookup::key_of_token(&token.digest()) {
+            None => Checked::NoKey,
+            Some(key) if lookup::verdict_on(key.id, key.user).is_live => Checked::Matches,
+            Some(_) => Checked::NotLive,
         }
     }
 

@@ -13,7 +13,7 @@ use supabase_pat_core::jwt::{self, Rejection, TokenPayload, Unverified};
 use supabase_pat_core::opaque_token::{self, OpaqueToken};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::route::Needed;
-use supabase_pat_core::scope::Scopes;
+use supabase_pat_core::scope::{Scope, Scopes};
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
@@ -22,7 +22,7 @@ use crate::pg::error::{SqlResult, reported};
 use crate::pg::gate::{self, Raised, Sentence};
 use crate::pg::http::Request;
 use crate::pg::lookup::{self, Horizon, Key, UserState, Verdict};
-use crate::pg::{caller, events, identity, run, settings, store, usage};
+use crate::pg::{caller, events, identity, judged, run, settings, store, usage};
 
 gate::gate!(pg_finfo_supabase_pat_gate, supabase_pat_gate, decide);
 
@@ -45,8 +45,11 @@ impl From<Error> for Stop {
 }
 
 fn decide() -> Result<Sentence, Error> {
-    usage::count_request();
     let request = Request::present();
+    // What has no method was called by hand, and shows nothing of the REST server.
+    if !request.method.is_empty() {
+        usage::count_request();
+    }
     let mut bearer = None;
     match admit(&request, &mut bearer) {
         Ok(()) => {
@@ -74,11 +77,16 @@ fn admit(request: &Request, bearer: &mut Option<(Uuid, Uuid)>) -> Result<(), Sto
         _ => Token::of_claims(bearer)?,
     };
     let Some(token) = token else {
-        return Ok(());
+        return Ok(judged::no_token()?);
     };
     check_address(&token.key, request.address)?;
-    check_scope(&token.scopes, request)?;
+    let to_be_shown = check_scope(&token.scopes, request)?;
     count(&token.key, request.address)?;
+    let needs_gate = token.key.needs_gate();
+    match needs_gate || to_be_shown.is_some() {
+        true => judged::admitted(token.key.id, to_be_shown.as_ref())?,
+        false => judged::no_token()?,
+    }
     token.assume()
 }
 
@@ -147,13 +155,9 @@ impl Token {
             false => None,
         };
         if self.is_opaque || live.is_some() {
-            let role = match live.as_ref().and_then(|user| user.role.clone()) {
-                Some(role) if caller::may_become_trusted(&role) => {
-                    return Err(Refusal::RoleNotAllowed(role).into());
-                }
-                Some(role) => role,
-                None => settings::authenticated_role(),
-            };
+            let named = live.as_ref().and_then(|user| user.role.as_deref());
+            let role = caller::role_of_user(named)
+                .map_err(|_| Refusal::RoleNotAllowed(named.unwrap_or_default().to_owned()))?;
             let claims = match self.is_opaque {
                 true => self.claims(&role)?,
                 false => run::with_request(|request| request.claims().map(str::to_owned))
@@ -167,6 +171,7 @@ impl Token {
         if let Some(seen) = self.seen {
             let verdict = Verdict {
                 is_live: true,
+                needs_gate: self.key.needs_gate(),
                 holds_until: self.key.expires_at,
             };
             run::with_request(|request| request.remember(seen, verdict));
@@ -198,13 +203,17 @@ fn check_denied(request: &Request) -> Result<(), Stop> {
         return Ok(());
     }
     let bearer = request.authorization.as_deref().and_then(jwt::bearer_token);
-    let claims = run::with_request(|request| request.claims().map(str::to_owned));
-    let digest = |claims: String| denied::digest_of_claims(&claims, &settings::anon_role());
-    let is_denied = tokens.has(bearer.and_then(denied::digest_of_message))
-        || tokens.has(claims.and_then(digest));
-    match is_denied {
-        true => Err(Refusal::Denied.into()),
-        false => Ok(()),
+    if tokens.has(bearer.and_then(denied::digest_of_message)) {
+        return Err(Refusal::Denied.into());
+    }
+    let Some(claims) = run::with_request(|request| request.claims().map(str::to_owned)) else {
+        return Ok(());
+    };
+    match denied::digest_of_claims(&claims, &settings::anon_role()) {
+        // What cannot be compared with those of a denied token could be its.
+        None => Err(Refusal::MalformedClaims.into()),
+        claims if tokens.has(claims) => Err(Refusal::Denied.into()),
+        _ => Ok(()),
     }
 }
 
@@ -230,23 +239,38 @@ fn check_address(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
 }
 
 /// A token that only reads cannot write either, by whatever a function does. That it may revoke itself is
-/// the one exception.
-fn check_scope(scopes: &Scopes, request: &Request) -> Result<(), Stop> {
+/// the one exception. Returns the scope without which it is not shown what it writes, if it lacks that.
+fn check_scope(scopes: &Scopes, request: &Request) -> Result<Option<Scope>, Stop> {
     if let Scopes::Unlimited = scopes {
-        return Ok(());
+        return Ok(None);
     }
-    let needed = Needed::of(&request.method, &request.path);
-    match (needed.is_granted_by(scopes), needed) {
-        (true, Needed::Nothing) => Ok(()),
-        (true, _) if scopes.are_read_only() => Ok(identity::forbid_writing()?),
-        (true, _) => Ok(()),
-        (false, Needed::Scope(scope, _)) => Err(Refusal::ScopeMissing(scope.to_string()).into()),
-        (false, _) => Err(Refusal::UnknownRequest.into()),
+    let (method, path) = (&*request.method, &*request.path);
+    let schemas = request.schemas();
+    let mut asks_itself = true;
+    for schema in &schemas {
+        match Needed::of(method, path, schema.as_deref()) {
+            Needed::Nothing => (),
+            needed if needed.is_granted_by(scopes) => asks_itself = false,
+            Needed::Scope(scope, _) => return Err(Refusal::ScopeMissing(scope.to_string()).into()),
+            Needed::Everything => return Err(Refusal::UnknownRequest.into()),
+        }
     }
+    if !asks_itself && scopes.are_read_only() {
+        identity::forbid_writing()?;
+    }
+    let missing = |schema: &Option<String>| {
+        let needed = Needed::to_be_shown(method, path, schema.as_deref())?;
+        match (needed.is_granted_by(scopes), needed) {
+            (false, Needed::Scope(scope, _)) => Some(scope),
+            _ => None,
+        }
+    };
+    Ok(schemas.iter().find_map(missing))
 }
 
 fn count(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
-    usage::admit(key.id, key.limit, address).map_err(|refusal| match (refusal, key.limit) {
+    let admitted = usage::admit(key.id, key.user, key.limit, address, is_dead);
+    admitted.map_err(|refusal| match (refusal, key.limit) {
         (usage::Refusal::Wait(micros), Some(limit)) => Refusal::TooManyRequests {
             requests: limit.requests,
             window: limit.seconds(),
@@ -254,6 +278,25 @@ fn count(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
         },
         _ => Refusal::NoRoom,
     })
+}
+
+/// Whether the token of a key makes no further request. Somebody whose ban ends has their tokens again.
+///
+/// What this transaction has done may be rolled back, and a token that it has revoked live on: so once it has written
+/// anything, this is not known of any.
+fn is_dead(key: Uuid) -> bool {
+    !gate::transaction_has_written()
+        && lookup::key(key).is_none_or(|key| {
+            key.is_revoked
+                || key.expires_at <= Instant::now()
+                || matches!(key.user_state, UserState::Gone)
+        })
+}
+
+/// Whether a token that is not valid is signed with one of our keys, as far as that was looked at.
+fn is_ours(rejection: &Rejection) -> bool {
+    use Rejection::{BadSignature, Malformed, UnknownKey};
+    !matches!(rejection, BadSignature | UnknownKey | Malformed(_))
 }
 
 #[pg_extern(requires = ["schema"])]
@@ -267,33 +310,41 @@ fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> Sq
         if token.starts_with(opaque_token::PREFIX) {
             let token = OpaqueToken::parse(token).ok_or(Error::NoSuchToken)?;
             let key = lookup::key_of_token(&token.digest()).ok_or(Error::NoSuchToken)?;
-            store::revoke(key.id, None, now)?;
+            store::revoke_family(key.id, now)?;
             return events::record("token_denied", Some(key.user), Some(key.id), reason);
         }
-        let jwt = Unverified::parse(token)?;
-        let claims = jwt.claims()?;
-        let members = Members::parse(&claims).ok_or(Error::ClaimsNotAnObject)?;
+        // Strictly, for what is wrong with it; a server that reads it otherwise may accept it all the same.
+        let parsed = Unverified::parse(token);
+        let claims = match (jwt::payload_of_any(token), &parsed) {
+            (Some(claims), _) => claims,
+            (None, Err(rejection)) => return Err((*rejection).into()),
+            (None, Ok(token)) => token.claims()?,
+        };
+        let members = Members::parse_lenient(&claims).map_err(|_| Error::ClaimsNotAnObject)?;
+        let message = denied::digest_of_message(token).ok_or(Error::ClaimsNotAnObject)?;
         let text = |name| members.text(name).ok().flatten();
         let uuid = |name| text(name).and_then(|text| Uuid::parse_str(&text).ok());
-        if let Err(Rejection::BadSignature | Rejection::UnknownKey) = crate::jwt::status(token) {
+        if crate::jwt::status(token).is_err_and(|rejection| !is_ours(&rejection)) {
             warning!("the token is not signed with a key of this database; is it complete?");
         }
         let role = text("role");
-        let expires_at = jwt.expires_at()?.map(Instant::from_unix_seconds);
+        let expires_at = parsed.and_then(|token| token.expires_at()).ok().flatten();
+        let expires_at = expires_at.map(Instant::from_unix_seconds);
+        let digests =
+            denied::digests_of_payload(&claims, &settings::anon_role(), crate::pg::denied::is_role);
         let denied = Denied {
-            message: jwt.digest(),
-            claims: denied::digest_of_claims(&claims, &settings::anon_role())
-                .ok_or(Error::ClaimsNotAnObject)?,
+            message,
+            claims: &digests,
             role: role.as_deref(),
             user: uuid("sub").map(store::pg_uuid),
             reason,
             expires_at: expires_at.map(Instant::to_timestamp).transpose()?,
         };
         crate::pg::denied::add(&denied, now)?;
-        let key = uuid("jti").filter(|&key| lookup::owner_of(key) == uuid("sub"));
+        let key = uuid("jti").filter(|&key| store::owner_of(key) == uuid("sub"));
         if let Some(key) = key {
             // At once, and where no gate stands too.
-            store::revoke(key, None, now)?;
+            store::revoke_family(key, now)?;
         }
         events::record("token_denied", uuid("sub"), key, reason)
     })

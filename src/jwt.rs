@@ -6,12 +6,13 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, Checks, Rejection, Unverified, Verified};
+use supabase_pat_core::opaque_token::{self, OpaqueToken};
 
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{caller, composite, denied, lookup, settings};
+use crate::pg::{caller, composite, denied, events, lookup, settings};
 
 #[pg_extern(requires = ["schema"])]
 fn sign_jwt(
@@ -29,9 +30,11 @@ fn sign_jwt(
             Some(interval) => Some(now.plus(interval).unix_seconds()),
             None => None,
         };
-        let claims = jwt::with_times(&claims, now.unix_seconds(), expires_at)?;
+        let complete = jwt::with_times(&claims, now.unix_seconds(), expires_at)?;
         let key = ring::signing_key()?;
-        jwt::sign_text(&claims, &key)
+        let token = jwt::sign_text(&complete, &key)?;
+        events::record_signing("jwt_signed", &claims)?;
+        Ok(token)
     })
 }
 
@@ -39,11 +42,12 @@ fn sign_jwt(
 fn verify_jwt(
     token: Option<&str>,
     audience: default!(Option<&str>, "NULL"),
-    require_exp: default!(bool, true),
+    require_exp: default!(Option<bool>, true),
 ) -> SqlResult<JsonbText> {
     reported(|| {
         caller::require_trusted("verify tokens")?;
         let token = token.ok_or(Error::NullArgument("token"))?;
+        let require_exp = require_exp.ok_or(Error::NullArgument("require_exp"))?;
         let checks = |issuer| Checks {
             audience,
             requires_expiry: require_exp,
@@ -63,9 +67,27 @@ fn verify_jwt(
 
 #[pg_extern(stable, parallel_restricted, requires = ["schema"])]
 fn jwt_status(token: Option<&str>) -> &'static str {
+    if let Some(text) = token
+        && text.starts_with(opaque_token::PREFIX)
+    {
+        return opaque_status(text);
+    }
     match token.map_or(Err(Rejection::Malformed("it is null")), status) {
         Ok(()) => "valid",
         Err(rejection) => rejection.status(),
+    }
+}
+
+/// The same of an opaque personal access token.
+fn opaque_status(text: &str) -> &'static str {
+    let Some(token) = OpaqueToken::parse(text) else {
+        return "malformed";
+    };
+    match lookup::key_of_token(&token.digest()) {
+        None => "unknown_key",
+        Some(key) if lookup::verdict_on(key.id, key.user).is_live => "valid",
+        Some(key) if !key.is_revoked && key.expires_at <= Instant::now() => "expired",
+        Some(_) => "revoked",
     }
 }
 

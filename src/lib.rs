@@ -59,12 +59,17 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/user_settings.sql",
     name = "user_settings",
-    requires = ["policy_functions", pat::has_scope, roles::is_trusted]
+    requires = [
+        "policy_functions",
+        pat::has_scope,
+        session::is_active_session,
+        roles::is_trusted
+    ]
 );
 extension_sql_file!(
     "../sql/gate.sql",
     name = "gate",
-    requires = ["schema", roles::is_trusted, pat::key_deleted]
+    requires = ["schema", roles::is_trusted]
 );
 extension_sql_file!(
     "../sql/status.sql",
@@ -73,7 +78,9 @@ extension_sql_file!(
         "schema",
         "signing_keys",
         pat::mint_pat,
-        status::server_state
+        reset::reset_code_digits,
+        status::server_state,
+        status::secret_problem
     ]
 );
 extension_sql_file!(
@@ -84,7 +91,12 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/policies.sql",
     name = "policies",
-    requires = ["policy_functions", pat::has_scope, roles::is_trusted]
+    requires = [
+        "policy_functions",
+        pat::has_scope,
+        session::is_active_session,
+        roles::is_trusted
+    ]
 );
 extension_sql_file!(
     "../sql/comments.sql",
@@ -101,6 +113,7 @@ extension_sql_file!(
         pat::mint_pat,
         pat::rotate_pat,
         pat::revoke_pat,
+        pat::revoke_pat_and_its_own,
         pat::revoke_all_pats,
         pat::current_api_key_id,
         jwt::sign_jwt,
@@ -127,6 +140,7 @@ extension_sql_file!(
         reset::issue_reset_code,
         reset::verify_reset_code,
         reset::reset_password,
+        reset::reset_code_digits,
         reset::take_password_hash,
         roles::record_initial_privileges,
         outbox::claim_messages,

@@ -2,28 +2,30 @@
 //! `is_valid_api_token()` and `pat.uid()` are in [`crate::pg::policy`].
 
 use pgrx::datum::{Interval, Uuid as PgUuid};
-use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use supabase_pat_core::claims::{Credential, TokenClaims};
+use supabase_pat_core::claims::Credential;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, TokenPayload};
 use supabase_pat_core::key::{self, Kind};
 use supabase_pat_core::opaque_token::OpaqueToken;
 use supabase_pat_core::rate::Limit;
-use supabase_pat_core::scope::{Scope, Scopes, TOKENS_WRITE};
+use supabase_pat_core::restrictions::Restrictions;
+use supabase_pat_core::scope::{Scope, Scopes};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::pg::authority::{self, Caller, Judged};
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
-use crate::pg::lookup::{self, UserState};
+use crate::pg::lookup;
 use crate::pg::net::Networks;
-use crate::pg::store::{self, Limits, NewKey};
+use crate::pg::store::{self, Limits, NewKey, Origin, Others, ToGrant};
 use crate::pg::{caller, composite, ring, run, settings};
 use crate::random;
 
-const TOKENS_DELETE: &str = "tokens:delete";
+const MINT: &str = "mint tokens";
+const ROTATE: &str = "rotate tokens";
 
 // SQL names its arguments.
 #[allow(clippy::too_many_arguments)]
@@ -44,7 +46,7 @@ fn mint_pat(
         let caller = Caller::now()?;
         let user = caller.owner_for("mint", user_id.map(to_uuid))?;
         let scopes = requested_scopes(scopes.as_deref())?;
-        caller.check_may_grant("mint tokens", &scopes)?;
+        caller.check_may_grant(MINT, &scopes)?;
 
         let name = name.ok_or(Error::NullArgument("name"))?;
         key::check_name(name, settings::max_name_length())?;
@@ -53,15 +55,20 @@ fn mint_pat(
             allowed_ips: allowed_ips.map(Networks::check).transpose()?,
             rate: requested_rate(rate_limit, rate_window)?,
         };
+        expiry(Instant::now(), expires_in)?;
+
+        let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+        caller.check_may_grant(MINT, &scopes)?;
+        let restrictions = caller.restrictions(MINT, user, &scopes)?;
         let now = Instant::now();
         let expires_at = expiry(now, expires_in)?;
         let id = key::new_id(now.unix_millis(), &random::bytes()?);
         issue(
             call,
-            user,
+            (&caller, &to_grant),
             id,
             (name, kind),
-            &scopes,
+            (&scopes, &restrictions),
             limits,
             (now, expires_at),
         )
@@ -79,28 +86,35 @@ fn rotate_pat(
         let caller = Caller::now()?;
         let old_id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
         let owner = caller.owner_filter()?;
-        caller.check_may_grant("rotate tokens", &Scopes::Only(Vec::new()))?;
+        caller.check_may_grant(ROTATE, &Scopes::Only(Vec::new()))?;
 
-        let now = Instant::now();
-        let grace_ends = grace_end(now, grace.ok_or(Error::NullArgument("grace"))?)?;
-        let new_id = key::new_id(now.unix_millis(), &random::bytes()?);
+        let grace = grace.ok_or(Error::NullArgument("grace"))?;
+        grace_end(Instant::now(), grace)?;
         let user = owner
             .or_else(|| lookup::owner_of(old_id))
             .ok_or(Error::NoLiveKey(old_id))?;
-        ring::lock_to_sign();
-        store::lock_keys_of(user);
-        let old = store::replace(old_id, user, new_id, now, grace_ends)?
+
+        let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+        let now = Instant::now();
+        let grace_ends = grace_end(now, grace)?;
+        let new_id = key::new_id(now.unix_millis(), &random::bytes()?);
+        let old = store::replace(&to_grant, old_id, new_id, now, grace_ends)?
             .ok_or(Error::NoLiveKey(old_id))?;
-        caller.check_may_grant("rotate tokens", &old.scopes)?;
+        caller.check_may_grant(ROTATE, &old.scopes)?;
+        let restrictions = caller.restrictions(ROTATE, user, &old.scopes)?;
+        let restrictions = match &old.claims {
+            Some(claims) => restrictions.with_those_of(claims)?,
+            None => restrictions,
+        };
         let lifetime = old.lifetime.clamp(1, settings::max_lifetime());
         let expires_at = now.floor_to_second().plus_seconds(lifetime);
         let limits = Limits::LikeThoseOf(old_id);
         issue(
             call,
-            user,
+            (&caller, &to_grant),
             new_id,
             (&old.name, old.kind),
-            &old.scopes,
+            (&old.scopes, &restrictions),
             limits,
             (now, expires_at),
         )
@@ -109,14 +123,33 @@ fn rotate_pat(
 
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn revoke_pat(id: Option<PgUuid>) -> SqlResult<bool> {
-    reported(|| {
-        caller::require_writable("revoking a token")?;
-        let caller = Caller::now()?;
-        let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
-        let owner = caller.owner_filter()?;
-        caller.check_may_revoke(Some(id))?;
-        store::revoke(id, owner, Instant::now())
+    reported(|| revoke(id, Others::Stay))
+}
+
+// A function of its own, and no default of the first: that one keeps the privileges that operators gave it or took.
+#[pg_extern(schema = "public", name = "revoke_pat", requires = ["schema"])]
+fn revoke_pat_and_its_own(id: Option<PgUuid>, cascade: Option<bool>) -> SqlResult<bool> {
+    reported(|| match cascade.ok_or(Error::NullArgument("cascade"))? {
+        true => revoke(id, Others::GoToo),
+        false => revoke(id, Others::Stay),
     })
+}
+
+fn revoke(id: Option<PgUuid>, others: Others) -> Result<bool, Error> {
+    caller::require_writable("revoking a token")?;
+    let caller = Caller::now()?;
+    let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
+    let owner = caller.owner_filter()?;
+    caller.check_may_revoke(match others {
+        Others::Stay => Some(id),
+        Others::GoToo => None,
+    })?;
+    let user = match store::owner_of(id) {
+        Some(user) if owner.is_none_or(|owner| owner == user) => user,
+        _ => return Ok(false),
+    };
+    let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
+    store::revoke(&to_revoke, id, others, Instant::now())
 }
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -126,8 +159,8 @@ fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> 
         let caller = Caller::now()?;
         let user = caller.owner_for("revoke", user_id.map(to_uuid))?;
         caller.check_may_revoke(None)?;
-        store::lock_keys_of(user);
-        Ok(store::revoke_all(user, Instant::now())? as i32)
+        let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
+        Ok(store::revoke_all(&to_revoke, Instant::now())? as i32)
     })
 }
 
@@ -147,145 +180,25 @@ fn current_api_key_id() -> Option<PgUuid> {
     })
 }
 
-/// The trigger of `pat.api_keys` for a key that is deleted, by whomever and however.
-#[pg_trigger]
-fn key_deleted<'a>(
-    trigger: &'a pgrx::PgTrigger<'a>,
-) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, ErrorReport> {
-    reported(|| {
-        let Some(old) = trigger.old() else {
-            return Ok(None);
-        };
-        let id = |column| {
-            let id: Option<PgUuid> = old.get_by_name(column).ok().flatten();
-            id.map(to_uuid)
-        };
-        if let (Some(key), Some(user)) = (id("id"), id("user_id")) {
-            store::key_was_deleted(key, user)?;
-        }
-        Ok(Some(old))
-    })
-}
-
-/// Who calls a function that changes something of a user's, and what that lets them do.
-pub struct Caller {
-    is_trusted: bool,
-    pub user: Option<Uuid>,
-    /// The valid personal access token of the request, if it was made with one.
-    token: Option<TokenClaims>,
-}
-
-impl Caller {
-    /// # Errors
-    /// [`Error::DeadToken`]: whoever holds a revoked token may do nothing with it, not even revoke.
-    pub fn now() -> Result<Self, Error> {
-        let is_trusted = caller::is_trusted();
-        run::with_request(|request| {
-            if !is_trusted && !request.is_valid() {
-                return Err(Error::DeadToken);
-            }
-            let token = match &request.identity.credential {
-                Credential::Token(token) if !is_trusted => Some(TokenClaims {
-                    key_id: token.key_id,
-                    user: token.user,
-                    scopes: token.scopes.clone(),
-                }),
-                _ => None,
-            };
-            Ok(Self {
-                is_trusted,
-                user: request.identity.user,
-                token,
-            })
-        })
-    }
-
-    /// Whose tokens a call is about: the user who is named, else the caller. The answer for another
-    /// user's id is the same whether there is such a user or not.
-    fn owner_for(&self, verb: &'static str, named: Option<Uuid>) -> Result<Uuid, Error> {
-        match named {
-            Some(user) if self.is_trusted => Ok(user),
-            None => self.user.ok_or(Error::NoUser),
-            Some(user) => match self.user.ok_or(Error::NoUser)? {
-                own if own == user => Ok(own),
-                _ => Err(Error::NotYours(verb)),
-            },
-        }
-    }
-
-    /// The owner that a key must have to be touched by this caller: `None` is any.
-    fn owner_filter(&self) -> Result<Option<Uuid>, Error> {
-        match self.is_trusted {
-            true => Ok(None),
-            false => self.user.ok_or(Error::NoUser).map(Some),
-        }
-    }
-
-    /// What a token may do that has a list of scopes, the list says.
-    pub fn require_scope(&self, verb: &'static str, scope: &'static str) -> Result<(), Error> {
-        match &self.token {
-            Some(token) if !token.scopes.grants(&scope.parse()?) => {
-                Err(Error::ScopeMissing(verb, scope))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A token must not be able to renew itself or to make another, unless it was made for that,
-    /// and then it hands out no more than it has.
-    fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
-        self.require_scope(verb, TOKENS_WRITE)?;
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
-        if !token.scopes.include(scopes) {
-            return Err(Error::ScopeWidened);
-        }
-        // The next token would have an allowance of its own, and the one after that.
-        match lookup::key(token.key_id) {
-            Some(key) if key.limit.is_some() || key.allowed_networks().is_some() => {
-                Err(Error::NotWithLimitedToken(verb))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A token may always revoke itself.
-    fn check_may_revoke(&self, key: Option<Uuid>) -> Result<(), Error> {
-        match &self.token {
-            Some(token) if key == Some(token.key_id) => Ok(()),
-            _ => self.require_scope("revoke other tokens", TOKENS_DELETE),
-        }
-    }
-}
-
 /// Registers a key and signs its token.
 fn issue(
     call: pg_sys::FunctionCallInfo,
-    user: Uuid,
+    (caller, to_grant): (&Caller, &Judged<ToGrant>),
     id: Uuid,
     (name, kind): (&str, Kind),
-    scopes: &Scopes,
+    (scopes, restrictions): (&Scopes, &Restrictions),
     limits: Limits,
     (now, expires_at): (Instant, Instant),
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    if kind == Kind::Jwt {
-        ring::lock_to_sign();
-    }
-    store::lock_keys_of(user);
+    let user = to_grant.user();
     let (state, live_keys) = lookup::standing_of(user)?;
-    match state {
-        UserState::Active => (),
-        UserState::Banned { .. } => return Err(Error::BannedUser(user)),
-        UserState::Gone => return Err(Error::UnknownUser(user)),
-    }
+    authority::require_active(user, state)?;
     let max = settings::max_keys_per_user();
     if live_keys >= max {
         return Err(Error::TooManyKeys { user, max });
     }
     let mut new = NewKey {
         id,
-        user,
         name,
         scopes,
         hint: "",
@@ -294,6 +207,10 @@ fn issue(
         signing_key: None,
         token_digest: None,
         limits,
+        origin: Origin {
+            made_by: caller.token_id(),
+            claims: restrictions.carried().to_json()?,
+        },
     };
     let token = match kind {
         Kind::Jwt => {
@@ -305,19 +222,22 @@ fn issue(
                 scopes,
                 (&role, &issuer),
                 (now.unix_seconds(), expires_at.unix_seconds()),
-            );
+            )
+            .restricted_as(restrictions);
             let token = Zeroizing::new(jwt::sign(&payload, &signing_key)?);
             new.hint = key::hint(&token);
             new.signing_key = signing_key.id();
-            store::insert(&new)?;
+            store::insert(to_grant, &new)?;
             token
         }
+        // Its claims are those that the gate gives it.
+        Kind::Opaque if restrictions.kind().is_some() => return Err(Error::RestrictedOpaque),
         Kind::Opaque => {
             let token = OpaqueToken::new(&random::bytes()?)
                 .ok_or_else(|| Error::Internal("the random bytes are none".into()))?;
             new.hint = key::hint(token.expose());
             new.token_digest = Some(token.digest());
-            store::insert(&new)?;
+            store::insert(to_grant, &new)?;
             Zeroizing::new(token.expose().to_owned())
         }
     };

@@ -6,22 +6,24 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::password::Password;
 use supabase_pat_core::reset_code::{Address, Purpose};
 
-use crate::codes::{Issued, holder_of};
+use crate::codes::{self, Issued, holder_of};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
+use crate::pg::http::Origin;
+use crate::pg::lookup::{self, UserState};
 use crate::pg::sessions::{self, Which};
-use crate::pg::{caller, events, settings, store, users};
+use crate::pg::{caller, events, known_networks, ring, settings, sign_ups, store, users};
 use crate::random;
 
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn request_password_reset(email: Option<&str>) -> SqlResult<String> {
     reported(|| {
         caller::require_writable("a password reset")?;
-        let address = Address::new(email.ok_or(Error::NullArgument("email"))?)?;
+        let address = Address::stored(email.ok_or(Error::NullArgument("email"))?)?;
         let issued = Issued::new(address, Purpose::Recovery, Instant::now())?;
         if issued.is_within_limit {
             // Whether the address is anybody's shows in nothing that is done here.
-            issued.put_into_outbox(true)?;
+            issued.put_into_outbox()?;
         }
         Ok(issued.token)
     })
@@ -35,18 +37,20 @@ fn issue_reset_code(
     reported(|| {
         caller::require_trusted("issue reset codes")?;
         caller::require_writable("a password reset")?;
-        let address = Address::new(email.ok_or(Error::NullArgument("email"))?)?;
-        let issued = Issued::new(address, Purpose::Recovery, Instant::now())?;
+        let address = Address::stored(email.ok_or(Error::NullArgument("email"))?)?;
+        let issued = Issued::for_backend(address, Purpose::Recovery, Instant::now())?;
         if issued.holder.is_none() {
             return Err(Error::UnknownAddress);
         }
-        if !issued.is_within_limit {
-            let max = settings::reset_requests_per_hour();
-            return Err(Error::TooManyCodes { max });
-        }
-        issued.put_into_outbox(false)?;
         issued.into_row(call)
     })
+}
+
+/// How many digits a code has that is asked for now, for an address at which nobody has been guessing. Tokens say it
+/// to everybody anyway.
+#[pg_extern(volatile, requires = ["schema"])]
+fn reset_code_digits() -> i32 {
+    codes::usual_digits() as i32
 }
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -67,24 +71,37 @@ fn reset_password(
         caller::require_writable("a password reset")?;
         let password = new_password.ok_or(Error::NullArgument("new_password"))?;
         let password = Password::new(password, settings::min_password_length())?;
+        // No key that the token rests on is revoked from here on.
+        ring::lock_to_sign();
         let Some(holder) = holder_of(token, code, Purpose::Recovery)? else {
             return Ok(false);
         };
+        pgrx::check_for_interrupts!();
         if let Some(hash) = &holder.password_hash
             && password.is_behind(hash)
         {
             return Err(Error::PasswordUnchanged);
         }
-        let now = Instant::now();
         let hash = password.hash(random::bytes()?)?;
+        pgrx::check_for_interrupts!();
+        // Before the rows of the user and the sessions: whoever mints has this lock and waits for those.
+        let to_revoke = store::lock_to_revoke(holder.user);
+        let now = Instant::now();
+        users::lock_row(holder.user)?;
+        if lookup::state_of_user(holder.user)? != UserState::Active {
+            return Ok(false); // deleted or banned in the meantime
+        }
         if !users::set_password(&holder, &hash, now)? {
             return Ok(false); // somebody else was faster
         }
         sessions::end(holder.user, Which::All)?;
+        sign_ups::forget(holder.user)?;
+        // The mailbox is theirs, so is the place that they come from.
+        known_networks::forget(holder.user)?;
+        known_networks::note(holder.user, Origin::of_request().address, now)?;
         users::forget_tokens(holder.user)?;
         if settings::reset_revokes_pats() {
-            store::lock_keys_of(holder.user);
-            store::revoke_all(holder.user, now)?;
+            store::revoke_all(&to_revoke, now)?;
         }
         events::record("password_reset", Some(holder.user), None, None)?;
         Ok(true)

@@ -10,15 +10,19 @@ use supabase_pat_core::refresh_token::{self, Outcome, RefreshToken};
 use supabase_pat_core::session::{AccessPayload, Info, Method};
 use uuid::{Builder, Uuid};
 
+use crate::pg::authority::Caller;
 use crate::pg::clock::{self, Instant};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::http::{self, Origin};
 use crate::pg::json::JsonbText;
-use crate::pg::lookup::{self, UserState};
+use crate::pg::lookup;
 use crate::pg::ring::{self, KeysInUse};
 use crate::pg::sessions::{self, Stored, Which};
-use crate::pg::{caller, composite, events, run, settings, store, users};
+use crate::pg::users::{self, MayLogIn};
+use crate::pg::{caller, composite, events, known_networks, run, settings, sign_ups, store};
 use crate::random;
+
+const USER_READ: &str = "user:read";
 
 /// The fields of `public.minted_session`.
 pub type Fields = [Option<pg_sys::Datum>; 6];
@@ -33,12 +37,8 @@ fn mint_session(
         caller::require_writable("a new session")?;
         let user = user_id.ok_or(Error::NullArgument("user_id"))?;
         let user = Uuid::from_bytes(*user.as_bytes());
-        match lookup::state_of_user(user)? {
-            UserState::Active => (),
-            UserState::Banned { .. } => return Err(Error::BannedUser(user)),
-            UserState::Gone => return Err(Error::UnknownUser(user)),
-        }
-        let session = begin(user, Method::Trusted, Instant::now())?;
+        ring::lock_to_sign();
+        let session = begin(&users::lock(user)?, Method::Trusted, Instant::now())?;
         events::record("session_minted", Some(user), None, None)?;
         composite::result_row(call, session)
     })
@@ -72,18 +72,25 @@ fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
     reported(|| {
         caller::require_writable("signing out")?;
         refuse_personal_access_tokens("sign out")?;
-        let (user, session) = run::with_request(|request| {
-            let session = match request.identity.session {
-                SessionClaim::Id(session) => Some(session),
-                _ => None,
-            };
-            (request.identity.user, session)
-        });
+        // A token that has outlived its session has nothing to end, nor has a user who may not log in.
+        let caller = || match Caller::now() {
+            Err(Error::SessionEnded | Error::BannedUser(_) | Error::UnknownUser(_)) => Ok(None),
+            caller => caller.map(Some),
+        };
+        let Some(user) = caller()?.map(|caller| caller.user()) else {
+            return Ok(0);
+        };
         let user = user.ok_or(Error::NoUser)?;
-        // A token that has outlived its session has nothing to end.
-        if !run::with_request(|request| request.is_active()) {
+        // Who ends sessions of the same user waits, so that none ends others after it has ended itself. Its row is not
+        // held: a refresh holds what comes before that.
+        store::lock_to_revoke(user);
+        if caller()?.is_none() {
             return Ok(0);
         }
+        let session = run::with_request(|request| match request.identity.session {
+            SessionClaim::Id(session) => Some(session),
+            _ => None,
+        });
         let which = match (scope.ok_or(Error::NullArgument("scope"))?, session) {
             ("global", _) => Which::All,
             ("local", Some(session)) => Which::One(session),
@@ -138,10 +145,16 @@ fn session_info(
 #[pg_extern(schema = "public", stable, parallel_restricted, requires = ["schema"])]
 fn signed_in_user() -> SqlResult<Option<JsonbText>> {
     reported(|| {
-        let user = run::with_request(|request| match request.is_active() {
-            true => request.identity.user,
-            false => None,
-        });
+        let scope = USER_READ.parse()?;
+        let user = run::with_request(|request| {
+            if !request.is_active() {
+                return Ok(None);
+            }
+            match request.has_scope(&scope) {
+                true => Ok(request.identity.user),
+                false => Err(Error::ScopeMissing("see its user", USER_READ)),
+            }
+        })?;
         let Some(user) = user else {
             return Ok(None);
         };
@@ -159,8 +172,25 @@ fn refuse_personal_access_tokens(action: &'static str) -> Result<(), Error> {
     }
 }
 
-/// Begins a session of a user who may have one.
-pub fn begin(user: Uuid, method: Method, now: Instant) -> Result<Fields, Error> {
+/// Why a user may not have a session, where whoever asks is only told that they get none.
+///
+/// # Errors
+/// Any other error.
+pub fn refusal_of(error: Error) -> Result<&'static str, Error> {
+    match error {
+        Error::UnknownUser(_) => Ok("the user has been deleted"),
+        Error::BannedUser(_) => Ok("the user is banned"),
+        Error::RoleNotAllowed(_) => {
+            Ok("auth.users gives the user a role that is not for users who log in")
+        }
+        error => Err(error),
+    }
+}
+
+/// Begins a session.
+pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<Fields, Error> {
+    let user = user.id();
+    ring::lock_to_sign();
     let session = Builder::from_random_bytes(random::bytes()?).into_uuid();
     if settings::single_session() {
         sessions::end(user, Which::All)?;
@@ -171,20 +201,44 @@ pub fn begin(user: Uuid, method: Method, now: Instant) -> Result<Fields, Error> 
     let origin = Origin::of_request();
     sessions::begin(session, user, (method, key.id()), now, ends_at, &origin)?;
     users::signed_in(user, now)?;
+    sign_ups::forget(user)?;
+    match method {
+        Method::Password | Method::Code => known_networks::note(user, origin.address, now)?,
+        // From where a trusted role vouches for them says nothing of where they are.
+        Method::Trusted => (),
+    }
     let refresh_token = refresh_token::issue(&key, session, 0)?;
     tokens(user, session, (method, now), refresh_token, now)
 }
 
 /// `None` where the token is refused, for whatever reason.
 fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
-    let Some(stored) = sessions::lock(token.session)? else {
+    // No key that it rests on is revoked from here on.
+    ring::lock_to_sign();
+    let keys = KeysInUse::all()?;
+    let is_signed = |stored: &Stored| {
+        let key = keys.find(stored.key_of(token.number));
+        key.is_some_and(|key| token.is_signed_by(key))
+    };
+    // Nobody makes others wait with a token that is made up.
+    let Some(stored) = sessions::find(token.session)?.filter(is_signed) else {
         return Ok(None);
     };
-    let keys = KeysInUse::all()?;
-    let key = keys.find(stored.key_of(token.number));
-    if !key.is_some_and(|key| token.is_signed_by(key)) {
+    let user = match users::lock(stored.user) {
+        Ok(user) => user.id(),
+        Err(error) => {
+            let is_role = matches!(error, Error::RoleNotAllowed(_));
+            let reason = refusal_of(error)?;
+            if is_role {
+                events::record("refresh_refused", Some(stored.user), None, Some(reason))?;
+            }
+            return Ok(None);
+        }
+    };
+    let Some(stored) = sessions::lock(token.session)?.filter(is_signed) else {
+        sessions::forget_orphans(user)?;
         return Ok(None);
-    }
+    };
     let now = Instant::now();
     let end = |event: &str| {
         sessions::end(stored.user, Which::One(token.session))?;
@@ -195,7 +249,6 @@ fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
         return end("session_expired");
     }
     if !lookup::session_verdict(token.session, stored.user).is_live {
-        sessions::forget_orphans(stored.user)?;
         return Ok(None);
     }
     let reuse_interval = settings::refresh_reuse_interval() * 1_000_000;
@@ -240,7 +293,8 @@ fn tokens(
 ) -> Result<Fields, Error> {
     let row = users::row(user)?.ok_or(Error::UnknownUser(user))?;
     let key = ring::signing_key()?;
-    let (issuer, role) = (settings::issuer(), settings::authenticated_role());
+    let issuer = settings::issuer();
+    let role = caller::role_of_user(row.named_role())?;
     let lifetime = settings::access_token_lifetime();
     let (issued_at, expires_at) = (now.unix_seconds(), now.unix_seconds() + lifetime);
     let payload = AccessPayload::new(

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 use supabase_pat_core::password::{self, Password};
-use supabase_pat_core::reset_code::{Address, Holder, Purpose, digest_of};
+use supabase_pat_core::reset_code::{Address, Holder, Purpose};
 use supabase_pat_core::session::Method;
 use uuid::Builder;
 
@@ -15,8 +15,8 @@ use crate::pg::error::reported;
 use crate::pg::http::{self, Origin};
 use crate::pg::json::JsonbText;
 use crate::pg::throttle::{self, Keys};
-use crate::pg::users::{self, NewUser};
-use crate::pg::{caller, composite, events, ring, settings};
+use crate::pg::users::{self, MayLogIn, NewUser};
+use crate::pg::{caller, composite, events, known_networks, ring, settings, sign_ups};
 use crate::random;
 use crate::session::{self, Fields};
 
@@ -65,17 +65,21 @@ fn confirm_sign_up(
 ) -> Option<pgrx::composite_type!('static, "public.minted_session")> {
     let confirmed = reported(|| {
         caller::require_writable("confirming an address")?;
+        // No key that the token rests on is revoked from here on.
+        ring::lock_to_sign();
+        let Some(holder) = holder_of(token, code, Purpose::SignUp)? else {
+            return refused();
+        };
+        let user = match locked(&holder)? {
+            Ok(user) if is_pending(&user)? => user,
+            _ => return refused(),
+        };
         let now = Instant::now();
-        match holder_of(token, code, Purpose::SignUp)? {
-            Some(holder) if users::confirm(holder.user, now)? => {
-                let session = session::begin(holder.user, Method::Code, now)?;
-                composite::result_row(call, session).map(Some)
-            }
-            _ => {
-                http::answer_with("401")?;
-                Ok(None)
-            }
+        if !users::confirm(user.id(), now)? {
+            return refused();
         }
+        let session = session::begin(&user, Method::Code, now)?;
+        composite::result_row(call, session).map(Some)
     });
     confirmed.unwrap_or_report()
 }
@@ -92,33 +96,48 @@ fn sign_in(
         }
         caller::require_writable("signing in")?;
         let Some((address, password)) = email.zip(password).and_then(|(email, password)| {
-            Address::new(email).ok().map(|address| (address, password))
+            Address::stored(email)
+                .ok()
+                .map(|address| (address, password))
         }) else {
             return refused();
         };
         let now = Instant::now();
-        let keys = throttle_keys(&address)?;
-        if throttle::is_paused(&keys, now)? {
+        let from = Origin::of_request().address;
+        let holder = users::by_address(&address, now)?;
+        let user = holder.as_ref().map(|holder| holder.user);
+        let is_known = known_networks::is_known_here(user, from, now)?;
+        // Counted before the password is looked at, which takes long enough to be cut short.
+        let Some(attempt) = throttle::begin(Keys::of(&address, from)?, is_known)? else {
             http::answer_with("429")?;
             return Ok(None);
+        };
+        if let Some(user) = user
+            && attempt.unrecorded > 0
+        {
+            let (detail, count) = ("the tries were cut short", attempt.unrecorded);
+            events::record_counted("sign_in_refused", user, detail, count.into())?;
         }
-        let holder = users::by_address(&address, now)?;
-        match refusal(holder.as_ref(), password) {
-            None => (),
-            Some(reason) => {
-                throttle::count(&keys, now)?;
-                if let Some(holder) = holder {
-                    events::record("sign_in_refused", Some(holder.user), None, Some(reason))?;
+        let reason = refusal(holder.as_ref(), password);
+        // What has come up meanwhile ends it here, whatever the password was.
+        pgrx::check_for_interrupts!();
+        let may_log_in = match (&holder, reason) {
+            (Some(holder), None) => locked(holder)?,
+            (_, reason) => Err(reason.unwrap_or_default()),
+        };
+        let may_log_in = match may_log_in {
+            Ok(may_log_in) => may_log_in,
+            Err(reason) => {
+                attempt.was_wrong()?;
+                if user.is_some() {
+                    events::record("sign_in_refused", user, None, Some(reason))?;
                 }
                 return refused();
             }
-        }
-        let Some(holder) = holder else {
-            return refused(); // there is no refusal without one
         };
-        throttle::forget(&keys)?;
-        events::record("signed_in", Some(holder.user), None, None)?;
-        let session = session::begin(holder.user, Method::Password, now)?;
+        attempt.was_right()?;
+        events::record("signed_in", user, None, None)?;
+        let session = session::begin(&may_log_in, Method::Password, Instant::now())?;
         composite::result_row(call, session).map(Some)
     });
     signed_in.unwrap_or_report()
@@ -148,21 +167,19 @@ fn refusal(holder: Option<&Holder>, text: &str) -> Option<&'static str> {
     }
 }
 
-fn throttle_keys(address: &Address) -> Result<Keys, Error> {
-    let key = ring::signing_key()?;
-    let account = address.as_str();
-    let from = Origin::of_request().address.map(|ip| ip.to_string());
-    Ok(Keys {
-        account_from_address: match &from {
-            Some(from) => Some(digest_of(&key, &["from", account, from])?),
-            None => None,
-        },
-        address: match &from {
-            Some(from) => Some(digest_of(&key, &["address", from])?),
-            None => None,
-        },
-        account: digest_of(&key, &["account", account])?,
-    })
+/// The holder of an address, locked; or why they may have no session now.
+fn locked(holder: &Holder) -> Result<Result<MayLogIn, &'static str>, Error> {
+    match users::lock(holder.user) {
+        Ok(user) if user.has_hash(holder.password_hash.as_deref()) => Ok(Ok(user)),
+        Ok(_) => Ok(Err("the password has been changed meanwhile")),
+        Err(error) => session::refusal_of(error).map(Err),
+    }
+}
+
+/// Whether `sign_up` has made the user.
+fn is_pending(user: &MayLogIn) -> Result<bool, Error> {
+    // Version 0.1.0 takes no note of it.
+    Ok(!sign_ups::is_there() || sign_ups::find(user.id())?.is_some())
 }
 
 struct NewSignUp {
@@ -190,30 +207,55 @@ impl NewSignUp {
         let now = Instant::now();
         let user = self.user(true, now)?.ok_or(Error::AddressTaken)?;
         events::record("signed_up", Some(user), None, None)?;
-        session::begin(user, Method::Password, now)
+        session::begin(&users::lock(user)?, Method::Password, now)
     }
 
-    /// Sends a code to the address, if it is not that of somebody who has confirmed it, and returns the
-    /// token for it. The answer is the same.
+    /// Sends a code to the address, if nobody has it but whom `sign_up` has made, and returns the token for it. The
+    /// answer is the same.
     fn ask_for_confirmation(&self) -> Result<String, Error> {
         let now = Instant::now();
-        match users::by_address(&self.address, now)? {
-            None => {
-                if let Some(user) = self.user(false, now)? {
+        let is_pending = match users::by_address(&self.address, now)? {
+            Some(holder) => self.sign_up_again(&holder, now)?,
+            None => match self.user(false, now)? {
+                Some(user) => {
+                    // An upgrade from 0.1.0 takes over what the events tell, and is waited for there.
                     events::record("signed_up", Some(user), None, None)?;
+                    sign_ups::note(user, &self.hash)?;
+                    true
                 }
-            }
-            // Whoever signed up first with somebody else's address must not have chosen the password
-            // that its holder confirms. The token of the earlier sign-up dies by this.
-            Some(holder) if !holder.is_confirmed => {
-                users::sign_up_again(holder.user, &self.hash, &self.metadata, now)?;
-            }
-            Some(_) => (),
+                // Somebody else was faster: else the code would confirm the password of theirs.
+                None => match users::by_address(&self.address, now)? {
+                    Some(holder) => self.sign_up_again(&holder, now)?,
+                    None => false,
+                },
+            },
+        };
+        let mut issued = Issued::new(self.address.clone(), Purpose::SignUp, now)?;
+        if !is_pending {
+            issued.holder = None; // there is nothing for them to confirm
         }
-        let issued = Issued::new(self.address.clone(), Purpose::SignUp, now)?;
         if issued.is_within_limit {
-            issued.put_into_outbox(true)?;
+            issued.put_into_outbox()?;
         }
         Ok(issued.token)
+    }
+
+    /// Gives a user whom `sign_up` has made, and who has shown nothing since, this password: whoever signed up first with
+    /// somebody else's address must not have chosen the password that its holder confirms. The token of the earlier
+    /// sign-up dies by this. False for everybody else, whose password and metadata stay as they are.
+    fn sign_up_again(&self, holder: &Holder, now: Instant) -> Result<bool, Error> {
+        if holder.is_confirmed {
+            return Ok(false);
+        }
+        let Some(hash) = users::lock_untouched(holder.user)? else {
+            return Ok(false);
+        };
+        let pending = sign_ups::find(holder.user)?;
+        if !pending.is_some_and(|pending| pending.has_hash(hash.as_deref())) {
+            return Ok(false);
+        }
+        users::sign_up_again(holder.user, &self.hash, &self.metadata, now)?;
+        sign_ups::note(holder.user, &self.hash)?;
+        Ok(true)
     }
 }

@@ -12,7 +12,7 @@ use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::ring::{self, KeysInUse};
-use crate::pg::{caller, store};
+use crate::pg::{caller, settings, store};
 use crate::random;
 
 #[pg_extern(requires = ["schema"])]
@@ -30,7 +30,7 @@ fn add_signing_key(
             None => new_key_id()?,
         };
         let key = match secret {
-            None => SigningKey::generate(id, algorithm)?,
+            None => return add(&SigningKey::generate(id, algorithm)?),
             Some(_) if algorithm.min_secret_bytes().is_none() => {
                 return Err(Error::SecretForKeyPair(algorithm));
             }
@@ -39,7 +39,7 @@ fn add_signing_key(
                 SigningKey::shared(Some(id), algorithm, secret)?
             }
         };
-        add(&key)
+        add_foreign(&key)
     })
 }
 
@@ -49,7 +49,7 @@ fn import_signing_key(jwk: Option<JsonbText>) -> SqlResult<String> {
         caller::require_trusted("import signing keys")?;
         caller::require_writable("importing a signing key")?;
         let JsonbText(jwk) = jwk.ok_or(Error::NullArgument("jwk"))?;
-        add(&SigningKey::from_jwk(&jwk, new_key_id)?)
+        add_foreign(&SigningKey::from_jwk(&jwk, new_key_id)?)
     })
 }
 
@@ -107,6 +107,12 @@ fn jwks_for_verifier() -> SqlResult<JsonbText> {
 #[pg_extern(requires = ["schema"])]
 fn take_private_jwk() -> Option<String> {
     ring::take_private_jwk().map(|jwk| jwk.to_string())
+}
+
+/// A key that was not made here.
+fn add_foreign(key: &SigningKey) -> Result<String, Error> {
+    key.require_strong_when_new(settings::allow_weak_keys())?;
+    add(key)
 }
 
 fn add(key: &SigningKey) -> Result<String, Error> {

@@ -3,10 +3,11 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
+use supabase_pat_core::signing_key::Weakness;
 
 use crate::pg::clock::Instant;
-use crate::pg::error::reported;
-use crate::pg::{caller, composite, gate, ring, settings, usage};
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::{caller, composite, gate, ring, secret, settings, usage};
 
 #[pg_extern(stable, requires = ["schema"])]
 fn server_state(
@@ -17,16 +18,16 @@ fn server_state(
         let state = usage::state();
         let time = |at: Option<Instant>| at.map(Instant::to_timestamp).transpose();
         let (key, problem) = match ring::signing_key() {
-            Ok(key) => {
-                let name = key
-                    .id()
-                    .map_or("the configured secret".into(), |kid| format!("key {kid}"));
-                (Some(format!("{name}, {}", key.algorithm())), None)
-            }
-            Err(error) => {
-                let hint = error.hint().unwrap_or_default();
-                (None, Some(format!("{error}. {hint}")))
-            }
+            Ok(key) => match key.weakness() {
+                Some(weakness) => (None, Some(weak(weakness))),
+                None => {
+                    let name = key
+                        .id()
+                        .map_or("the configured secret".into(), |kid| format!("key {kid}"));
+                    (Some(format!("{name}, {}", key.algorithm())), None)
+                }
+            },
+            Err(error) => (None, Some(with_hint(&error))),
         };
         let next = settings::next_pre_request();
         let next = next.as_deref().map(gate::find_next).transpose();
@@ -35,7 +36,7 @@ fn server_state(
             settings::is_preloaded().into_datum(),
             state.as_ref().and_then(|state| state.worker).into_datum(),
             time(state.as_ref().and_then(|state| state.flushed_at))?.into_datum(),
-            count(state.as_ref().map(|state| state.requests)).into_datum(),
+            count(state.as_ref().and_then(|state| state.requests)).into_datum(),
             time(state.as_ref().and_then(|state| state.last_request_at))?.into_datum(),
             count(state.as_ref().map(|state| state.lost)).into_datum(),
             key.into_datum(),
@@ -47,4 +48,34 @@ fn server_state(
         ];
         composite::result_row(call, fields)
     })
+}
+
+/// What is wrong with the configured secret, whether it signs or only verifies.
+#[pg_extern(stable, requires = ["schema"])]
+fn secret_problem() -> SqlResult<Option<String>> {
+    reported(|| {
+        caller::require_trusted("see how things stand")?;
+        if settings::is_jwt_secret_exposed() {
+            return Ok(Some(
+                "supabase_pat.jwt_secret can be read by every role as long as the library is not preloaded, and does \
+                 not count: preload it, or move the secret to the Vault or a file"
+                    .to_owned(),
+            ));
+        }
+        Ok(match secret::configured_key() {
+            Ok(key) => key.and_then(|key| key.weakness()).map(weak),
+            Err(error) => Some(with_hint(&error)),
+        })
+    })
+}
+
+fn with_hint(error: &Error) -> String {
+    let hint = error.hint().unwrap_or_default();
+    format!("{error}. {hint}")
+}
+
+fn weak(weakness: Weakness) -> String {
+    format!(
+        "the key {weakness}: whoever finds it makes any token. supabase_pat.allow_weak_keys is for development"
+    )
 }

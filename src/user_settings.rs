@@ -5,7 +5,7 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::user_settings::Definition;
 use uuid::Uuid;
 
-use crate::pat::Caller;
+use crate::pg::authority::Caller;
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
@@ -29,7 +29,13 @@ fn define_setting(
         let JsonbText(default) = default_value.ok_or(Error::NullArgument("default_value"))?;
         let is_overridable = overridable.ok_or(Error::NullArgument("overridable"))?;
         let schema = schema.map(|JsonbText(schema)| schema);
-        let definition = Definition::declare(key, default, schema, is_overridable)?;
+        let definition = Definition::declare(
+            key,
+            default,
+            schema,
+            is_overridable,
+            user_settings::check_for_interrupts,
+        )?;
 
         user_settings::lock_to_define();
         match user_settings::users_who_do_not_fit(&definition)? {
@@ -67,17 +73,18 @@ fn get_settings(overrides: default!(Option<JsonbText>, "'{}'")) -> SqlResult<Jso
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn set_settings(patch: Option<JsonbText>) -> SqlResult<JsonbText> {
     reported(|| {
-        let caller = Caller::now()?;
-        let user = caller.user.ok_or(Error::NoOwnSettings)?;
-        caller.require_scope("change settings", SETTINGS_WRITE)?;
         caller::require_writable("changing settings")?;
+        let caller = Caller::now()?;
+        let user = caller.user().ok_or(Error::NoOwnSettings)?;
+        caller.require_scope("change settings", SETTINGS_WRITE)?;
         let JsonbText(patch) = patch.ok_or(Error::NullArgument("patch"))?;
 
-        user_settings::lock_to_set(user);
-        let own = user_settings::lock_row_of(user)?;
+        let to_set = user_settings::lock_to_set(user);
+        let own = user_settings::lock_row(&to_set)?;
+        let to_set = caller.judged_after(to_set)?;
         let max_size = settings::max_settings_size();
         let own = user_settings::definitions().patched(own.as_deref(), &patch, max_size)?;
-        user_settings::set(user, &own, Instant::now())?;
+        user_settings::set(&to_set, &own, Instant::now())?;
         effective(readable_owner()?.map(|_| own.as_str()), None)
     })
 }
@@ -90,11 +97,11 @@ fn effective(own: Option<&str>, overrides: Option<&str>) -> Result<JsonbText, Er
 }
 
 /// The user whose own settings this request may see: none for a token that is dead, or whose scopes
-/// leave the settings out. It gets the defaults, as the policy on the table would show it no row.
+/// leave the settings out, and for a login whose session has ended. It gets the defaults, as the policy on the table would show it no row.
 fn readable_owner() -> Result<Option<Uuid>, Error> {
     let scope = SETTINGS_READ.parse()?;
     Ok(run::with_request(|request| {
-        match request.has_scope(&scope) {
+        match request.has_scope(&scope) && request.is_active() {
             true => request.identity.user,
             false => None,
         }

@@ -15,6 +15,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 
+use crate::opaque_token::{self, OpaqueToken};
 use crate::pgjwt;
 use cleaning::clean;
 use jwt::is_jwt;
@@ -97,6 +98,10 @@ pub enum Checked {
 pub trait Keys {
     /// `token` has three parts that can be read, and an algorithm that PostgREST knows.
     fn check(&self, token: &str) -> Checked;
+    /// Whether there is such a token here, and whether it is live.
+    fn check_opaque(&self, _token: &OpaqueToken) -> Checked {
+        Checked::NoKey
+    }
     /// The shared secret of HS256, if there is one.
     fn shared_secret(&self) -> Option<&[u8]>;
 }
@@ -152,6 +157,8 @@ pub fn inspect(key: &str, now: i64, roles: &Roles, keys: &dyn Keys) -> Report {
         );
     } else if new.is_some() {
         report.read_new_key(&text);
+    } else if text.starts_with(opaque_token::PREFIX) {
+        report.read_opaque_token(&text, roles, keys);
     } else if is_jwt(&text) {
         report.read_jwt(&text, now, roles, keys);
     } else {
@@ -159,6 +166,9 @@ pub fn inspect(key: &str, now: i64, roles: &Roles, keys: &dyn Keys) -> Report {
     }
     report
 }
+
+const DEAD_TOKEN: &str = "This personal access token is dead: it was revoked, has expired, or its user \
+    is gone or banned. Mint a new one.";
 
 const MAX_BYTES: usize = 1 << 20;
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -177,6 +187,31 @@ const BODY_LENGTH: usize = RANDOM_LENGTH + 1 + CHECKSUM_LENGTH;
 impl Report {
     fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
+    }
+
+    fn read_opaque_token(&mut self, text: &str, roles: &Roles, keys: &dyn Keys) {
+        self.format = Format::PersonalAccessToken;
+        self.role = Some(roles.authenticated.to_owned());
+        let Some(token) = OpaqueToken::parse(text) else {
+            let cut = off_by(text.len(), opaque_token::LENGTH, "token");
+            self.problem(cut.unwrap_or_else(|| {
+                "The token's checksum does not fit: one of its characters is wrong. Copy it again, \
+                 or mint a new one."
+                    .to_owned()
+            }));
+            return;
+        };
+        match keys.check_opaque(&token) {
+            Checked::Matches => self.signature = Signature::Verified,
+            Checked::NotLive => {
+                self.signature = Signature::Verified;
+                self.problem(DEAD_TOKEN);
+            }
+            _ => self.problem(
+                "There is no such token in this database: it belongs to another project, or its \
+                 key was deleted. Mint a new one.",
+            ),
+        }
     }
 
     fn read_new_key(&mut self, key: &str) {
@@ -273,7 +308,7 @@ fn unknown(text: &str) -> &'static str {
         "This is what a program writes for a variable that is not set. Set the variable that \
          the key comes from, and restart the program."
     } else {
-        "This is not an API key: those begin with eyJ, sb_publishable_ or sb_secret_. Copy the \
+        "This is not an API key: those begin with eyJ, sb_publishable_, sb_secret_ or sbpat_. Copy the \
          key from where the project's keys are kept, from its beginning."
     }
 }

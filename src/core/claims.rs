@@ -17,6 +17,13 @@ use crate::scope::Scopes;
 /// The `type` claim that makes a JWT a personal access token.
 pub const TOKEN_TYPE: &str = "personal_access_token";
 
+/// How many bytes the claims of a request, or one of them, may have. No REST server takes a tenth of it in a
+/// header; the rest is for what `pat.gate()` fills in. 80 MB would take 10 s to read.
+pub const MAX_CLAIMS: usize = 1 << 20;
+
+/// Stands for a text that could not be read. No claim is like it.
+pub const UNREADABLE: &str = "\u{fffd}";
+
 /// The settings as they are, `None` where a setting is missing or empty: a setting that was local
 /// to a transaction reverts to the empty string.
 #[derive(Default, Clone, Copy)]
@@ -33,6 +40,19 @@ pub struct ClaimSettings<'a> {
     pub scope: Option<&'a str>,
     /// `request.jwt.claim.session_id`
     pub session_id: Option<&'a str>,
+}
+
+impl<'a> ClaimSettings<'a> {
+    fn texts(&self) -> [Option<&'a str>; 6] {
+        [
+            self.claims,
+            self.sub,
+            self.r#type,
+            self.jti,
+            self.scope,
+            self.session_id,
+        ]
+    }
 }
 
 /// Who makes a request, and with what.
@@ -68,7 +88,18 @@ pub struct TokenClaims {
 }
 
 impl Identity {
+    /// What is longer than [`MAX_CLAIMS`], or [`UNREADABLE`], is malformed, and not read.
     pub fn from_settings(settings: &ClaimSettings) -> Self {
+        let is_unfit = |text: Option<&str>| {
+            text.is_some_and(|text| text.len() > MAX_CLAIMS || text == UNREADABLE)
+        };
+        if settings.texts().into_iter().any(is_unfit) {
+            return Self {
+                user: None,
+                credential: Credential::Malformed,
+                session: SessionClaim::Malformed,
+            };
+        }
         let payload = match settings.claims.map(serde_json::from_str::<Payload>) {
             None => Payload::default(),
             Some(Ok(payload)) => payload,
@@ -399,6 +430,33 @@ mod tests {
         assert!(is_malformed(&identity(&format!(
             r#"{{"type":"{TOKEN_TYPE}"}}"#
         ))));
+    }
+
+    #[test]
+    fn what_is_too_long_is_malformed() {
+        let long = |len: usize| {
+            pat(&format!(
+                r#","x":"{}""#,
+                "x".repeat(len - pat("").len() - 7)
+            ))
+        };
+        assert_eq!(long(MAX_CLAIMS).len(), MAX_CLAIMS);
+        assert!(is_token(&identity(&long(MAX_CLAIMS))));
+        let too_long = identity(&long(MAX_CLAIMS + 1));
+        assert!(is_malformed(&too_long) && too_long.user.is_none());
+        let scope = "a:read ".repeat(MAX_CLAIMS / 7 + 1);
+        let claims = pat("");
+        let legacy = Identity::from_settings(&ClaimSettings {
+            claims: Some(&claims),
+            scope: Some(&scope),
+            ..Default::default()
+        });
+        assert!(is_malformed(&legacy));
+        let unreadable = Identity::from_settings(&ClaimSettings {
+            r#type: Some(UNREADABLE),
+            ..Default::default()
+        });
+        assert!(is_malformed(&unreadable));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::algorithm::Algorithm;
 use crate::jwt::Rejection;
+use crate::signing_key::Weakness;
 
 /// Where a secret came from that a caller gave us.
 pub const ARGUMENT: &str = "the argument";
@@ -56,6 +57,8 @@ pub enum Error {
     BannedUser(Uuid),
     #[error("there is no table auth.users with a uuid column id")]
     NoUsersTable,
+    #[error("the role {0} is not for users who log in")]
+    RoleNotAllowed(String),
     #[error("user {user} already has {max} live tokens")]
     TooManyKeys { user: Uuid, max: usize },
     #[error("there is no live token {0}")]
@@ -75,6 +78,26 @@ pub enum Error {
     ScopeMissing(&'static str, &'static str),
     #[error("a personal access token may not grant a scope that it does not have")]
     ScopeWidened,
+    #[error("a login whose claims have a scope may not grant one that is not in it")]
+    LoginScopeWidened,
+    #[error(
+        "the claims of this request are no JSON object with each name once, or one that counts is no string"
+    )]
+    UnclearClaims,
+    #[error("the session of this login has ended")]
+    SessionEnded,
+    #[error("only a login of the role {1} may {0}")]
+    RoleOfLogin(&'static str, String),
+    #[error("a login {1} may not {0}")]
+    RestrictedLogin(&'static str, &'static str),
+    #[error("only a login of the assurance level {1} or a higher one may {0}")]
+    AalTooLow(&'static str, String),
+    #[error("a token of a restricted login or of an anonymous user is of the kind jwt")]
+    RestrictedOpaque,
+    #[error("the claims of the login take more than {max} bytes in the token")]
+    ClaimsTooLarge { max: usize },
+    #[error("the extension in this database is older than the library")]
+    OldSchema,
     #[error("a personal access token with allowed_ips or a rate limit may not {0}")]
     NotWithLimitedToken(&'static str),
 
@@ -99,6 +122,13 @@ pub enum Error {
 
     #[error("the configured JWT secret is that of a revoked signing key")]
     RevokedSecret,
+
+    #[error("the database has another encoding than UTF8")]
+    NotUtf8,
+    #[error("the signing key {0}")]
+    WeakKey(Weakness),
+    #[error("that key {0}")]
+    NewKeyWeak(Weakness),
 
     #[error("that is not an algorithm for signing keys")]
     UnknownAlgorithm,
@@ -140,8 +170,6 @@ pub enum Error {
     MalformedAddress,
     #[error("no user who can log in by password has that address")]
     UnknownAddress,
-    #[error("there have been {max} codes for that address within an hour")]
-    TooManyCodes { max: usize },
     #[error("the password must not be empty")]
     EmptyPassword,
     #[error("the password must have at least {min} characters, and this one has {len}")]
@@ -175,6 +203,8 @@ pub enum Error {
         in_brackets(at)
     )]
     MalformedSchema { key: String, at: String },
+    #[error("the schema of setting \"{key}\" is longer than {max} bytes")]
+    SchemaTooLarge { key: String, max: usize },
     #[error("the schema of setting \"{0}\" refers to something that is not in it")]
     SchemaReference(String),
     #[error("the schema of setting \"{0}\" cannot be used as it is stored")]
@@ -214,6 +244,15 @@ pub enum Error {
     #[error("supabase_pat.next_pre_request is {name}, and {reason}")]
     NextPreRequest { name: String, reason: &'static str },
 
+    #[error("the column {0} is not of the type {1}")]
+    UnfitColumn(&'static str, &'static str),
+    #[error("the table {0} does not have the columns that the extension gave it")]
+    UnfitTable(String),
+    #[error("a table is being changed all the time")]
+    EverChanging,
+    #[error("a trigger function is called by triggers alone")]
+    NotATrigger,
+
     #[error("{0}")]
     Internal(String),
 }
@@ -235,8 +274,8 @@ fn in_brackets(place: &str) -> String {
 }
 
 impl Error {
-    /// The SQLSTATE. PostgREST answers 22xxx with 400, 23503 and 23505 with 409, 42501 with 403 (401 for
-    /// anon), 42704 with 400, 54000 with 413 and 55000 with 500.
+    /// The SQLSTATE. PostgREST answers 22xxx, 23514 and 42704 with 400, 23503 and 23505 with 409, 42501 with 403 (401
+    /// for anon), 54000 and 55000 with 500.
     pub fn sqlstate(&self) -> &'static str {
         use Error::*;
         match self {
@@ -261,6 +300,7 @@ impl Error {
             | SecretForKeyPair(_)
             | MalformedKeyId(_)
             | MalformedJwk(_)
+            | NewKeyWeak(_)
             | NoApiKeyRole { .. }
             | MalformedRef
             | EmptySecret
@@ -276,6 +316,7 @@ impl Error {
             | InvalidToken(_) => "22023",
             MalformedSettingKey(_)
             | MalformedSchema { .. }
+            | SchemaTooLarge { .. }
             | SchemaReference(_)
             | SettingRefused { .. }
             | SettingTooDeep { .. }
@@ -283,6 +324,8 @@ impl Error {
             | UnknownSetting(_)
             | SettingNotOverridable(_)
             | UnknownKind(_)
+            | RestrictedOpaque
+            | ClaimsTooLarge { .. }
             | NoNetworks
             | TooManyNetworks { .. }
             | RateLimitTooLow
@@ -297,6 +340,7 @@ impl Error {
             Disabled(_) => "0A000",
             NoLiveKey(_) | UnknownKeyId(_) | NoSuchToken => "42704",
             BannedUser(_)
+            | RoleNotAllowed(_)
             | NoUser
             | NotYours(_)
             | NotTrusted(_)
@@ -304,8 +348,14 @@ impl Error {
             | NotWithToken(_)
             | ScopeMissing(..)
             | ScopeWidened
+            | LoginScopeWidened
+            | SessionEnded
+            | UnclearClaims
+            | RoleOfLogin(..)
+            | RestrictedLogin(..)
+            | AalTooLow(..)
             | NotWithLimitedToken(_) => "42501",
-            TooManyKeys { .. } | TooManyCodes { .. } => "54000",
+            TooManyKeys { .. } => "23514",
             NoUsersTable
             | NoPasswords
             | NoSessionsTable
@@ -314,9 +364,16 @@ impl Error {
             | SecretOfWrongType { .. }
             | SecretFile(_)
             | RevokedSecret
+            | WeakKey(_)
+            | NotUtf8
             | KeyIsCurrent(_)
             | KeyIsRevoked(_)
-            | UnreadableKey(_) => "55000",
+            | OldSchema
+            | UnreadableKey(_)
+            | UnfitColumn(..)
+            | UnfitTable(_)
+            | EverChanging => "55000",
+            NotATrigger => "0A000",
             Internal(_) => "XX000",
         }
     }
@@ -332,7 +389,7 @@ impl Error {
             }
             NoScopes => "Pass null for a token that is not limited by scopes.",
             LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
-            NotWithToken(_) | NotWithLimitedToken(_) => "Log in.",
+            NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
             NoNetworks => "Pass null for a token that may be used from everywhere.",
             NextPreRequest { .. } => {
                 "pat.gate() lets nothing through until it can call it: see pat.status()."
@@ -342,8 +399,10 @@ impl Error {
             NoUsersTable | NoPasswords | NoSessionsTable => {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
             }
+            RoleNotAllowed(_) => {
+                "auth.users gives a trusted role, or one that could become such a role. Give the user another one."
+            }
             TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
-            TooManyCodes { .. } => "Wait, or raise supabase_pat.reset_requests_per_hour.",
             ReadOnly(_) => {
                 "Call it on the primary, in a transaction that may write; over REST, with POST."
             }
@@ -353,6 +412,16 @@ impl Error {
             }
             NoUser => "Log in, or, as a trusted role, pass user_id.",
             ScopeMissing(..) | ScopeWidened => "Log in, or use a token with that scope.",
+            LoginScopeWidened => "Ask for fewer scopes, or for none, or log in without a scope.",
+            RoleOfLogin(..) => {
+                "Tokens have the role of supabase_pat.authenticated_role. A trusted role can mint for the user."
+            }
+            RestrictedLogin(..) => {
+                "Log in as the user. A superuser can set supabase_pat.mint_for_restricted_logins: then the token \
+                 says the same of itself."
+            }
+            AalTooLow(..) => "Log in with a second factor.",
+            OldSchema => "Run: alter extension supabase_pat update.",
             NoSecret => {
                 "Add a key with pat.add_signing_key() and pat.rotate_signing_key(), or store the secret as the Vault secret supabase_pat_jwt_secret, name a file in \
                  supabase_pat.jwt_secret_file, set supabase_pat.jwt_secret (which counts only \
@@ -370,6 +439,18 @@ impl Error {
             SecretTooShort { .. } | SecretOfWrongType { .. } | SecretFile(_) => {
                 "Use the text that PostgREST has as its jwt-secret."
             }
+            WeakKey(_) => {
+                "Change the secret here and in the REST server, or add a key with \
+                 pat.add_signing_key() and make it current. For development, a superuser can set \
+                 supabase_pat.allow_weak_keys."
+            }
+            NotUtf8 => {
+                "What is not UTF-8 would be signed as something else. Restore into a database with that encoding."
+            }
+            NewKeyWeak(_) => {
+                "pat.add_signing_key() without a secret generates one. For development, a superuser \
+                 can set supabase_pat.allow_weak_keys."
+            }
             RevokedSecret => "Add a key with pat.add_signing_key(), and make it current.",
             UnknownAlgorithm => "Use one of HS256, HS384, HS512, ES256, RS256 and EdDSA.",
             SecretForKeyPair(_) => {
@@ -383,7 +464,7 @@ impl Error {
             KeyIsRevoked(_) => "A revoked key stays revoked. Add another one.",
             MalformedSchema { .. } => {
                 "Drafts 4 to 2020-12 are understood. A pattern must do without look-around and \
-                 back-references."
+                 back-references, and be small, above all one for names."
             }
             SchemaReference(_) => "Put it under $defs: nothing is fetched.",
             UnreadableSchema(_) => "Declare the setting again with pat.define_setting().",
@@ -391,6 +472,11 @@ impl Error {
                 "Make the schema wider, or call pat.drop_setting() first, which removes the values."
             }
             NoOwnSettings => "Log in.",
+            UnfitColumn(..) => {
+                "Change the type of the column, or switch supabase_pat.live_claims off."
+            }
+            UnfitTable(_) => "alter extension supabase_pat update, or take back what changed it.",
+            EverChanging => "Try again.",
             _ => return None,
         })
     }

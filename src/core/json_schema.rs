@@ -1,15 +1,33 @@
 //! JSON Schemas that values are checked against.
 //!
 //! They are trusted no further than they need to be: nothing outside of a schema is fetched, be it
-//! from a file or from the network; patterns run in an engine whose time grows with the length of
-//! the text alone; and `format` is what JSON Schema 2020-12 makes of it, a remark.
+//! from a file or from the network, and `format` is what JSON Schema 2020-12 makes of it, a remark.
+//!
+//! Nor may a value take long. Patterns run in an engine whose time grows with the length of the text, but times
+//! the size of the pattern, some 0.6 ns for each byte of one and of the other: `(x{1,100}){1,100}` is of 480 KB,
+//! and a value of 60 KB would take it 17 s. So that product is bounded, and before each match whoever waits is
+//! asked whether they still do.
 
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
+
+/// Asks whether whoever waits for the answer still does, and does not return if not: Postgres's
+/// `CHECK_FOR_INTERRUPTS`.
+pub type Interrupts = fn();
+
+/// How many bytes a schema may have that is declared: a value is held against each rule in it.
+pub const MAX_SCHEMA: usize = 64 << 10;
 
 /// How many bytes a pattern may take once it is compiled, about.
 const MAX_PATTERN: usize = 1 << 20;
+/// The same for those of names, which are matched out of our sight.
+const MAX_NAME_PATTERN: usize = 32 << 10;
+/// Up to here a pattern is small enough for a text of any length that settings may have.
+const SMALL_PATTERN: usize = 16 << 10;
+/// The bytes of a pattern times those of a text that it is to match: beyond it, 0.6 s are not enough.
+const MAX_MATCHING: usize = 1 << 30;
 
 /// Why a text is no schema.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,12 +49,21 @@ pub struct Schema {
 impl Schema {
     /// # Errors
     /// [`Flaw`].
-    pub fn parse(json: &str) -> Result<Self, Flaw> {
+    pub fn parse(json: &str, interrupts: Interrupts) -> Result<Self, Flaw> {
         let schema: Value =
             serde_json::from_str(json).map_err(|_| Flaw::Malformed(String::new()))?;
         let built = jsonschema::options()
             .offline()
-            .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN))
+            .with_pattern_options(PatternOptions::regex().size_limit(MAX_NAME_PATTERN))
+            .with_keyword("pattern", move |_, value, _| {
+                match value
+                    .as_str()
+                    .and_then(|text| Pattern::parse(text, interrupts))
+                {
+                    Some(pattern) => Ok(Box::new(pattern)),
+                    None => Err(ValidationError::schema("no pattern that can be used")),
+                }
+            })
             .should_validate_formats(false)
             .build(&schema);
         let validator = built.map_err(|error| match error.kind() {
@@ -74,6 +101,58 @@ impl Schema {
     }
 }
 
+/// The keyword `pattern`.
+struct Pattern {
+    regex: Regex,
+    /// How many bytes it takes, at most.
+    size: usize,
+    interrupts: Interrupts,
+}
+
+impl Pattern {
+    fn parse(text: &str, interrupts: Interrupts) -> Option<Self> {
+        let text = jsonschema_regex::to_rust_regex(text).ok()?;
+        let mut size = SMALL_PATTERN;
+        loop {
+            interrupts();
+            match RegexBuilder::new(&text).size_limit(size).build() {
+                Ok(regex) => {
+                    return Some(Self {
+                        regex,
+                        size,
+                        interrupts,
+                    });
+                }
+                Err(regex::Error::CompiledTooBig(_)) if size < MAX_PATTERN => size *= 2,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn matches(&self, value: &Value) -> bool {
+        let Some(text) = value.as_str() else {
+            return true;
+        };
+        (self.interrupts)();
+        let is_bounded =
+            self.size <= SMALL_PATTERN || text.len().saturating_mul(self.size) <= MAX_MATCHING;
+        is_bounded && self.regex.is_match(text)
+    }
+}
+
+impl<'i> Keyword<'i> for Pattern {
+    fn validate(&self, value: &'i Value) -> Result<(), ValidationError<'i>> {
+        match self.matches(value) {
+            true => Ok(()),
+            false => Err(ValidationError::custom("the text does not match")),
+        }
+    }
+
+    fn is_valid(&self, value: &'i Value) -> bool {
+        self.matches(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -84,7 +163,7 @@ mod tests {
     use crate::merge_patch::tests::any_json;
 
     fn schema(json: &str) -> Schema {
-        Schema::parse(json).unwrap_or_else(|flaw| panic!("{json}: {flaw:?}"))
+        Schema::parse(json, || ()).unwrap_or_else(|flaw| panic!("{json}: {flaw:?}"))
     }
 
     #[test]
@@ -118,10 +197,10 @@ mod tests {
             ("[]", ""),
             ("", ""),
         ] {
-            assert_eq!(Schema::parse(json).err(), malformed(at), "{json}");
+            assert_eq!(Schema::parse(json, || ()).err(), malformed(at), "{json}");
         }
-        assert!(Schema::parse("true").is_ok());
-        assert!(Schema::parse("{}").is_ok());
+        assert!(Schema::parse("true", || ()).is_ok());
+        assert!(Schema::parse("{}", || ()).is_ok());
     }
 
     #[test]
@@ -134,14 +213,22 @@ mod tests {
             "/etc/passwd",
         ] {
             let json = format!(r#"{{"$ref": "{reference}"}}"#);
-            assert_eq!(Schema::parse(&json).err(), Some(Flaw::External), "{json}");
+            assert_eq!(
+                Schema::parse(&json, || ()).err(),
+                Some(Flaw::External),
+                "{json}"
+            );
             let json = format!(r#"{{"properties": {{"a": {{"$ref": "{reference}#/x"}}}}}}"#);
-            assert_eq!(Schema::parse(&json).err(), Some(Flaw::External), "{json}");
+            assert_eq!(
+                Schema::parse(&json, || ()).err(),
+                Some(Flaw::External),
+                "{json}"
+            );
             let json = format!(r#"{{"$schema": "{reference}"}}"#);
-            assert!(Schema::parse(&json).is_err(), "{json}");
+            assert!(Schema::parse(&json, || ()).is_err(), "{json}");
         }
         assert_eq!(
-            Schema::parse(r##"{"$ref": "#/$defs/missing"}"##).err(),
+            Schema::parse(r##"{"$ref": "#/$defs/missing"}"##, || ()).err(),
             Some(Flaw::External)
         );
         let inside = schema(r##"{"$ref": "#/$defs/a", "$defs": {"a": {"type": "null"}}}"##);
@@ -161,7 +248,7 @@ mod tests {
             r##"{"dependentSchemas": {"a": {"$ref": "#"}}}"##,
             r##"{"unevaluatedProperties": false, "allOf": [{"$ref": "#"}]}"##,
         ] {
-            if let Ok(schema) = Schema::parse(json) {
+            if let Ok(schema) = Schema::parse(json, || ()) {
                 for value in ["1", r#"{"a": {"a": {}}}"#, "[[[]]]"] {
                     drop(schema.check(value));
                 }
@@ -192,10 +279,93 @@ mod tests {
         for pattern in [r"(?=a)b", r"(a)\\1", "((a{1,100}){1,100}){1,100}", "("] {
             let json = format!(r#"{{"pattern": "{pattern}"}}"#);
             assert!(
-                matches!(Schema::parse(&json), Err(Flaw::Malformed(at)) if at == "/pattern"),
+                matches!(Schema::parse(&json, || ()), Err(Flaw::Malformed(at)) if at == "/pattern"),
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn a_large_pattern_and_a_long_text_do_not_meet() {
+        let start = Instant::now();
+        let large = schema(r#"{"pattern": "y|(x{1,100}){1,100}z"}"#);
+        let text = |len| format!(r#""{}""#, "x".repeat(len));
+        assert_eq!(large.check(&text(60_000)), Err("/pattern".into()));
+        assert_eq!(large.check(&text(2_000)), Err("/pattern".into()));
+        assert!(large.check(&text(500).replace("x\"", "xz\"")).is_ok());
+        // A name of letters of any script, which is large too.
+        let name = schema(r#"{"pattern": "^[\\p{L} ]{1,10}$"}"#);
+        assert!(name.check(r#""Jos\u00e9 P\u00e9rez""#).is_ok());
+        assert!(name.check(&text(60_000)).is_err());
+        // Small ones match what is as long as settings may be.
+        let small = schema(r#"{"pattern": "^[a-z ,.]+$"}"#);
+        assert!(small.check(&text(16 << 20)).is_ok());
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            start.elapsed()
+        );
+        // What is matched against names must be small.
+        for keyword in ["patternProperties", "properties"] {
+            let json = format!(r#"{{"{keyword}": {{"y|(x{{1,100}}){{1,100}}z": true}}}}"#);
+            assert_eq!(Schema::parse(&json, || ()).is_ok(), keyword == "properties");
+        }
+        let names = schema(r#"{"patternProperties": {"^[\\w-]{1,40}$": {"type": "number"}}}"#);
+        assert!(names.check(r#"{"a-b": "c"}"#).is_err());
+    }
+
+    #[test]
+    fn whoever_no_longer_waits_is_asked_before_each_match() {
+        thread_local! { static ASKED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) }; }
+        let json = r#"{"items": {"pattern": "a"}}"#;
+        let schema = Schema::parse(json, || ASKED.set(ASKED.get() + 1)).unwrap();
+        ASKED.set(0);
+        assert!(schema.check(r#"["a", "ba", "ca", 1]"#).is_ok());
+        assert_eq!(ASKED.get(), 3);
+    }
+
+    #[test]
+    fn schemas_that_compare_much_take_no_time() {
+        let start = Instant::now();
+        let many = |count: usize, text: fn(usize) -> String| {
+            (0..count).map(text).collect::<Vec<_>>().join(",")
+        };
+        let values = [
+            format!("[{}]", many(8_000, |i| format!(r#"{{"a":{i}}}"#))),
+            format!("[{}]", many(15_000, |i| i.to_string())),
+            format!("{{{}}}", many(6_000, |i| format!(r#""k{i}":{i}"#))),
+        ];
+        let rules = |rule: &str| vec![rule; 100].join(",");
+        for json in [
+            r#"{"uniqueItems": true}"#.to_owned(),
+            format!(
+                r#"{{"items": {{"enum": [{}]}}}}"#,
+                many(1_000, |i| (i + 20_000).to_string())
+            ),
+            r#"{"multipleOf": 1e-300, "items": {"multipleOf": 1e-300}}"#.to_owned(),
+            format!(
+                r#"{{"allOf": [{}]}}"#,
+                rules(r#"{"items": {"not": {"type": "null"}}}"#)
+            ),
+            format!(
+                r#"{{"unevaluatedItems": false, "anyOf": [{}]}}"#,
+                rules(r#"{"contains": {"type": "null"}}"#)
+            ),
+            format!(
+                r#"{{"unevaluatedProperties": false, "anyOf": [{}]}}"#,
+                rules(r#"{"properties": {"k1": true}}"#)
+            ),
+        ] {
+            let schema = schema(&json);
+            for value in &values {
+                drop(schema.check(value));
+            }
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[test]
@@ -206,8 +376,8 @@ mod tests {
             (r#"{"allOf": ["#, "]}"),
         ] {
             let deep = |levels| format!("{}true{}", open.repeat(levels), close.repeat(levels));
-            assert!(Schema::parse(&deep(100_000)).is_err());
-            if let Ok(schema) = Schema::parse(&deep(60)) {
+            assert!(Schema::parse(&deep(100_000), || ()).is_err());
+            if let Ok(schema) = Schema::parse(&deep(60), || ()) {
                 drop(schema.check(&format!("{}1{}", "[".repeat(64), "]".repeat(64))));
             }
         }
@@ -293,7 +463,7 @@ mod tests {
 
         #[test]
         fn any_json_is_a_schema_or_refused(json in almost_a_schema(), value in any_json()) {
-            if let Ok(schema) = Schema::parse(&json.to_string()) {
+            if let Ok(schema) = Schema::parse(&json.to_string(), || ()) {
                 drop(schema.check(&value.to_string()));
             }
         }

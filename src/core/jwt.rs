@@ -11,6 +11,7 @@ use crate::denied;
 use crate::error::Error;
 use crate::json::{Members, push_name};
 use crate::key_ring::Keys;
+use crate::restrictions::{Carried, Restrictions};
 use crate::scope::Scopes;
 use crate::signing_key::SigningKey;
 
@@ -36,6 +37,10 @@ pub struct TokenPayload<'a> {
     session_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_anonymous: Option<bool>,
+    #[serde(flatten)]
+    carried: Carried,
 }
 
 impl<'a> TokenPayload<'a> {
@@ -58,7 +63,16 @@ impl<'a> TokenPayload<'a> {
             r#type: TOKEN_TYPE,
             session_id: key_id,
             scope: scopes.to_claim(),
+            is_anonymous: None,
+            carried: Carried::default(),
         }
+    }
+
+    /// Says of the token what restricts the login that makes it.
+    pub fn restricted_as(mut self, restrictions: &Restrictions) -> Self {
+        self.is_anonymous = restrictions.is_anonymous();
+        self.carried = restrictions.carried().clone();
+        self
     }
 
     /// The claims of a request that is made with an opaque token.
@@ -79,6 +93,10 @@ pub struct ApiKeyPayload<'a> {
 }
 
 impl<'a> ApiKeyPayload<'a> {
+    pub fn to_json(&self) -> Result<String, Error> {
+        serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
+    }
+
     /// `issued_at` and `expires_at` are Unix time in seconds.
     ///
     /// # Errors
@@ -106,9 +124,9 @@ impl<'a> ApiKeyPayload<'a> {
 }
 
 /// The token in an Authorization header (RFC 6750 section 2.1): the scheme in any case (RFC 9110
-/// section 11.1), and after it one token and nothing else.
+/// section 11.1), and after it one token and nothing else. Between them is a space; PostgREST takes a tab too.
 pub fn bearer_token(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.trim().split_once(' ')?;
+    let (scheme, token) = authorization.trim().split_once(char::is_whitespace)?;
     let token = token.trim_start();
     let is_one = !token.is_empty() && !token.contains(char::is_whitespace);
     (scheme.eq_ignore_ascii_case("bearer") && is_one).then_some(token)
@@ -370,6 +388,19 @@ impl Verified {
     pub fn into_payload(self) -> String {
         self.payload
     }
+}
+
+/// What claims to be the payload of a token, if it has the three parts of one and a JSON object in each of the first
+/// two, whatever else is wrong with it: for refusing it, not for trusting it.
+pub fn payload_of_any(token: &str) -> Option<String> {
+    let mut parts = token.split('.');
+    let (header, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let json = |part| {
+        let text = decode(part).ok()?;
+        Members::parse_lenient(&text).is_ok().then_some(text)
+    };
+    json(header)?;
+    json(payload).filter(|_| parts.next().is_none())
 }
 
 fn decode(part: &str) -> Result<String, Rejection> {

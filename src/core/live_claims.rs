@@ -12,6 +12,7 @@ pub struct LiveUser {
     pub phone: Option<String>,
     pub app_metadata: Option<String>,
     pub user_metadata: Option<String>,
+    pub is_anonymous: Option<bool>,
 }
 
 impl LiveUser {
@@ -21,13 +22,15 @@ impl LiveUser {
         let members = Members::parse(claims)?;
         let text = |text: &Option<String>| Value::from(text.as_deref().unwrap_or("")).to_string();
         let json = |json: &Option<String>| json.clone().unwrap_or_else(|| "{}".into());
-        let live = [
+        let mut live = vec![
             ("role", Value::from(role).to_string()),
             ("email", text(&self.email)),
             ("phone", text(&self.phone)),
             ("app_metadata", json(&self.app_metadata)),
             ("user_metadata", json(&self.user_metadata)),
         ];
+        // Where auth.users has no such column there are no such users, and the claim is as good as it was.
+        live.extend(self.is_anonymous.map(|is| ("is_anonymous", is.to_string())));
         let kept = members
             .iter()
             .filter(|(name, _)| live.iter().all(|(other, _)| other != name))
@@ -61,15 +64,31 @@ mod tests {
             phone: None,
             app_metadata: Some(r#"{"plan": "pro", "n": 1.50}"#.into()),
             user_metadata: None,
+            is_anonymous: Some(true),
         };
-        let before = r#"{"sub":"x","role":"authenticated","email":"old","app_metadata":{"plan":"free"},"exp":12345678901234567890,"a\"b":[1]}"#;
+        let before = r#"{"sub":"x","is_anonymous":false,"role":"authenticated","email":"old","app_metadata":{"plan":"free"},"exp":12345678901234567890,"a\"b":[1]}"#;
         assert_eq!(
             claims(&user, before),
             json!({
                 "sub": "x", "exp": 12_345_678_901_234_567_890_u64, "a\"b": [1],
                 "role": "editor", "email": "o'\"brien@example.com", "phone": "",
                 "app_metadata": {"plan": "pro", "n": 1.5}, "user_metadata": {},
+                "is_anonymous": true,
             })
+        );
+    }
+
+    #[test]
+    fn without_a_column_a_user_is_as_anonymous_as_the_token_says() {
+        let said = r#"{"is_anonymous":true}"#;
+        assert_eq!(
+            claims(&LiveUser::default(), said)["is_anonymous"],
+            json!(true)
+        );
+        assert!(
+            claims(&LiveUser::default(), "{}")
+                .get("is_anonymous")
+                .is_none()
         );
     }
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub const PREFIX: &str = "sbpat_";
 const RANDOM: usize = 36;
 const CHECKSUM: usize = 6;
-const LENGTH: usize = PREFIX.len() + RANDOM + CHECKSUM;
+pub(crate) const LENGTH: usize = PREFIX.len() + RANDOM + CHECKSUM;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A token that is well-formed. Whether there is such a key is another question.

@@ -30,6 +30,10 @@ pub enum Refusal {
     AddressNotAllowed(IpAddr),
     #[error("the personal access token lacks the scope {0}")]
     ScopeMissing(String),
+    #[error(
+        "the personal access token lacks the scope {0}, without which it is not shown what it writes"
+    )]
+    ReadingMissing(String),
     #[error("a personal access token with scopes may not make this request")]
     UnknownRequest,
     #[error("the role {0} is not for personal access tokens")]
@@ -83,6 +87,7 @@ impl Refusal {
             AddressUnknown => 9,
             AddressNotAllowed(_) => 10,
             ScopeMissing(_) => 11,
+            ReadingMissing(_) => 11,
             UnknownRequest => 12,
             RoleNotAllowed(_) => 13,
             TooManyRequests { .. } => 14,
@@ -111,6 +116,9 @@ impl Refusal {
                  where a request comes from."
             }
             ScopeMissing(_) => "Use a token with that scope.",
+            ReadingMissing(_) => {
+                "Ask for nothing in return (Prefer: return=minimal), or use a token with that scope."
+            }
             _ => return None,
         })
     }
@@ -184,6 +192,13 @@ mod tests {
                 .count()
         };
         assert_eq!([count("PT401"), count("PT403"), count("PT429")], [9, 5, 2]);
+    }
+
+    #[test]
+    fn whoever_may_write_and_not_read_is_told_how() {
+        let refusal = Refusal::ReadingMissing("todos:read".into());
+        assert_eq!((refusal.reason(), refusal.code()), (11, "PT403"));
+        assert!(refusal.hint().unwrap().contains("return=minimal"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Which scope a REST request needs, by its method and path.
+//! Which scope a REST request needs, by its method and path, and the schema that it is for.
 //!
-//! | path | GET, HEAD, OPTIONS | POST, PATCH, PUT | DELETE |
+//! | path | GET, HEAD | POST, PATCH, PUT | DELETE |
 //! |---|---|---|---|
 //! | `/` | `/:read` | | |
 //! | `/name` | `name:read` | `name:write` | `name:delete` |
 //! | `/rpc/name` | `rpc/name:call` | `rpc/name:call`, POST alone | |
+//!
+//! A server may expose several schemas, of which a request chooses one. In all but the default one, `name` is
+//! `schema.name`. OPTIONS is as GET, should a server ask the database about it, which PostgREST does not.
 //!
 //! What is not in the table is refused to a token that has a list of scopes. The extension's own
 //! functions and views are also covered by the scopes that they ask for themselves, and a token may
@@ -25,8 +28,9 @@ pub enum Needed {
 }
 
 impl Needed {
-    /// `path` is what comes after the address of the REST server, still percent-encoded.
-    pub fn of(method: &str, path: &str) -> Self {
+    /// `path` is what comes after the address of the REST server, still percent-encoded; `schema` is another one than
+    /// the default.
+    pub fn of(method: &str, path: &str, schema: Option<&str>) -> Self {
         let action = match method {
             "GET" | "HEAD" | "OPTIONS" => "read",
             "POST" | "PATCH" | "PUT" => "write",
@@ -35,35 +39,60 @@ impl Needed {
         };
         // Some servers take a path with slashes too many for the one without them, others refuse it.
         let path = path.trim_matches('/');
+        let in_schema = |name: &str| match schema {
+            None => name.to_owned(),
+            Some(schema) => format!("{schema}.{name}"),
+        };
+        // Ours are in this schema, or are made to look so where another one is the default.
+        let is_ours = schema.is_none_or(|schema| schema == "public");
         if path.is_empty() {
             return match action {
-                "read" => Self::Scope(Scope::wanted("/", action), None),
+                "read" => Self::Scope(Scope::wanted(in_schema("/"), action), None),
                 _ => Self::Everything,
             };
         }
         let named = |segment| decoded(segment).filter(|name| !name.is_empty());
         match path.split_once('/') {
             None => match named(path) {
-                Some(name) => Self::Scope(
-                    Scope::wanted(&*name, action),
-                    of_view(&name).map(|resource| Scope::wanted(resource, action)),
+                Some(name) => Self::either(
+                    of_view(&name)
+                        .filter(|_| is_ours)
+                        .map(|resource| Scope::wanted(resource, action)),
+                    Scope::wanted(in_schema(&name), action),
                 ),
                 None => Self::Everything,
             },
             Some((start, name)) if decoded(start).is_some_and(|start| start == "rpc") => {
                 let is_call = matches!(method, "GET" | "HEAD" | "OPTIONS" | "POST");
                 match named(name).filter(|_| is_call && !name.contains('/')) {
-                    Some(name) if name == "revoke_pat" => Self::Nothing,
-                    Some(name) => Self::Scope(
-                        Scope::wanted(format!("rpc/{name}"), "call"),
+                    Some(name) if name == "revoke_pat" && is_ours => Self::Nothing,
+                    Some(name) => Self::either(
                         of_function(&name)
+                            .filter(|_| is_ours)
                             .map(|(resource, action)| Scope::wanted(resource, action)),
+                        Scope::wanted(format!("rpc/{}", in_schema(&name)), "call"),
                     ),
                     None => Self::Everything,
                 }
             }
             Some(_) => Self::Everything,
         }
+    }
+
+    /// What the extension's own functions and views ask for themselves comes first: who lacks it is told that one.
+    fn either(own: Option<Scope>, by_name: Scope) -> Self {
+        match own {
+            Some(own) => Self::Scope(own, Some(by_name)),
+            None => Self::Scope(by_name, None),
+        }
+    }
+
+    /// What it takes to be shown the rows that the request writes. `None` if it writes to no table: what a function
+    /// returns is its own affair.
+    pub fn to_be_shown(method: &str, path: &str, schema: Option<&str>) -> Option<Self> {
+        let is_write = matches!(method, "POST" | "PATCH" | "PUT" | "DELETE");
+        let is_table = !path.trim_matches('/').contains('/');
+        (is_write && is_table).then(|| Self::of("GET", path, schema))
     }
 
     pub fn is_granted_by(&self, scopes: &Scopes) -> bool {
@@ -85,6 +114,7 @@ fn of_function(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {
         "mint_pat" | "rotate_pat" => ("tokens", "write"),
         "revoke_all_pats" => ("tokens", "delete"),
+        "signed_in_user" => ("user", "read"),
         "get_settings" => ("settings", "read"),
         "set_settings" => ("settings", "write"),
         _ => return None,
@@ -121,7 +151,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn needed(method: &str, path: &str) -> String {
-        match Needed::of(method, path) {
+        needed_in(None, method, path)
+    }
+
+    fn needed_in(schema: Option<&str>, method: &str, path: &str) -> String {
+        name_of(&Needed::of(method, path, schema))
+    }
+
+    fn name_of(needed: &Needed) -> String {
+        match needed {
             Needed::Nothing => "nothing".into(),
             Needed::Everything => "everything".into(),
             Needed::Scope(scope, None) => scope.to_string(),
@@ -188,27 +226,68 @@ mod tests {
     }
 
     #[test]
+    fn another_schema_is_part_of_the_name() {
+        let private = |method, path| needed_in(Some("private"), method, path);
+        assert_eq!(private("GET", "/todos"), "private.todos:read");
+        assert_eq!(private("DELETE", "/todos"), "private.todos:delete");
+        assert_eq!(private("POST", "/rpc/f"), "rpc/private.f:call");
+        assert_eq!(private("GET", "/"), "private./:read");
+        // What is named like ours there is not ours.
+        assert_eq!(private("GET", "/api_keys"), "private.api_keys:read");
+        assert_eq!(
+            private("POST", "/rpc/mint_pat"),
+            "rpc/private.mint_pat:call"
+        );
+        assert_eq!(
+            private("POST", "/rpc/revoke_pat"),
+            "rpc/private.revoke_pat:call"
+        );
+        // Where another schema is the default, ours are asked for so.
+        assert_eq!(
+            needed_in(Some("public"), "POST", "/rpc/revoke_pat"),
+            "nothing"
+        );
+        assert_eq!(
+            needed_in(Some("public"), "GET", "/api_keys"),
+            "tokens:read or public.api_keys:read"
+        );
+    }
+
+    #[test]
+    fn being_shown_what_is_written_takes_reading() {
+        let shown = |method, path| {
+            Needed::to_be_shown(method, path, None).map_or("none".into(), |needed| name_of(&needed))
+        };
+        for method in ["POST", "PATCH", "PUT", "DELETE"] {
+            assert_eq!(shown(method, "/todos"), "todos:read");
+            assert_eq!(shown(method, "/rpc/f"), "none");
+        }
+        assert_eq!(shown("DELETE", "/api_keys"), "tokens:read or api_keys:read");
+        assert_eq!(shown("GET", "/todos"), "none");
+    }
+
+    #[test]
     fn our_own_functions_know_what_they_ask_for() {
         assert_eq!(needed("POST", "/rpc/revoke_pat"), "nothing");
         assert_eq!(
             needed("POST", "/rpc/mint_pat"),
-            "rpc/mint_pat:call or tokens:write"
+            "tokens:write or rpc/mint_pat:call"
         );
-        assert_eq!(needed("GET", "/api_keys"), "api_keys:read or tokens:read");
+        assert_eq!(needed("GET", "/api_keys"), "tokens:read or api_keys:read");
         assert_eq!(
             needed("DELETE", "/api_keys"),
-            "api_keys:delete or tokens:delete"
+            "tokens:delete or api_keys:delete"
         );
         assert_eq!(
             needed("GET", "/rpc/get_settings"),
-            "rpc/get_settings:call or settings:read"
+            "settings:read or rpc/get_settings:call"
         );
     }
 
     #[test]
     fn scopes_grant_what_they_cover() {
         let granted = |scope: &str, method, path| {
-            Needed::of(method, path).is_granted_by(&Scopes::requested([scope]).unwrap())
+            Needed::of(method, path, None).is_granted_by(&Scopes::requested([scope]).unwrap())
         };
         assert!(granted("todos:read", "GET", "/todos"));
         assert!(!granted("todos:read", "POST", "/todos"));
@@ -222,17 +301,23 @@ mod tests {
         assert!(granted("todos:read", "POST", "/rpc/revoke_pat"));
         // Minting must be named, whatever the path.
         assert!(!granted("*", "POST", "/tokens"));
-        assert!(Needed::of("TRACE", "/a/b").is_granted_by(&Scopes::Unlimited));
+        assert!(Needed::of("TRACE", "/a/b", None).is_granted_by(&Scopes::Unlimited));
     }
 
     proptest! {
+        #[test]
+        fn a_token_for_the_default_schema_gets_nothing_of_another(method in "GET|POST|DELETE", path in any::<String>()) {
+            let narrow = Scopes::requested(["todos:read", "todos:write", "todos:delete", "/:read"]).unwrap();
+            prop_assert!(!Needed::of(&method, &path, Some("private")).is_granted_by(&narrow));
+        }
+
         #[test]
         fn nothing_panics_and_a_narrow_token_gets_nothing_else(method in "[A-Z]{0,7}", path in any::<String>()) {
             let narrow = Scopes::requested(["todos:read"]).unwrap();
             let decoded = decoded(path.trim_matches('/'));
             let is_todos = decoded.is_some_and(|name| name == "todos");
             let is_revocation = path.contains("revoke_pat");
-            prop_assert!(is_todos || is_revocation || !Needed::of(&method, &path).is_granted_by(&narrow));
+            prop_assert!(is_todos || is_revocation || !Needed::of(&method, &path, None).is_granted_by(&narrow));
         }
     }
 }

@@ -8,6 +8,10 @@ use crate::error::Error;
 /// The scope that lets a token mint and rotate tokens. No wildcard covers it.
 pub const TOKENS_WRITE: &str = "tokens:write";
 
+/// The scope that lets a token end others than itself. No wildcard covers it: one leaked token must not be able to
+/// stop everything that its user runs.
+pub const TOKENS_DELETE: &str = "tokens:delete";
+
 const MAX_SCOPES: usize = 64;
 const MAX_SCOPE_LENGTH: usize = 128;
 
@@ -31,15 +35,16 @@ impl Scope {
     /// Whether a token with this scope may do what `wanted` names. A wildcard in `wanted` asks
     /// for all that it stands for.
     pub fn covers(&self, wanted: &Scope) -> bool {
-        if wanted.is_tokens_write() {
-            return self.is_tokens_write();
+        if wanted.must_be_named() {
+            return self == wanted;
         }
         let part = |mine: &str, theirs: &str| mine == "*" || mine == theirs;
         part(&self.resource, &wanted.resource) && part(&self.action, &wanted.action)
     }
 
-    fn is_tokens_write(&self) -> bool {
-        &*self.resource == "tokens" && &*self.action == "write"
+    /// Whether it is [`TOKENS_WRITE`] or [`TOKENS_DELETE`].
+    fn must_be_named(&self) -> bool {
+        &*self.resource == "tokens" && matches!(&*self.action, "write" | "delete")
     }
 }
 
@@ -80,7 +85,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What a token may do: everything but `tokens:write`, or what its list says.
+/// What a token may do: everything but `tokens:write` and `tokens:delete`, or what its list says.
 #[derive(Clone)]
 pub enum Scopes {
     Unlimited,
@@ -139,7 +144,7 @@ impl Scopes {
 
     pub fn grants(&self, wanted: &Scope) -> bool {
         match self {
-            Self::Unlimited => !wanted.is_tokens_write(),
+            Self::Unlimited => !wanted.must_be_named(),
             Self::Only(scopes) => scopes.iter().any(|scope| scope.covers(wanted)),
         }
     }
@@ -206,6 +211,16 @@ mod tests {
         }
         assert!(!Scopes::Unlimited.grants(&wanted));
         assert!(Scopes::Unlimited.grants(&"tokens:read".parse().unwrap()));
+    }
+
+    #[test]
+    fn ending_other_tokens_must_be_named() {
+        let wanted: Scope = TOKENS_DELETE.parse().unwrap();
+        assert!(grants(&[TOKENS_DELETE], TOKENS_DELETE));
+        for wide in ["*", "tokens:*", "*:delete", TOKENS_WRITE] {
+            assert!(!grants(&[wide], TOKENS_DELETE), "{wide}");
+        }
+        assert!(!Scopes::Unlimited.grants(&wanted));
     }
 
     #[test]

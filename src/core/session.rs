@@ -59,6 +59,11 @@ impl User {
         self.0.get("is_anonymous") == Some(&Value::Bool(true))
     }
 
+    /// The role that the row names. Whether it may be given is another question.
+    pub fn named_role(&self) -> Option<&str> {
+        Some(self.text("role")).filter(|role| !role.is_empty())
+    }
+
     /// The role, or else the one of logged-in users.
     fn role<'a>(&'a self, authenticated: &'a str) -> &'a str {
         match self.text("role") {
@@ -129,7 +134,7 @@ impl<'a> AccessPayload<'a> {
     pub fn new(
         (id, user): (Uuid, &'a User),
         session: Uuid,
-        (issuer, authenticated): (&'a str, &'a str),
+        (issuer, role): (&'a str, &'a str),
         (method, signed_in_at): (Method, i64),
         (issued_at, expires_at): (i64, i64),
     ) -> Self {
@@ -143,7 +148,7 @@ impl<'a> AccessPayload<'a> {
             phone: user.text("phone"),
             app_metadata: user.object("raw_app_meta_data"),
             user_metadata: user.object("raw_user_meta_data"),
-            role: user.role(authenticated),
+            role,
             aal: "aal1",
             amr: [json!({"method": method.as_str(), "timestamp": signed_in_at})],
             session_id: session,

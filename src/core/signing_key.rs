@@ -8,6 +8,7 @@
 mod jwk;
 #[cfg(test)]
 mod tests;
+mod weakness;
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
 use aws_lc_rs::hkdf;
@@ -27,6 +28,9 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::secret::Secret;
+
+pub use weakness::Weakness;
+pub(crate) use weakness::{EXAMPLE_SECRETS, whose_example};
 
 const MAX_KEY_ID_LENGTH: usize = 200;
 
@@ -54,6 +58,7 @@ pub struct SigningKey {
     id: Option<KeyId>,
     algorithm: Algorithm,
     material: Material,
+    weakness: Option<Weakness>,
     /// The first part of a token, with the full stop after it.
     encoded_header: String,
     signer: Box<dyn JwtSigner>,
@@ -158,6 +163,7 @@ impl SigningKey {
         Ok(Self {
             id,
             algorithm,
+            weakness: weakness::of(&material),
             material,
             encoded_header: BASE64URL.encode(header) + ".",
             signer: (aws_lc::DEFAULT_PROVIDER.signer_factory)(&name, &encoding)

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use crate::error::Error;
 use crate::json::Members;
-use crate::json_schema::{Flaw, Schema};
+use crate::json_schema::{Flaw, Interrupts, MAX_SCHEMA, Schema};
 use crate::merge_patch::{self, MAX_DEPTH, ObjectWriter};
 
 const MAX_KEY_LENGTH: usize = 100;
@@ -26,19 +26,21 @@ pub struct Definition {
     /// the first schema of a backend.
     compiled: OnceCell<Result<Schema, Flaw>>,
     is_overridable: bool,
+    interrupts: Interrupts,
 }
 
 impl Definition {
     /// As somebody declares it.
     ///
     /// # Errors
-    /// [`Error::MalformedSettingKey`], [`Error::MalformedSchema`], [`Error::SchemaReference`],
+    /// [`Error::MalformedSettingKey`], [`Error::SchemaTooLarge`], [`Error::MalformedSchema`], [`Error::SchemaReference`],
     /// [`Error::SettingTooDeep`], [`Error::SettingRefused`] if the default does not meet the schema.
     pub fn declare(
         key: &str,
         default: String,
         schema: Option<String>,
         is_overridable: bool,
+        interrupts: Interrupts,
     ) -> Result<Self, Error> {
         let is_fit = !key.trim().is_empty()
             && key.chars().count() <= MAX_KEY_LENGTH
@@ -46,7 +48,17 @@ impl Definition {
         if !is_fit {
             return Err(Error::MalformedSettingKey(MAX_KEY_LENGTH));
         }
-        let definition = Self::from_stored(key.to_owned(), default, schema, is_overridable);
+        if schema
+            .as_ref()
+            .is_some_and(|schema| schema.len() > MAX_SCHEMA)
+        {
+            return Err(Error::SchemaTooLarge {
+                key: key.to_owned(),
+                max: MAX_SCHEMA,
+            });
+        }
+        let definition =
+            Self::from_stored(key.to_owned(), default, schema, is_overridable, interrupts);
         match definition.compiled() {
             Some(Err(Flaw::External)) => return Err(Error::SchemaReference(definition.key)),
             Some(Err(Flaw::Malformed(at))) => {
@@ -67,6 +79,7 @@ impl Definition {
         default: String,
         schema: Option<String>,
         is_overridable: bool,
+        interrupts: Interrupts,
     ) -> Self {
         Self {
             key,
@@ -74,6 +87,7 @@ impl Definition {
             schema,
             compiled: OnceCell::new(),
             is_overridable,
+            interrupts,
         }
     }
 
@@ -104,10 +118,14 @@ impl Definition {
 
     fn compiled(&self) -> Option<&Result<Schema, Flaw>> {
         let schema = self.schema.as_ref()?;
-        Some(self.compiled.get_or_init(|| Schema::parse(schema)))
+        Some(
+            self.compiled
+                .get_or_init(|| Schema::parse(schema, self.interrupts)),
+        )
     }
 
     fn check(&self, value: &str) -> Result<(), Error> {
+        (self.interrupts)();
         let key = || self.key.clone();
         match self.compiled() {
             None => Ok(()),

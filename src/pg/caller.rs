@@ -1,4 +1,4 @@
-//! Who calls, and acting as the extension's owner where the caller may not.
+//! Who calls, and what they may.
 
 use std::ffi::CString;
 
@@ -22,12 +22,37 @@ pub fn is_trusted() -> bool {
     }
 }
 
+/// Whether the role in force is the one of that name.
+pub fn role_is(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: a look-up in the system caches.
+    unsafe { pg_sys::get_role_oid(name.as_ptr(), true) == pg_sys::GetUserId() }
+}
+
 /// # Errors
 /// [`Error::NotTrusted`], for roles that were granted EXECUTE by hand.
 pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     match is_trusted() {
         true => Ok(()),
         false => Err(Error::NotTrusted(action)),
+    }
+}
+
+/// As [`require_trusted`], and for the role that sends mails, which is trusted with nothing else.
+///
+/// # Errors
+/// [`Error::NotTrusted`].
+pub fn require_mail_worker(action: &'static str) -> Result<(), Error> {
+    // SAFETY: look-ups in the system caches.
+    let is_mail_worker = settings::mail_worker_role().is_some_and(|name| unsafe {
+        let worker = pg_sys::get_role_oid(name.as_ptr(), true);
+        worker != pg_sys::InvalidOid && pg_sys::has_privs_of_role(pg_sys::GetUserId(), worker)
+    });
+    match is_mail_worker {
+        true => Ok(()),
+        false => require_trusted(action),
     }
 }
 
@@ -41,13 +66,13 @@ pub fn require_writable(action: &'static str) -> Result<(), Error> {
     }
 }
 
-/// Whether only the extension's owner or a superuser could have made `table` what it is.
+/// Whether what belongs to `found` is the extension owner's too, or a superuser's.
 ///
-/// A view runs its functions as whoever reads it, so the owner's rights must not be lent to a view
-/// that somebody else may have put there.
-pub fn is_safe_for_owner(table: Table, owner: pg_sys::Oid) -> bool {
+/// A view runs its functions as whoever reads it, so the owner's rights must not be lent to what somebody else may
+/// have made.
+pub fn is_safe_for_owner(found: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the system caches.
-    table.owner == owner || unsafe { pg_sys::superuser_arg(table.owner) }
+    found == owner || unsafe { pg_sys::superuser_arg(found) }
 }
 
 /// Whether `role` may read `table`.
@@ -84,11 +109,30 @@ pub fn may_become_trusted(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
     };
+    // SAFETY: a look-up in the system caches.
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    role != pg_sys::InvalidOid && can_rise(role)
+}
+
+/// Whether a role is trusted, or could become a role that is by SET ROLE.
+pub fn can_rise(role: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the system caches.
     unsafe {
-        let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::InvalidOid
-            && trusted_roles().any(|trusted| pg_sys::is_member_of_role(role, trusted))
+        pg_sys::superuser_arg(role)
+            || trusted_roles().any(|trusted| pg_sys::is_member_of_role(role, trusted))
+    }
+}
+
+/// The role that a row of `auth.users` gives its user: the one that it names, or else that of logged-in users. Whoever
+/// may write that row must not make anybody trusted by it.
+///
+/// # Errors
+/// [`Error::RoleNotAllowed`].
+pub fn role_of_user(named: Option<&str>) -> Result<String, Error> {
+    match named {
+        None | Some("") => Ok(settings::authenticated_role()),
+        Some(role) if may_become_trusted(role) => Err(Error::RoleNotAllowed(role.to_owned())),
+        Some(role) => Ok(role.to_owned()),
     }
 }
 
@@ -96,18 +140,11 @@ pub fn may_become_trusted(name: &str) -> bool {
 fn trusted_roles() -> impl Iterator<Item = pg_sys::Oid> {
     // SAFETY: a look-up in the system caches.
     let service_role = unsafe { pg_sys::get_role_oid(settings::service_role().as_ptr(), true) };
-    let owner = relations::keys().map(|keys| keys.table.owner);
+    let owner = relations::extension_owner();
     [Some(service_role), owner]
         .into_iter()
         .flatten()
         .filter(|&role| role != pg_sys::InvalidOid)
-}
-
-/// Runs `f`, a statement of ours, with the rights of the extension's owner and without the
-/// caller's search path.
-pub fn as_owner<R>(owner: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
-    let _raised = Raised::to(owner);
-    f()
 }
 
 static DISTRUSTS_TRIGGERS: Local<bool> = Local::new(false);
@@ -119,51 +156,7 @@ pub fn distrust_triggers() {
     unsafe { *DISTRUSTS_TRIGGERS.get() = true };
 }
 
-/// Raised rights, until it is dropped. If an error gets past it, the end of the (sub)transaction
-/// restores the same state.
-struct Raised {
-    role: pg_sys::Oid,
-    context: i32,
-    settings_level: i32,
-}
-
-impl Raised {
-    fn to(owner: pg_sys::Oid) -> Self {
-        let mut raised = Self {
-            role: pg_sys::InvalidOid,
-            context: 0,
-            settings_level: 0,
-        };
-        // SAFETY: the state is put back in `drop`.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
-            let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            if *DISTRUSTS_TRIGGERS.get() {
-                context |= pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
-            }
-            pg_sys::SetUserIdAndSecContext(owner, context);
-            raised.settings_level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        raised
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        // SAFETY: it restores what `to` saved.
-        unsafe {
-            pg_sys::AtEOXact_GUC(false, self.settings_level);
-            pg_sys::SetUserIdAndSecContext(self.role, self.context);
-        }
-    }
+pub fn distrusts_triggers() -> bool {
+    // SAFETY: as above.
+    unsafe { *DISTRUSTS_TRIGGERS.get() }
 }

@@ -2,20 +2,33 @@
 //! costs a comparison of two numbers.
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{BYTEAOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use supabase_pat_core::denied::Digest;
 use supabase_pat_core::error::Error;
 
 use super::clock::Instant;
 use super::kept::{Kept, change_trigger};
+use super::relations::Table;
 use super::statement::Statement;
 use super::{durability, lookup, relations};
 
 thread_local! {
     static ADD: Statement = const { Statement::new(
+        "insert into pat.denied_tokens \
+             (message_digest, claims_digest, role, user_id, reason, expires_at, other_claims_digests) \
+         values ($1, $2, $3, $4, $5, $6, $7) \
+         on conflict (message_digest) do update set reason = excluded.reason, \
+             claims_digest = excluded.claims_digest, other_claims_digests = excluded.other_claims_digests",
+        &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID],
+    ) };
+
+    // As 0.1.0 had it, until the extension is updated.
+    static ADD_WITHOUT_OTHERS: Statement = const { Statement::new(
         "insert into pat.denied_tokens (message_digest, claims_digest, role, user_id, reason, expires_at) \
          values ($1, $2, $3, $4, $5, $6) \
          on conflict (message_digest) do update set reason = excluded.reason",
@@ -39,7 +52,8 @@ thread_local! {
 /// What is known of a token that is denied, for those who look at the table.
 pub struct Denied<'a> {
     pub message: Digest,
-    pub claims: Digest,
+    /// As it stands, then as servers may change it. None if they say nothing of the token.
+    pub claims: &'a [Digest],
     pub role: Option<&'a str>,
     pub user: Option<PgUuid>,
     pub reason: Option<&'a str>,
@@ -48,16 +62,44 @@ pub struct Denied<'a> {
 
 pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
     durability::of_revocation()?;
-    let arguments = [
+    let (first, others) = match token.claims {
+        [] => (&token.message, [].as_slice()),
+        [first, others @ ..] => (first, others),
+    };
+    let mut arguments = vec![
         token.message.to_vec().into(),
-        token.claims.to_vec().into(),
+        first.to_vec().into(),
         token.role.into(),
         token.user.into(),
         token.reason.into(),
         token.expires_at.into(),
     ];
-    ADD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    match relations::denied().and_then(others_column) {
+        Some(_) => {
+            let others = (!others.is_empty()).then(|| others.concat());
+            arguments.push(others.into());
+            ADD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+        }
+        None => ADD_WITHOUT_OTHERS.with(|statement| statement.run(&arguments, |_| Ok(())))?,
+    }
     sweep(now)
+}
+
+/// The column of digests that came with 0.2.0.
+fn others_column(table: Table) -> Option<i16> {
+    // SAFETY: a look-up in the system caches, which makes 0 of what is not there.
+    let column = unsafe { pg_sys::get_attnum(table.oid, c"other_claims_digests".as_ptr()) };
+    (column > 0).then_some(column)
+}
+
+/// Whether there is a role of that name.
+pub fn is_role(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: a look-up in the system caches. Names are cut at 63 bytes, and a longer one is none.
+    name.count_bytes() < pg_sys::NAMEDATALEN as usize
+        && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
 }
 
 /// Forgets those that expired a while ago: longer than any server's clock may be behind.
@@ -88,7 +130,7 @@ static KEPT: Kept<DeniedTokens> = Kept::new(relations::denied, relations::denied
 
 /// What is denied now, in whatever transaction.
 pub fn tokens() -> Rc<DeniedTokens> {
-    let read = |table| DeniedTokens(lookup::denied_digests(table).into_iter().collect());
+    let read = |_| DeniedTokens(lookup::denied_digests().into_iter().collect());
     KEPT.now(read).unwrap_or_default()
 }
 

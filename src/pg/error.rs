@@ -1,4 +1,6 @@
-//! Errors of the core as Postgres reports them.
+//! Errors of the core as Postgres reports them, and what becomes of panics.
+
+use std::io::Write;
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -26,4 +28,21 @@ pub(super) fn encode(sqlstate: &str) -> i32 {
         .bytes()
         .rev()
         .fold(0, |code, byte| (code << 6) | digit(byte))
+}
+
+/// Takes the place of pgrx's panic hook, which captures a backtrace where the server's environment has
+/// `RUST_BACKTRACE`. pgrx puts it into the DETAIL of the error, so that clients read it, behind a REST server
+/// too, and since pgrx turns each error of Postgres's that passes through us into a panic, it would tell how
+/// far a call has come: whether a password was right that was cut short by a timeout.
+///
+/// What is lost is the place of a real panic, which is a mistake of ours and has a text for its payload. It
+/// goes to the standard error of the server, one line without a frame, as Rust's own hook would write it.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let is_text = info.payload().is::<&str>() || info.payload().is::<String>();
+        if is_text && let Some(place) = info.location() {
+            // Nothing is to be done if there is no standard error any more.
+            _ = writeln!(std::io::stderr(), "supabase_pat: panic at {place}");
+        }
+    }));
 }

@@ -6,19 +6,26 @@ use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use std::ffi::CStr;
 use supabase_pat_core::claims::Credential;
 use supabase_pat_core::error::Error;
+use supabase_pat_core::json::Members;
 use uuid::Uuid;
 
 use super::clock::Instant;
 use super::http::Origin;
 use super::statement::Statement;
 use super::store::pg_uuid;
-use super::{run, settings};
+use super::{Local, caller, run, settings};
 
 thread_local! {
     static RECORD: Statement = const { Statement::new(
         "insert into pat.events (event, user_id, key_id, detail, role, by_key, address) \
          values ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet)",
         &[TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID],
+    ) };
+
+    static RECORD_COUNTED: Statement = const { Statement::new(
+        "insert into pat.events (event, user_id, detail, count, role, by_key, address) \
+         values ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet)",
+        &[TEXTOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, UUIDOID, TEXTOID],
     ) };
 
     static SWEEP: Statement = const { Statement::new(
@@ -87,6 +94,81 @@ pub fn record(
     ];
     RECORD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
     sweep(Instant::now(), 10)
+}
+
+/// What was signed last, so that signing thousands of tokens in a statement leaves one event for each that it is for: a
+/// row takes twenty times as long as a signature.
+struct Signed {
+    /// An event that is rolled back tells of nothing.
+    subtransaction: (pg_sys::TimestampTz, pg_sys::SubTransactionId),
+    event: &'static str,
+    claims: String,
+    user: Option<Uuid>,
+    detail: Option<String>,
+}
+
+static SIGNED: Local<Option<Signed>> = Local::new(None);
+
+/// Writes an event for claims that are signed, with their role as its detail: once a (sub)transaction for each role and
+/// subject. Where nothing can be written, the server's log says it.
+pub fn record_signing(event: &'static str, claims: &str) -> Result<(), Error> {
+    // SAFETY: they only read.
+    let subtransaction = unsafe {
+        (
+            pg_sys::GetCurrentTransactionStartTimestamp(),
+            pg_sys::GetCurrentSubTransactionId(),
+        )
+    };
+    // SAFETY: the reference is not held while Postgres is called.
+    let last = unsafe { SIGNED.get() }
+        .as_ref()
+        .filter(|last| last.subtransaction == subtransaction && last.event == event);
+    if last.is_some_and(|last| last.claims == claims) {
+        return Ok(());
+    }
+    let members = Members::parse(claims).ok_or(Error::ClaimsNotAnObject)?;
+    let text = |name| members.text(name).ok().flatten();
+    let user = text("sub").and_then(|sub| Uuid::try_parse(&sub).ok());
+    // A role has a name of 63 bytes at most.
+    let detail = text("role").map(|role| role.chars().take(63).collect::<String>());
+    if last.is_none_or(|last| last.user != user || last.detail != detail) {
+        match caller::require_writable(event) {
+            Ok(()) => record(event, user, None, detail.as_deref())?,
+            Err(_) => pgrx::log!(
+                "supabase_pat: {event} by {}, for the role {}, subject {}",
+                Actor::now().role,
+                detail.as_deref().unwrap_or("none"),
+                user.map_or("none".into(), |user| user.to_string()),
+            ),
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        *SIGNED.get() = Some(Signed {
+            subtransaction,
+            event,
+            claims: claims.to_owned(),
+            user,
+            detail,
+        });
+    }
+    Ok(())
+}
+
+/// Writes what has happened so many times to a user.
+pub fn record_counted(event: &str, user: Uuid, detail: &str, count: i64) -> Result<(), Error> {
+    let actor = Actor::now();
+    let [role, by_key, address] = actor.arguments();
+    let arguments = [
+        event.into(),
+        pg_uuid(user).into(),
+        detail.into(),
+        count.into(),
+        role,
+        by_key,
+        address,
+    ];
+    RECORD_COUNTED.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
 /// Removes up to `max` events that are older than they are kept.

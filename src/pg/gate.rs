@@ -146,6 +146,12 @@ fn text(text: &str) -> *const c_char {
     unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }
 
+/// Whether the transaction has written anything.
+pub fn transaction_has_written() -> bool {
+    // SAFETY: it only reads.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// The function of that name, which must have a schema, no argument, and be one that the role in force may
 /// call.
 ///
@@ -180,6 +186,16 @@ pub fn find_next(name: &str) -> Result<pg_sys::Oid, Error> {
         let function = pg_sys::LookupFuncName(qualified.into_pg(), 0, std::ptr::null(), true);
         if function == pg_sys::InvalidOid {
             return Err(failed("there is no such function without arguments"));
+        }
+        // An aggregate, a window function, a handler or one that returns rows is not called as this one is, and takes what
+        // is not there for its state.
+        let result = pg_sys::get_func_rettype(function);
+        let is_plain = pg_sys::get_func_prokind(function) as u8 == pg_sys::PROKIND_FUNCTION
+            && !pg_sys::get_func_retset(function)
+            && (pg_sys::get_typtype(result) as u8 != pg_sys::TYPTYPE_PSEUDO
+                || [pg_sys::VOIDOID, pg_sys::RECORDOID].contains(&result));
+        if !is_plain {
+            return Err(failed("that is no function to be called by itself"));
         }
         match caller::may_execute(function) {
             true => Ok(function),

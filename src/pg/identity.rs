@@ -67,6 +67,12 @@ fn replace(name: &CStr, value: &str) -> Result<(), Error> {
     }
 }
 
+/// A claim as servers set it that set one setting a claim.
+pub fn legacy_claim(name: &str) -> Option<String> {
+    let name = CString::new(format!("{}{name}", PREFIXES[0])).ok()?;
+    setting(&name)
+}
+
 /// `None` if there is no such setting, or it is empty.
 pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: a setting that is missing is a null pointer; the text is copied at once.

@@ -1,10 +1,14 @@
 //! The glue to Postgres, and the only place for `unsafe`.
 #![allow(unsafe_code)]
 
-mod attempts;
+pub mod attempts;
+pub mod authority;
 pub mod caller;
 pub mod clock;
+pub mod cluster;
+mod column;
 pub mod composite;
+mod deletion;
 pub mod denied;
 mod durability;
 pub mod error;
@@ -13,7 +17,9 @@ pub mod gate;
 pub mod http;
 pub mod identity;
 pub mod json;
+pub mod judged;
 mod kept;
+pub mod known_networks;
 pub mod lock;
 pub mod lookup;
 mod memory;
@@ -24,12 +30,14 @@ pub mod policy;
 pub mod privileges;
 pub mod relations;
 pub mod request;
+mod returned;
 pub mod ring;
 pub mod run;
 pub mod scan;
 pub mod secret;
 pub mod sessions;
 pub mod settings;
+pub mod sign_ups;
 mod statement;
 pub mod store;
 pub mod throttle;
@@ -44,18 +52,31 @@ use pgrx::pg_sys;
 /// is a `sigsetjmp`, about 15 ns, which is more than the first ones cost, and they raise no error.
 /// The others may, and are called where one guard stands around them all.
 mod unguarded {
-    use std::ffi::{c_char, c_int};
+    use std::ffi::{c_char, c_int, c_void};
 
     use super::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
     unsafe extern "C-unwind" {
         /// A signal handler.
         pub fn die(signal: c_int);
+        pub fn get_primary_key_attnos(
+            table: Oid,
+            deferrable: bool,
+            constraint: *mut Oid,
+        ) -> *mut pg_sys::Bitmapset;
+        #[cfg_attr(feature = "pg15", link_name = "planstate_tree_walker")]
+        #[cfg_attr(not(feature = "pg15"), link_name = "planstate_tree_walker_impl")]
+        pub fn walk_plan_states(
+            state: *mut pg_sys::PlanState,
+            walker: unsafe extern "C-unwind" fn(*mut pg_sys::PlanState, *mut c_void) -> bool,
+            context: *mut c_void,
+        ) -> bool;
         pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);
         pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
         pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
         pub fn ActiveSnapshotSet() -> bool;
         pub fn GetActiveSnapshot() -> Snapshot;
+        pub fn hash_bytes_extended(bytes: *const u8, length: c_int, seed: u64) -> u64;
         pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
         pub fn GetCurrentTransactionNestLevel() -> c_int;
         #[cfg(feature = "pg15")]
@@ -85,8 +106,16 @@ mod unguarded {
         pub fn systable_endscan(scan: SysScanDesc);
         pub fn pg_detoast_datum_copy(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
         pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;
-        pub fn try_table_open(relation: Oid, lock: pg_sys::LOCKMODE) -> Relation;
-        pub fn table_close(relation: Relation, lock: pg_sys::LOCKMODE);
+        pub fn ConditionalLockRelationOid(relation: Oid, lock: pg_sys::LOCKMODE) -> bool;
+        pub fn UnlockRelationOid(relation: Oid, lock: pg_sys::LOCKMODE);
+        pub fn try_relation_open(relation: Oid, lock: pg_sys::LOCKMODE) -> Relation;
+        pub fn relation_close(relation: Relation, lock: pg_sys::LOCKMODE);
+        pub fn RecoveryInProgress() -> bool;
+        pub fn AcceptInvalidationMessages();
+
+        pub fn errstart(level: c_int, domain: *const c_char) -> bool;
+        pub fn errmsg_internal(format: *const c_char, ...) -> c_int;
+        pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     }
 }
 
@@ -113,10 +142,12 @@ impl<T> Local<T> {
 }
 
 pub fn init() {
+    error::install_panic_hook();
     settings::define();
     run::install_hook();
     if settings::is_preloaded() {
         attempts::init();
+        throttle::init();
         usage::init();
         worker::register();
     }

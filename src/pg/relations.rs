@@ -1,10 +1,28 @@
-//! The tables that a check looks into: where they are and which columns count.
+//! The tables that are read without a query: where they are, and which of their columns and indexes count.
+//!
+//! # What is kept, under what key, and what ends it
+//! How each table looks, one [`Slot`] a table, for as long as Postgres tells of no change of that table or of any
+//! schema: finding it takes an open table and a dozen look-ups in the system caches, 2 µs.
+//!
+//! Postgres tells a backend of changes when it takes a lock that it does not have. So what is kept was right when the
+//! last message came, and is no more than a guess: it says which table to lock. [`super::scan`] takes the lock, and
+//! then asks whether the table has changed since ([`Guess::holds`]); only then does it read. From there on nothing can
+//! change that matters, neither columns nor, as whoever drops an index waits for all who have a lock on its table, the
+//! index. The name cannot come to mean another table either, but by a change of the schema's name, which locks no
+//! table: that is an answer of the moment before.
+//!
+//! Nothing here runs code of a table's owner. To ask Postgres for the predicate of an index would (it folds
+//! constants, and functions that are declared immutable with them), so that only its absence is asked for.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
 use super::Local;
+use super::column::{
+    Boolean, Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts,
+    Timestamp, Type,
+};
 
 #[derive(Clone, Copy)]
 pub struct Table {
@@ -12,228 +30,535 @@ pub struct Table {
     pub owner: pg_sys::Oid,
 }
 
-/// `pat.api_keys`. The column numbers are those of sql/schema.sql.
+/// How a table looks.
+pub trait Layout: Copy + 'static {
+    const SCHEMA: &'static CStr;
+    const NAME: &'static CStr;
+    const SLOT: &'static Slot<Self>;
+
+    /// `None` if it is not such a table.
+    fn find(table: &OpenTable) -> Option<Self>;
+
+    fn table(&self) -> Table;
+}
+
+/// `pat.api_keys`.
 #[derive(Clone, Copy)]
 pub struct Keys {
     pub table: Table,
+    /// The indexes are no object where there is none: then the table is scanned.
     pub by_id: pg_sys::Oid,
     pub by_user: pg_sys::Oid,
     /// Holds the opaque tokens alone.
     pub by_digest: pg_sys::Oid,
-}
-
-impl Keys {
-    pub const ID: i16 = 1;
-    pub const USER_ID: i16 = 2;
-    pub const CREATED_AT: i16 = 3;
-    pub const EXPIRES_AT: i16 = 4;
-    pub const REVOKED_AT: i16 = 5;
-    pub const RATE_LIMIT: i16 = 7;
-    pub const RATE_WINDOW: i16 = 8;
-    pub const SCOPES: i16 = 10;
-    pub const ALLOWED_IPS: i16 = 11;
-    pub const TOKEN_DIGEST: i16 = 15;
+    pub id: Column<Id>,
+    pub user_id: Column<Id>,
+    pub created_at: Column<Timestamp>,
+    pub expires_at: Column<Timestamp>,
+    pub revoked_at: Column<Timestamp>,
+    pub rate_limit: Column<Integer>,
+    pub rate_window: Column<Duration>,
+    pub scopes: Column<Texts>,
+    pub allowed_ips: Column<NetworkList>,
+    pub token_digest: Column<Bytes>,
 }
 
 /// `auth.users`, which is Supabase's: only what is there can be looked at.
 #[derive(Clone, Copy)]
 pub struct Users {
     pub table: Table,
-    /// An index on `id`, or no object: then the table is scanned.
     pub by_id: pg_sys::Oid,
-    pub id: i16,
-    pub deleted_at: Option<i16>,
-    pub banned_until: Option<i16>,
-    /// `role`, `email` and `phone`.
-    pub texts: [Option<i16>; 3],
-    /// `raw_app_meta_data` and `raw_user_meta_data`.
-    pub metadata: [Option<i16>; 2],
+    pub id: Column<Id>,
+    pub deleted_at: Found<Timestamp>,
+    pub banned_until: Found<Timestamp>,
+    pub role: Found<Text>,
+    pub email: Found<Text>,
+    pub phone: Found<Text>,
+    pub app_metadata: Found<Json>,
+    pub user_metadata: Found<Json>,
+    pub is_anonymous: Found<Boolean>,
 }
 
 /// `auth.sessions`, which is Supabase's too.
 #[derive(Clone, Copy)]
 pub struct Sessions {
     pub table: Table,
-    /// As in [`Users`].
     pub by_id: pg_sys::Oid,
-    pub id: i16,
-    pub user_id: i16,
-    pub not_after: Option<i16>,
+    pub id: Column<Id>,
+    pub user_id: Column<Id>,
+    pub not_after: Found<Timestamp>,
 }
 
-/// `pat.user_settings`. The column numbers are those of sql/user_settings.sql.
+/// `pat.user_settings`.
 #[derive(Clone, Copy)]
 pub struct UserSettings {
     pub table: Table,
     pub by_user: pg_sys::Oid,
+    pub user_id: Column<Id>,
+    pub settings: Column<Json>,
 }
 
-impl UserSettings {
-    pub const USER_ID: i16 = 1;
-    pub const SETTINGS: i16 = 2;
+/// `pat.setting_definitions`.
+#[derive(Clone, Copy)]
+pub struct SettingDefinitions {
+    table: Table,
+    pub key: Column<Text>,
+    pub default_value: Column<Json>,
+    pub schema: Column<Json>,
+    pub overridable: Column<Boolean>,
 }
 
-/// Object ids of this database, kept until Postgres says that one of the tables or any schema has
-/// changed. Finding them takes about a dozen look-ups in the system caches, 1 µs.
-struct Known {
-    keys: Option<Keys>,
-    users: Option<Users>,
-    sessions: Option<Sessions>,
-    denied: Option<Table>,
-    /// Counts what may have changed `pat.denied_tokens`, its rows included.
-    denied_changes: u64,
-    ring: Option<Table>,
-    /// Counts what may have changed `pat.signing_keys`, its rows included.
-    ring_changes: u64,
-    user_settings: Option<UserSettings>,
-    definitions: Option<Table>,
-    /// Counts what may have changed `pat.setting_definitions`, its rows included.
-    definition_changes: u64,
-    /// Counts the changes, so that what was read before one is not kept after it.
-    changes: u64,
-    callbacks_registered: bool,
+/// `pat.denied_tokens`.
+#[derive(Clone, Copy)]
+pub struct DeniedTokens {
+    table: Table,
+    pub message_digest: Column<Bytes>,
+    pub claims_digest: Column<Bytes>,
+    /// `None` in 0.1.0.
+    pub other_claims_digests: Option<Column<Bytes>>,
 }
 
-static KNOWN: Local<Known> = Local::new(Known {
-    keys: None,
-    users: None,
-    sessions: None,
-    denied: None,
-    denied_changes: 0,
-    ring: None,
-    ring_changes: 0,
-    user_settings: None,
-    definitions: None,
-    definition_changes: 0,
-    changes: 0,
-    callbacks_registered: false,
+/// `pat.signing_keys`.
+#[derive(Clone, Copy)]
+pub struct SigningKeys {
+    table: Table,
+    pub kid: Column<Text>,
+    pub status: Column<Text>,
+}
+
+/// `pat.private_keys`.
+#[derive(Clone, Copy)]
+pub struct PrivateKeys {
+    table: Table,
+    pub kid: Column<Text>,
+    pub jwk: Column<Text>,
+}
+
+/// `pat.code_attempts`.
+#[derive(Clone, Copy)]
+pub struct CodeAttempts {
+    table: Table,
+    pub by_token: pg_sys::Oid,
+    pub token_id: Column<Id>,
+    pub attempts: Column<Integer>,
+}
+
+/// Declares which table a layout is of, and how it is found.
+macro_rules! layout {
+    ($layout:ident, $slot:ident, $schema:literal . $name:literal, |$open:ident| $find:expr) => {
+        static $slot: Slot<$layout> = Slot::new();
+
+        impl Layout for $layout {
+            const SCHEMA: &'static CStr = $schema;
+            const NAME: &'static CStr = $name;
+            const SLOT: &'static Slot<Self> = &$slot;
+
+            fn find($open: &OpenTable) -> Option<Self> {
+                $find
+            }
+
+            fn table(&self) -> Table {
+                self.table
+            }
+        }
+    };
+}
+
+layout!(Keys, KEYS, c"pat".c"api_keys", |open| {
+    let (id, user_id) = (open.column(c"id")?, open.column(c"user_id")?);
+    let token_digest = open.column(c"token_digest")?;
+    Some(Keys {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        by_user: open.index(user_id, Rows::All),
+        by_digest: open.index(token_digest, Rows::AllOrSome),
+        id,
+        user_id,
+        created_at: open.column(c"created_at")?,
+        expires_at: open.column(c"expires_at")?,
+        revoked_at: open.column(c"revoked_at")?,
+        rate_limit: open.column(c"rate_limit")?,
+        rate_window: open.column(c"rate_window")?,
+        scopes: open.column(c"scopes")?,
+        allowed_ips: open.column(c"allowed_ips")?,
+        token_digest,
+    })
 });
 
-/// `None` while the extension is being installed or dropped.
+layout!(Users, USERS, c"auth".c"users", |open| {
+    let id = open.column(c"id")?;
+    Some(Users {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        id,
+        deleted_at: open.find(c"deleted_at"),
+        banned_until: open.find(c"banned_until"),
+        role: open.find(c"role"),
+        email: open.find(c"email"),
+        phone: open.find(c"phone"),
+        app_metadata: open.find(c"raw_app_meta_data"),
+        user_metadata: open.find(c"raw_user_meta_data"),
+        is_anonymous: open.find(c"is_anonymous"),
+    })
+});
+
+layout!(Sessions, SESSIONS, c"auth".c"sessions", |open| {
+    let id = open.column(c"id")?;
+    Some(Sessions {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        id,
+        user_id: open.column(c"user_id")?,
+        not_after: open.find(c"not_after"),
+    })
+});
+
+layout!(UserSettings, USER_SETTINGS, c"pat".c"user_settings", |open| {
+    let user_id = open.column(c"user_id")?;
+    Some(UserSettings {
+        table: open.table,
+        by_user: open.index(user_id, Rows::All),
+        user_id,
+        settings: open.column(c"settings")?,
+    })
+});
+
+layout!(SettingDefinitions, DEFINITIONS, c"pat".c"setting_definitions", |open| {
+    Some(SettingDefinitions {
+        table: open.table,
+        key: open.column(c"key")?,
+        default_value: open.column(c"default_value")?,
+        schema: open.column(c"schema")?,
+        overridable: open.column(c"overridable")?,
+    })
+});
+
+layout!(DeniedTokens, DENIED, c"pat".c"denied_tokens", |open| {
+    Some(DeniedTokens {
+        table: open.table,
+        message_digest: open.column(c"message_digest")?,
+        claims_digest: open.column(c"claims_digest")?,
+        other_claims_digests: open.column(c"other_claims_digests"),
+    })
+});
+
+layout!(SigningKeys, SIGNING_KEYS, c"pat".c"signing_keys", |open| {
+    Some(SigningKeys {
+        table: open.table,
+        kid: open.column(c"kid")?,
+        status: open.column(c"status")?,
+    })
+});
+
+layout!(PrivateKeys, PRIVATE_KEYS, c"pat".c"private_keys", |open| {
+    Some(PrivateKeys {
+        table: open.table,
+        kid: open.column(c"kid")?,
+        jwk: open.column(c"jwk")?,
+    })
+});
+
+layout!(CodeAttempts, CODE_ATTEMPTS, c"pat".c"code_attempts", |open| {
+    let token_id = open.column(c"token_id")?;
+    Some(CodeAttempts {
+        table: open.table,
+        by_token: open.index(token_id, Rows::All),
+        token_id,
+        attempts: open.column(c"attempts")?,
+    })
+});
+
+/// All of them, for the messages of changes.
+static ALL: [&(dyn Concerned + Sync); 9] = [
+    &KEYS,
+    &USERS,
+    &SESSIONS,
+    &USER_SETTINGS,
+    &DEFINITIONS,
+    &DENIED,
+    &SIGNING_KEYS,
+    &PRIVATE_KEYS,
+    &CODE_ATTEMPTS,
+];
+
+/// A table that is open and locked, so that it stays as it is.
+pub struct OpenTable {
+    pub table: Table,
+    relation: pg_sys::Relation,
+}
+
+/// Which rows an index must have.
+enum Rows {
+    All,
+    /// Those that somebody looks for, at least.
+    AllOrSome,
+}
+
+/// A type by which rows can be looked up.
+pub trait Indexed: Type {
+    const OID: pg_sys::Oid;
+    const EQUALS: u32;
+    /// By which an index must be ordered.
+    const COMPARES: u32;
+}
+
+impl Indexed for Id {
+    const OID: pg_sys::Oid = pg_sys::UUIDOID;
+    const EQUALS: u32 = pg_sys::F_UUID_EQ;
+    const COMPARES: u32 = pg_sys::F_UUID_CMP;
+}
+
+impl Indexed for Bytes {
+    const OID: pg_sys::Oid = pg_sys::BYTEAOID;
+    const EQUALS: u32 = pg_sys::F_BYTEAEQ;
+    const COMPARES: u32 = pg_sys::F_BYTEACMP;
+}
+
+impl OpenTable {
+    fn find<T: Type>(&self, name: &CStr) -> Found<T> {
+        // SAFETY: the table is open and locked.
+        unsafe { Column::find((*self.relation).rd_att, name) }
+    }
+
+    /// A column that must be there, and of that type.
+    fn column<T: Type>(&self, name: &CStr) -> Option<Column<T>> {
+        self.find(name).as_expected()
+    }
+
+    /// A btree index that can be used, whose first column is `column`, in the order that Postgres has for its type. No
+    /// object if there is none.
+    fn index<T: Indexed>(&self, column: Column<T>, rows: Rows) -> pg_sys::Oid {
+        // SAFETY: the table is open.
+        let indexes: Vec<pg_sys::Oid> = unsafe {
+            let list = pg_sys::RelationGetIndexList(self.relation);
+            pgrx::PgList::<pg_sys::Oid>::from_pg(list)
+                .iter_oid()
+                .collect()
+        };
+        indexes
+            .into_iter()
+            .find(|&index| is_index_on(index, column, &rows))
+            .unwrap_or(pg_sys::InvalidOid)
+    }
+}
+
+/// The number of the function that orders a btree index, `BTORDER_PROC` in nbtree.h.
+const BTREE_ORDER: i16 = 1;
+
+fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -> bool {
+    use pg_sys::SysCacheIdentifier::{INDEXRELID, RELOID};
+    // SAFETY: look-ups in the system caches, with checked results; a tuple is released when it has been read. Of the
+    // predicate and the expressions nothing is looked at but whether they are null.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(RELOID as i32, index.into());
+        if tuple.is_null() {
+            return false;
+        }
+        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let is_btree = form.relam == pg_sys::BTREE_AM_OID;
+        pg_sys::ReleaseSysCache(tuple);
+
+        let tuple = pg_sys::SearchSysCache1(INDEXRELID as i32, index.into());
+        if tuple.is_null() {
+            return false;
+        }
+        let form = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_index>();
+        let lacks =
+            |attribute: u32| pg_sys::heap_attisnull(tuple, attribute as i32, std::ptr::null_mut());
+        let fits = is_btree
+            && form.indisvalid
+            && form.indislive
+            && form.indkey.values.as_slice(1)[0] == column.number()
+            && lacks(pg_sys::Anum_pg_index_indexprs)
+            && (matches!(rows, Rows::AllOrSome) || lacks(pg_sys::Anum_pg_index_indpred));
+        let mut is_null = false;
+        let classes = pg_sys::SysCacheGetAttr(
+            INDEXRELID as i32,
+            tuple,
+            pg_sys::Anum_pg_index_indclass as i16,
+            &mut is_null,
+        );
+        // Another order would be another function, which may be anybody's.
+        let fits = fits && !is_null && {
+            let class = (*classes.cast_mut_ptr::<pg_sys::oidvector>())
+                .values
+                .as_slice(1)[0];
+            let family = pg_sys::get_opclass_family(class);
+            let compares = pg_sys::get_opfamily_proc(family, T::OID, T::OID, BTREE_ORDER);
+            compares == pg_sys::Oid::from(T::COMPARES)
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        fits
+    }
+}
+
+/// How a table looked the last time.
+pub struct Slot<L>(Local<State<L>>);
+
+struct State<L> {
+    layout: Option<L>,
+    /// Counts what may have changed the table, for some tables their rows included: see [`super::kept`].
+    changes: u64,
+}
+
+/// How a table looked when there had been so many changes.
+#[derive(Clone, Copy)]
+pub struct Guess<L> {
+    pub layout: L,
+    changes: u64,
+}
+
+impl<L: Layout> Guess<L> {
+    /// Whether the table still looks so, as far as this backend has been told.
+    #[inline(always)]
+    pub fn holds(&self) -> bool {
+        self.changes == changes_of::<L>()
+    }
+}
+
+trait Concerned {
+    fn has_changed(&self, relation: pg_sys::Oid);
+}
+
+impl<L> Slot<L> {
+    const fn new() -> Self {
+        Self(Local::new(State {
+            layout: None,
+            changes: 0,
+        }))
+    }
+}
+
+impl<L: Layout> Concerned for Slot<L> {
+    fn has_changed(&self, relation: pg_sys::Oid) {
+        // SAFETY: nobody holds a reference while Postgres processes invalidations.
+        let state = unsafe { self.0.get() };
+        // A table that is not known may be any. Else what was read from one that could not be kept would
+        // never be read anew.
+        if relation == pg_sys::InvalidOid
+            || state
+                .layout
+                .is_none_or(|layout| layout.table().oid == relation)
+        {
+            state.layout = None;
+            state.changes += 1;
+        }
+    }
+}
+
+/// How many times the table may have changed.
+#[inline(always)]
+pub fn changes_of<L: Layout>() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { L::SLOT.0.get() }.changes
+}
+
+/// How a table looks, as far as this backend has been told. `None` if there is none that looks so.
+#[inline(always)]
+pub fn guess<L: Layout>() -> Option<Guess<L>> {
+    // SAFETY: the reference is gone before Postgres is called.
+    let state = unsafe { L::SLOT.0.get() };
+    if let Some(layout) = state.layout {
+        return Some(Guess {
+            layout,
+            changes: state.changes,
+        });
+    }
+    find()
+}
+
+#[cold]
+fn find<L: Layout>() -> Option<Guess<L>> {
+    listen();
+    let changes = changes_of::<L>();
+    let table = find_table(L::SCHEMA, L::NAME)?;
+    let lock = pg_sys::AccessShareLock as i32;
+    // SAFETY: the relation is open and locked while it is looked at.
+    let layout = unsafe {
+        let relation = pg_sys::try_table_open(table.oid, lock);
+        if relation.is_null() {
+            return None;
+        }
+        let owner = (*(*relation).rd_rel).relowner;
+        let layout = L::find(&OpenTable {
+            table: Table { owner, ..table },
+            relation,
+        });
+        pg_sys::table_close(relation, lock);
+        layout?
+    };
+    // SAFETY: as above.
+    let state = unsafe { L::SLOT.0.get() };
+    if state.changes == changes {
+        state.layout = Some(layout);
+    }
+    Some(Guess { layout, changes })
+}
+
+/// Whether there is a table of that name, whatever it looks like.
+pub fn exists<L: Layout>() -> bool {
+    find_relation(L::SCHEMA, L::NAME).is_some()
+}
+
+/// As it is told now, for whoever does not look with the lock: no more than a moment old.
+fn layout<L: Layout>() -> Option<L> {
+    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    guess().map(|guess| guess.layout)
+}
+
+/// `None` while the extension is being installed or dropped, or if the table has been changed.
 pub fn keys() -> Option<Keys> {
-    known(
-        |known| &mut known.keys,
-        || {
-            let table = find_table(c"pat", c"api_keys")?;
-            Some(Keys {
-                table,
-                by_id: find_index(table.oid, Keys::ID)?,
-                by_user: find_index(table.oid, Keys::USER_ID)?,
-                by_digest: find_partial_index(table.oid, Keys::TOKEN_DIGEST)?,
-            })
-        },
-    )
+    layout()
 }
 
 /// `None` if there is no table `auth.users` with a column `id` of type uuid.
 pub fn users() -> Option<Users> {
-    known(
-        |known| &mut known.users,
-        || {
-            let table = find_table(c"auth", c"users")?;
-            let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
-            Some(Users {
-                table,
-                by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
-                id,
-                deleted_at: find_column(table.oid, c"deleted_at", None),
-                banned_until: find_column(table.oid, c"banned_until", Some(pg_sys::TIMESTAMPTZOID)),
-                texts: [c"role", c"email", c"phone"].map(|name| find_column(table.oid, name, None)),
-                metadata: [c"raw_app_meta_data", c"raw_user_meta_data"]
-                    .map(|name| find_column(table.oid, name, Some(pg_sys::JSONBOID))),
-            })
-        },
-    )
+    layout()
 }
 
 /// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
 pub fn sessions() -> Option<Sessions> {
-    known(
-        |known| &mut known.sessions,
-        || {
-            let table = find_table(c"auth", c"sessions")?;
-            let id = find_column(table.oid, c"id", Some(pg_sys::UUIDOID))?;
-            Some(Sessions {
-                table,
-                by_id: find_index(table.oid, id).unwrap_or(pg_sys::InvalidOid),
-                id,
-                user_id: find_column(table.oid, c"user_id", Some(pg_sys::UUIDOID))?,
-                not_after: find_column(table.oid, c"not_after", Some(pg_sys::TIMESTAMPTZOID)),
-            })
-        },
-    )
+    layout()
+}
+
+/// Who owns the extension's tables. `None` while it is being installed or dropped.
+pub fn extension_owner() -> Option<pg_sys::Oid> {
+    keys()
+        .map(|keys| keys.table.owner)
+        .or_else(|| find_table(Keys::SCHEMA, Keys::NAME).map(|table| table.owner))
+}
+
+/// As [`keys`], for `pat.user_settings`.
+pub fn user_settings() -> Option<UserSettings> {
+    layout()
 }
 
 /// `pat.denied_tokens`; `None` while the extension is being installed or dropped.
 pub fn denied() -> Option<Table> {
-    known(
-        |known| &mut known.denied,
-        || find_table(c"pat", c"denied_tokens"),
-    )
+    find_table(DeniedTokens::SCHEMA, DeniedTokens::NAME)
 }
 
 pub fn denied_changes() -> u64 {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { KNOWN.get() }.denied_changes
+    changes_of::<DeniedTokens>()
 }
 
 /// `pat.signing_keys`; `None` while the extension is being installed or dropped.
 pub fn ring() -> Option<Table> {
-    known(
-        |known| &mut known.ring,
-        || find_table(c"pat", c"signing_keys"),
-    )
+    find_table(SigningKeys::SCHEMA, SigningKeys::NAME)
 }
 
 pub fn ring_changes() -> u64 {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { KNOWN.get() }.ring_changes
-}
-
-/// `None` while the extension is being installed or dropped.
-pub fn user_settings() -> Option<UserSettings> {
-    known(
-        |known| &mut known.user_settings,
-        || {
-            let table = find_table(c"pat", c"user_settings")?;
-            Some(UserSettings {
-                table,
-                by_user: find_index(table.oid, UserSettings::USER_ID)?,
-            })
-        },
-    )
+    changes_of::<SigningKeys>() + changes_of::<PrivateKeys>()
 }
 
 /// `pat.setting_definitions`; `None` while the extension is being installed or dropped.
 pub fn definitions() -> Option<Table> {
-    known(
-        |known| &mut known.definitions,
-        || find_table(c"pat", c"setting_definitions"),
-    )
+    find_table(SettingDefinitions::SCHEMA, SettingDefinitions::NAME)
 }
 
 pub fn definition_changes() -> u64 {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { KNOWN.get() }.definition_changes
-}
-
-/// What is known, or else what there is now, which is then known until a change.
-#[inline(always)]
-fn known<T: Copy>(
-    field: fn(&mut Known) -> &mut Option<T>,
-    find: impl FnOnce() -> Option<T>,
-) -> Option<T> {
-    // SAFETY: the reference is not held while Postgres is called.
-    if let Some(known) = *field(unsafe { KNOWN.get() }) {
-        return Some(known);
-    }
-    let before = changes_so_far();
-    let found = find()?;
-    if before == changes_so_far() {
-        // SAFETY: as above.
-        *field(unsafe { KNOWN.get() }) = Some(found);
-    }
-    Some(found)
+    changes_of::<SettingDefinitions>()
 }
 
 /// A plain table, its owner included, by its full name.
@@ -273,14 +598,41 @@ pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
         if oid == pg_sys::InvalidOid {
             return None;
         }
+        let owner = owner_of(oid)?;
+        Some(Table { oid, owner })
+    }
+}
+
+/// The name of a table, with its schema.
+pub fn name_of(table: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in the system caches. What is null does not exist; the texts are copied at once.
+    unsafe {
+        let name = pg_sys::get_rel_name(table);
+        let schema = pg_sys::get_rel_namespace(table);
+        let schema = match name.is_null() || schema == pg_sys::InvalidOid {
+            true => return None,
+            false => pg_sys::get_namespace_name(schema),
+        };
+        if schema.is_null() {
+            return None;
+        }
+        let text = |text: *const std::ffi::c_char| CStr::from_ptr(text).to_string_lossy();
+        Some(format!("{}.{}", text(schema), text(name)))
+    }
+}
+
+/// Who owns a table now.
+pub fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the system caches, with a checked result, which is released when it has been read.
+    unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
-        let tuple = pg_sys::SearchSysCache1(cache, oid.into());
+        let tuple = pg_sys::SearchSysCache1(cache, table.into());
         if tuple.is_null() {
             return None;
         }
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
         pg_sys::ReleaseSysCache(tuple);
-        Some(Table { oid, owner })
+        Some(owner)
     }
 }
 
@@ -293,55 +645,37 @@ pub fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>
     }
 }
 
-/// A valid btree index over all rows whose first column is `column`.
-pub fn find_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
-    index_where(table, column, |relation| {
-        // SAFETY: the index is open.
-        unsafe { pg_sys::RelationGetIndexPredicate(relation) }.is_null()
-    })
+/// Counts all messages of changes, whatever they are about.
+static MESSAGES: Local<u64> = Local::new(0);
+
+/// How many messages of changes there have been.
+#[inline(always)]
+pub fn messages() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *MESSAGES.get() }
 }
 
-/// As [`find_index`], but only over the rows in which `column` is not null, or some others besides.
-fn find_partial_index(table: pg_sys::Oid, column: i16) -> Option<pg_sys::Oid> {
-    index_where(table, column, |_| true)
-}
+/// Counts the messages of changes of functions, operators, types and roles.
+static OTHER_MESSAGES: Local<u64> = Local::new(0);
 
-fn index_where(
-    table: pg_sys::Oid,
-    column: i16,
-    suits: impl Fn(pg_sys::Relation) -> bool,
-) -> Option<pg_sys::Oid> {
-    // SAFETY: the relations are open and locked while they are looked at.
+/// How many messages of changes there have been that could tell of who has made a view what it is.
+pub fn messages_of_makers() -> u64 {
+    listen();
+    // SAFETY: as at any lock that is taken; the references are gone at the end of each line.
     unsafe {
-        let relation = pg_sys::try_table_open(table, pg_sys::AccessShareLock as i32);
-        if relation.is_null() {
-            return None;
-        }
-        let list = pg_sys::RelationGetIndexList(relation);
-        let indexes: Vec<pg_sys::Oid> = pgrx::PgList::<pg_sys::Oid>::from_pg(list)
-            .iter_oid()
-            .collect();
-        let found = indexes.into_iter().find(|&index| {
-            let relation = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
-            let form = &*(*relation).rd_index;
-            let is_it = form.indisvalid
-                && form.indkey.values.as_slice(1)[0] == column
-                && (*(*relation).rd_rel).relam == pg_sys::BTREE_AM_OID
-                && suits(relation);
-            pg_sys::index_close(relation, pg_sys::AccessShareLock as i32);
-            is_it
-        });
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        found
+        pg_sys::AcceptInvalidationMessages();
+        *MESSAGES.get() + *OTHER_MESSAGES.get()
     }
 }
 
-/// Starts listening, if need be, and tells how many changes there have been.
-fn changes_so_far() -> u64 {
+static IS_LISTENING: Local<bool> = Local::new(false);
+
+/// Starts listening for changes, unless this backend does already.
+fn listen() {
     // SAFETY: the callbacks stay valid as long as the backend, which never unloads the library.
     unsafe {
-        if std::mem::replace(&mut KNOWN.get().callbacks_registered, true) {
-            return KNOWN.get().changes;
+        if std::mem::replace(IS_LISTENING.get(), true) {
+            return;
         }
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
         pg_sys::CacheRegisterSyscacheCallback(
@@ -349,46 +683,28 @@ fn changes_so_far() -> u64 {
             Some(schema_changed),
             pg_sys::Datum::from(0),
         );
-        KNOWN.get().changes
+        use pg_sys::SysCacheIdentifier::{AUTHOID, OPEROID, PROCOID, TYPEOID};
+        for cache in [AUTHOID, OPEROID, PROCOID, TYPEOID] {
+            let callback = Some(other_changed as unsafe extern "C-unwind" fn(_, _, _));
+            pg_sys::CacheRegisterSyscacheCallback(cache as i32, callback, pg_sys::Datum::from(0));
+        }
     }
 }
 
 unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
     // SAFETY: nobody holds a reference while Postgres processes invalidations.
-    let known = unsafe { KNOWN.get() };
-    known.changes += 1;
-    // A table that is not known may be any. Else what was read from one that could not be kept would
-    // never be read anew.
-    let concerns = |table: Option<Table>| {
-        relation == pg_sys::InvalidOid || table.is_none_or(|table| table.oid == relation)
-    };
-    if concerns(known.keys.map(|keys| keys.table)) {
-        known.keys = None;
-    }
-    if concerns(known.users.map(|users| users.table)) {
-        known.users = None;
-    }
-    if concerns(known.sessions.map(|sessions| sessions.table)) {
-        known.sessions = None;
-    }
-    if concerns(known.denied) {
-        known.denied = None;
-        known.denied_changes += 1;
-    }
-    if concerns(known.ring) {
-        known.ring = None;
-        known.ring_changes += 1;
-    }
-    if concerns(known.user_settings.map(|settings| settings.table)) {
-        known.user_settings = None;
-    }
-    if concerns(known.definitions) {
-        known.definitions = None;
-        known.definition_changes += 1;
+    unsafe { *MESSAGES.get() += 1 };
+    for slot in ALL {
+        slot.has_changed(relation);
     }
 }
 
 unsafe extern "C-unwind" fn schema_changed(argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     // SAFETY: as if every relation had changed.
     unsafe { relation_changed(argument, pg_sys::InvalidOid) };
+}
+
+unsafe extern "C-unwind" fn other_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+    // SAFETY: nobody holds a reference while Postgres processes invalidations.
+    unsafe { *OTHER_MESSAGES.get() += 1 };
 }

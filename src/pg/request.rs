@@ -4,12 +4,14 @@ use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim};
+use supabase_pat_core::claims::{
+    ClaimSettings, Credential, Identity, MAX_CLAIMS, SessionClaim, UNREADABLE,
+};
 use supabase_pat_core::scope::Scope;
 
-use super::Local;
 use super::clock::Instant;
 use super::lookup::{self, Horizon, Verdict};
+use super::{Local, judged};
 
 /// A request's identity, as far as it has been found out.
 pub struct Request {
@@ -68,6 +70,16 @@ impl Request {
         }
     }
 
+    /// The same request, of which nothing is known yet: for whoever has waited since it was judged.
+    pub fn anew(identity: &Rc<Identity>) -> Self {
+        Self {
+            identity: Rc::clone(identity),
+            sources: Vec::new(),
+            is_valid: None,
+            is_active: None,
+        }
+    }
+
     /// The claims as JSON, as they were verified.
     pub fn claims(&self) -> Option<&str> {
         self.sources.first()?.text()
@@ -88,16 +100,23 @@ impl Request {
             .get_or_insert_with(|| match &self.identity.credential {
                 Credential::Login => true,
                 Credential::Malformed => false,
-                Credential::Token(token) => is_live(&self.identity, || {
-                    lookup::verdict_on(token.key_id, token.user)
-                }),
+                Credential::Token(token) => {
+                    let verdict = verdict(&self.identity, || {
+                        lookup::verdict_on(token.key_id, token.user)
+                    });
+                    verdict.is_some_and(|verdict| {
+                        verdict.is_live
+                            && (!verdict.needs_gate || judged::has_admitted(token.key_id))
+                    })
+                }
             })
     }
 
     /// Takes note of a verdict on the token of this request that was reached elsewhere, with what could be
     /// seen at the time.
     pub fn remember(&mut self, seen: Horizon, verdict: Verdict) {
-        self.is_valid = Some(verdict.is_live);
+        // To be found out anew, now that the gate has judged the token.
+        self.is_valid = None;
         // SAFETY: nothing is called that could come back here.
         if let Some(last) = unsafe { LAST.get() }
             && Rc::ptr_eq(&last.identity, &self.identity)
@@ -117,7 +136,8 @@ impl Request {
             (Credential::Login, SessionClaim::None) => true,
             (Credential::Login, SessionClaim::Id(session)) => {
                 self.identity.user.is_some_and(|user| {
-                    is_live(&self.identity, || lookup::session_verdict(session, user))
+                    verdict(&self.identity, || lookup::session_verdict(session, user))
+                        .is_some_and(|verdict| verdict.is_live)
                 })
             }
         };
@@ -165,11 +185,10 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
     identity
 }
 
-/// Whether what an identity rests on, its token or its session, is live.
-fn is_live(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> bool {
-    let Some(horizon) = lookup::horizon() else {
-        return false;
-    };
+/// How what an identity rests on stands, its token or its session. `None` while the extension is being installed or
+/// dropped.
+fn verdict(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> Option<Verdict> {
+    let horizon = lookup::horizon()?;
     let last = || {
         // SAFETY: the reference is not held while Postgres is called.
         let last = unsafe { LAST.get() };
@@ -180,13 +199,13 @@ fn is_live(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> bool {
         && seen == horizon
         && Instant::now() < verdict.holds_until
     {
-        return verdict.is_live;
+        return Some(verdict);
     }
     let verdict = find();
     if let Some(last) = last() {
         last.verdict = Some((horizon, verdict));
     }
-    verdict.is_live
+    Some(verdict)
 }
 
 impl Source {
@@ -212,9 +231,13 @@ impl Source {
         }
         // SAFETY: the value of a string setting is NUL-terminated, and stays while nothing sets it.
         let bytes = unsafe { CStr::from_ptr(self.value) }.to_bytes();
-        // Settings are in the database's encoding. What is not UTF-8 becomes no JSON, so that the
-        // request is malformed rather than without claims.
-        (!bytes.is_empty()).then(|| std::str::from_utf8(bytes).unwrap_or("\u{fffd}"))
+        // Settings are in the database's encoding. What is not UTF-8, or too long to be read, becomes no
+        // JSON, so that the request is malformed rather than without claims.
+        let text = match bytes.len() {
+            ..=MAX_CLAIMS => std::str::from_utf8(bytes).unwrap_or(UNREADABLE),
+            _ => UNREADABLE,
+        };
+        (!bytes.is_empty()).then_some(text)
     }
 
     #[inline(always)]

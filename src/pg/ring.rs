@@ -1,7 +1,7 @@
 //! The signing keys of this database. Reading them takes a scan of the table and the parsing of each key,
 //! 20 µs a key and more, so that they are kept: see [`super::kept`].
 
-use std::ffi::{CStr, c_char};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -11,25 +11,32 @@ use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey};
 use supabase_pat_core::signing_key::SigningKey;
 use zeroize::Zeroizing;
 
+use super::column::TextCopy;
 use super::kept::{Kept, change_trigger};
 use super::pending::Pending;
-use super::{relations, scan, secret};
+use super::relations::{PrivateKeys, SigningKeys};
+use super::{relations, scan, secret, settings};
 
 static KEPT: Kept<KeyRing> = Kept::new(relations::ring, relations::ring_changes);
 
 /// The keys as they are now, in whatever transaction.
 pub fn key_ring() -> Rc<KeyRing> {
-    KEPT.now(|table| KeyRing::new(stored_keys(table)))
+    KEPT.now(|_| KeyRing::new(stored_keys()))
         .unwrap_or_default()
 }
 
 /// The key that signs: the current one of the ring, or else the configured secret.
 ///
 /// # Errors
-/// [`Error::UnreadableKey`], and those of [`secret::configured_key`].
+/// [`Error::NotUtf8`], [`Error::UnreadableKey`], [`Error::WeakKey`], and those of [`secret::configured_key`].
 pub fn signing_key() -> Result<Rc<SigningKey>, Error> {
+    // SAFETY: it only reads.
+    if unsafe { pg_sys::GetDatabaseEncoding() } != pg_sys::pg_enc::PG_UTF8 as i32 {
+        return Err(Error::NotUtf8);
+    }
     let ring = key_ring();
     if let Some(key) = ring.current()? {
+        key.require_strong(settings::allow_weak_keys())?;
         return Ok(key);
     }
     let configured = secret::configured_key()?.ok_or(Error::NoSecret)?;
@@ -57,6 +64,17 @@ impl KeysInUse {
         Ok(Self {
             ring: key_ring(),
             configured: secret::configured_key()?,
+        })
+    }
+
+    /// Also a secret that everybody knows, to tell what is wrong with it.
+    ///
+    /// # Errors
+    /// Those of [`secret::configured_key`] but for [`Error::WeakKey`].
+    pub fn to_inspect() -> Result<Self, Error> {
+        Ok(Self {
+            ring: key_ring(),
+            configured: secret::configured_key_of_any_strength()?,
         })
     }
 
@@ -132,20 +150,23 @@ pub fn take_private_jwk() -> Option<Zeroizing<String>> {
     PENDING.secret()
 }
 
-fn stored_keys(table: relations::Table) -> Vec<RingKey> {
-    let Some(private_table) = relations::find_table(c"pat", c"private_keys") else {
-        return Vec::new();
-    };
-    // The first two columns of each table: kid and status, kid and jwk.
-    let mut rows: [Vec<[*const c_char; 2]>; 2] = Default::default();
-    scan::for_each_row(&[table, private_table], |number, row| {
-        rows[number].push([row.text(1), row.text(2)]);
+fn stored_keys() -> Vec<RingKey> {
+    let mut rows: [Vec<[Option<TextCopy>; 2]>; 2] = Default::default();
+    let [keys, private] = &mut rows;
+    let read = scan::look_at_both::<SigningKeys, PrivateKeys, _>(|public, secret| {
+        public.rows(|row| {
+            keys.push([row.get(public.layout.kid), row.get(public.layout.status)]);
+            ControlFlow::Continue(())
+        });
+        secret.rows(|row| {
+            private.push([row.get(secret.layout.kid), row.get(secret.layout.jwk)]);
+            ControlFlow::Continue(())
+        });
     });
+    let read = scan::expect::<SigningKeys, _>(read);
+    scan::expect::<PrivateKeys, _>(read);
     let [mut keys, private] = rows.map(|rows| {
-        let text = |text| {
-            // SAFETY: a C string in the current memory context, made just now.
-            unsafe { CStr::from_ptr(text) }.to_string_lossy()
-        };
+        let text = |text: Option<TextCopy>| text.map(TextCopy::to_text).unwrap_or_default();
         let pairs = rows.into_iter().map(|row| row.map(text));
         pairs.map(|[kid, other]| (kid, other)).collect::<Vec<_>>()
     });

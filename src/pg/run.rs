@@ -38,7 +38,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 
 use super::request::Request;
-use super::{Local, unguarded};
+use super::{Local, returned, unguarded};
 
 pub struct Run {
     snapshot: pg_sys::Snapshot,
@@ -121,6 +121,9 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query. No reference is held across the call, and an
             // error that jumps over this frame skips no destructor.
             unsafe {
+                if depth == 0 {
+                    returned::check(query);
+                }
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),

@@ -6,13 +6,13 @@ use std::io::Read;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use pgrx::spi::Spi;
 use supabase_pat_core::algorithm::Algorithm;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::secret::Secret;
 use supabase_pat_core::signing_key::SigningKey;
 
-use super::{Local, caller, relations, request, settings};
+use super::statement::SafeView;
+use super::{Local, request, settings};
 
 const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
      where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
@@ -29,8 +29,17 @@ static KEY: Local<Option<(Vec<u8>, Rc<SigningKey>)>> = Local::new(None);
 /// key.
 ///
 /// # Errors
-/// [`Error::SecretTooShort`], [`Error::SecretOfWrongType`], [`Error::SecretFile`].
+/// [`Error::SecretTooShort`], [`Error::SecretOfWrongType`], [`Error::SecretFile`], [`Error::WeakKey`].
 pub fn configured_key() -> Result<Option<Rc<SigningKey>>, Error> {
+    let key = configured_key_of_any_strength()?;
+    if let Some(key) = &key {
+        key.require_strong(settings::allow_weak_keys())?;
+    }
+    Ok(key)
+}
+
+/// As [`configured_key`], also one that everybody knows.
+pub fn configured_key_of_any_strength() -> Result<Option<Rc<SigningKey>>, Error> {
     if let Some(text) = vault_secret()? {
         return key_of(text.as_bytes(), "Vault");
     }
@@ -61,25 +70,13 @@ fn key_of(text: &[u8], source: &str) -> Result<Option<Rc<SigningKey>>, Error> {
 }
 
 fn vault_secret() -> Result<Option<String>, Error> {
-    let Some(view) = relations::find_relation(c"vault", c"decrypted_secrets") else {
-        return Ok(None);
-    };
-    let Some(owner) = relations::keys().map(|keys| keys.table.owner) else {
-        return Ok(None);
-    };
-    if !caller::is_safe_for_owner(view, owner) || !caller::may_select(view, owner) {
-        return Ok(None);
+    match SafeView::find(c"vault", c"decrypted_secrets")? {
+        Some(view) => view.read(VAULT_QUERY, |rows| match rows.is_empty() {
+            true => Ok(None),
+            false => rows.first().get_one::<String>(),
+        }),
+        None => Ok(None),
     }
-    caller::as_owner(owner, || {
-        Spi::connect(|client| {
-            let rows = client.select(VAULT_QUERY, Some(1), &[])?;
-            match rows.is_empty() {
-                true => Ok(None),
-                false => rows.first().get_one::<String>(),
-            }
-        })
-    })
-    .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// The error is the operating system's, which names no part of the content.

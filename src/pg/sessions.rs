@@ -1,24 +1,33 @@
 //! Sessions: their rows in `auth.sessions`, which Supabase Auth honours, and ours beside them.
+//!
+//! Rows are locked in this order, so that nobody waits in a circle: the user's, ours, that of `auth.sessions`.
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
-use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::refresh_token::Progress;
 use supabase_pat_core::session::Method;
 use uuid::Uuid;
 
 use super::clock::Instant;
-use super::durability;
 use super::http::Origin;
 use super::relations::{self, Sessions};
 use super::statement::{self, Statement};
 use super::store::pg_uuid;
+use super::{durability, lookup, users};
 
 thread_local! {
     static INSERT: Statement = const { Statement::new(
         "insert into pat.sessions (session_id, user_id, method, signing_key, created_at, \
              refreshed_at, previously_refreshed_at) values ($1, $2, $3, $4, $5, $5, $5)",
         &[UUIDOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    ) };
+
+    static FIND: Statement = const { Statement::new(
+        "select user_id, method, signing_key, previous_signing_key, rekeyed_at, live, created_at, \
+             refreshed_at, previously_refreshed_at \
+         from pat.sessions where session_id operator(pg_catalog.=) $1",
+        &[UUIDOID],
     ) };
 
     static LOCK: Statement = const { Statement::new(
@@ -40,15 +49,18 @@ thread_local! {
     static FORGET: Statement = const { Statement::new(
         "delete from pat.sessions where user_id operator(pg_catalog.=) $1 \
          and ($2 is null or session_id operator(pg_catalog.=) $2) \
-         and ($3 is null or session_id operator(pg_catalog.<>) $3)",
+         and ($3 is null or session_id operator(pg_catalog.<>) $3) returning 1",
         &[UUIDOID, UUIDOID, UUIDOID],
     ) };
 
-    static FORGET_ORPHANS: Statement = const { Statement::new(
-        "delete from pat.sessions as mine where mine.user_id operator(pg_catalog.=) $1 \
-         and not exists (select from auth.sessions as theirs \
-             where theirs.id operator(pg_catalog.=) mine.session_id)",
+    static OF_USER: Statement = const { Statement::new(
+        "select session_id from pat.sessions where user_id operator(pg_catalog.=) $1",
         &[UUIDOID],
+    ) };
+
+    static FORGET_SOME: Statement = const { Statement::new(
+        "delete from pat.sessions where session_id operator(pg_catalog.=) any ($1)",
+        &[UUIDARRAYOID],
     ) };
 }
 
@@ -128,45 +140,61 @@ pub fn begin(
     INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// The session, which nobody else refreshes until the end of the transaction.
+/// The session, as it is now.
+pub fn find(session: Uuid) -> Result<Option<Stored>, Error> {
+    FIND.with(|statement| read(statement, session))
+}
+
+/// The session, which nobody else refreshes or ends until the end of the transaction. `None` if there is none, here
+/// or in `auth.sessions`.
 pub fn lock(session: Uuid) -> Result<Option<Stored>, Error> {
-    LOCK.with(|statement| {
-        statement.run(&[pg_uuid(session).into()], |rows| {
-            let row = rows.first();
-            if row.is_empty() {
-                return Ok(None);
-            }
-            let time = |column| -> pgrx::spi::Result<Option<Instant>> {
-                let time = row.get::<TimestampWithTimeZone>(column)?;
-                Ok(time.map(Instant::from_timestamp))
-            };
-            let (Some(user), Some(method), Some(rekeyed_at), Some(live)) = (
-                row.get::<PgUuid>(1)?,
-                row.get::<String>(2)?,
-                row.get::<i64>(5)?,
-                row.get::<i64>(6)?,
-            ) else {
-                return Ok(None); // no column of these is null
-            };
-            let (Some(created_at), Some(refreshed_at), Some(previously)) =
-                (time(7)?, time(8)?, time(9)?)
-            else {
-                return Ok(None); // nor of these
-            };
-            Ok(Some(Stored {
-                user: Uuid::from_bytes(*user.as_bytes()),
-                method: Method::named(&method),
-                signing_key: row.get::<String>(3)?,
-                previous_signing_key: row.get::<String>(4)?,
-                rekeyed_at,
-                progress: Progress {
-                    live,
-                    previously_refreshed_at: previously.unix_micros(),
-                },
-                created_at,
-                refreshed_at,
-            }))
-        })
+    let Sessions { table, .. } = relations::sessions().ok_or(Error::NoSessionsTable)?;
+    let Some(stored) = LOCK.with(|statement| read(statement, session))? else {
+        return Ok(None);
+    };
+    let sql = "select from auth.sessions where id operator(pg_catalog.=) $1 for no key update";
+    let arguments = [pg_uuid(session).into()];
+    let is_there = statement::run_once(table, sql, &arguments, |rows| Ok(!rows.is_empty()))?;
+    Ok(is_there.then_some(stored))
+}
+
+fn read(statement: &Statement, session: Uuid) -> Result<Option<Stored>, Error> {
+    statement.run(&[pg_uuid(session).into()], |rows| {
+        let row = rows.first();
+        if row.is_empty() {
+            return Ok(None);
+        }
+        let time = |column| -> pgrx::spi::Result<Option<Instant>> {
+            let time = row.get::<TimestampWithTimeZone>(column)?;
+            Ok(time.map(Instant::from_timestamp))
+        };
+        let (Some(user), Some(method), Some(rekeyed_at), Some(live)) = (
+            row.get::<PgUuid>(1)?,
+            row.get::<String>(2)?,
+            row.get::<i64>(5)?,
+            row.get::<i64>(6)?,
+        ) else {
+            return Ok(None); // no column of these is null
+        };
+        let (Some(created_at), Some(refreshed_at), Some(previously)) =
+            (time(7)?, time(8)?, time(9)?)
+        else {
+            return Ok(None); // nor of these
+        };
+        Ok(Some(Stored {
+            user: Uuid::from_bytes(*user.as_bytes()),
+            method: Method::named(&method),
+            signing_key: row.get::<String>(3)?,
+            previous_signing_key: row.get::<String>(4)?,
+            rekeyed_at,
+            progress: Progress {
+                live,
+                refreshed_at: refreshed_at.unix_micros(),
+                previously_refreshed_at: previously.unix_micros(),
+            },
+            created_at,
+            refreshed_at,
+        }))
     })
 }
 
@@ -209,7 +237,8 @@ pub fn advance(
     statement::run_once(table, &sql, &arguments, |_| Ok(()))
 }
 
-/// Ends sessions of a user, whoever began them, and tells how many there were.
+/// Ends sessions of a user, whoever began them, and tells how many there were. All that are there when it is
+/// done, in whatever transaction: whoever is beginning one is waited for.
 pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
     let (only, all_but) = match which {
         Which::One(session) => (Some(session), None),
@@ -224,18 +253,63 @@ pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
         ]
     };
     durability::of_revocation()?;
-    FORGET.with(|statement| statement.run(&arguments(), |_| Ok(())))?;
+    users::lock_row(user)?;
+    FORGET.with(|statement| statement.run_on_latest(&arguments()))?;
     let Some(Sessions { table, .. }) = relations::sessions() else {
         return Ok(0);
     };
     let sql = "delete from auth.sessions where user_id operator(pg_catalog.=) $1 \
          and ($2 is null or id operator(pg_catalog.=) $2) \
          and ($3 is null or id operator(pg_catalog.<>) $3) returning 1";
-    statement::run_once(table, sql, &arguments(), |rows| Ok(rows.len()))
+    statement::run_once_on_latest(table, sql, &arguments())
+}
+
+/// Makes whoever ends a session wait until this transaction has ended. Refreshing it waits for nothing.
+pub fn hold(session: Uuid) -> Result<(), Error> {
+    let Some(Sessions { table, .. }) = relations::sessions() else {
+        return Ok(());
+    };
+    let sql = "select from auth.sessions where id operator(pg_catalog.=) $1 for key share";
+    statement::run_once_on_latest(table, sql, &[pg_uuid(session).into()])?;
+    Ok(())
+}
+
+/// Whether a session was given to an OAuth application.
+pub fn is_of_a_client(session: Uuid) -> Result<bool, Error> {
+    let Some(Sessions { table, .. }) = relations::sessions() else {
+        return Ok(false);
+    };
+    if relations::find_column(table.oid, c"oauth_client_id", None).is_none() {
+        return Ok(false);
+    }
+    let sql = "select from auth.sessions \
+         where id operator(pg_catalog.=) $1 and oauth_client_id is not null";
+    statement::run_once_on_latest(table, sql, &[pg_uuid(session).into()]).map(|count| count > 0)
 }
 
 /// Forgets what is left of a user's sessions that somebody else has ended.
+///
+/// One statement could do it, but not with anybody's rights: ours are the owner's alone, and to plan a query on
+/// `auth.sessions` with them would run what that table's owner has put into its indexes.
 pub fn forget_orphans(user: Uuid) -> Result<(), Error> {
-    relations::sessions().ok_or(Error::NoSessionsTable)?;
-    FORGET_ORPHANS.with(|statement| statement.run(&[pg_uuid(user).into()], |_| Ok(())))
+    let ours = OF_USER.with(|statement| {
+        statement.run(&[pg_uuid(user).into()], |rows| {
+            let mut ours = Vec::new();
+            for row in rows {
+                ours.extend(
+                    row.get::<PgUuid>(1)?
+                        .map(|id| Uuid::from_bytes(*id.as_bytes())),
+                );
+            }
+            Ok(ours)
+        })
+    })?;
+    let gone: Vec<PgUuid> = lookup::gone_sessions(&ours)?
+        .into_iter()
+        .map(pg_uuid)
+        .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    FORGET_SOME.with(|statement| statement.run(&[gone.into()], |_| Ok(())))
 }

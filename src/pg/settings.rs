@@ -17,9 +17,14 @@ static ISSUER: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"supabase_pat"));
 static JWT_SECRET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static JWT_SECRET_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static MAIL_WORKER_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static ALLOW_WEAK_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static DEFAULT_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
+static MINT_FOR_RESTRICTED_LOGINS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static MINT_REQUIRES_AAL: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
 static REVOKE_SYNCHRONOUS_COMMIT: GucSetting<Level> = GucSetting::<Level>::new(Level::Local);
@@ -34,7 +39,7 @@ static MIN_PASSWORD_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
 static OUTBOX_LEASE: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 static ACCESS_TOKEN_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(3600);
-static REFRESH_REUSE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
+static REFRESH_REUSE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 static SESSION_INACTIVITY: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
 static SESSION_TIMEBOX: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENABLE_SIGN_IN: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -42,6 +47,8 @@ static ENABLE_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONFIRM_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(true);
 static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+static DEFAULT_SCHEMA: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"public"));
 static TRUSTED_PROXIES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static LIVE_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -72,6 +79,11 @@ pub fn service_role_name() -> String {
     text(&SERVICE_ROLE)
 }
 
+/// Who may send what is in the outbox, besides trusted roles.
+pub fn mail_worker_role() -> Option<CString> {
+    MAIL_WORKER_ROLE.get().filter(|name| !name.is_empty())
+}
+
 pub fn issuer() -> String {
     text(&ISSUER)
 }
@@ -82,6 +94,16 @@ pub fn jwt_secret() -> Option<CString> {
     JWT_SECRET
         .get()
         .filter(|secret| is_preloaded() && !secret.is_empty())
+}
+
+/// Whether the secret is in the configuration, but not one that was guarded from the start of the server on.
+pub fn is_jwt_secret_exposed() -> bool {
+    !is_preloaded() && JWT_SECRET.get().is_some_and(|secret| !secret.is_empty())
+}
+
+/// For development: whether to sign with a key that others may find.
+pub fn allow_weak_keys() -> bool {
+    ALLOW_WEAK_KEYS.get()
 }
 
 pub fn is_preloaded() -> bool {
@@ -160,6 +182,11 @@ pub fn outbox_lease() -> i64 {
     OUTBOX_LEASE.get().into()
 }
 
+/// The schema that scopes name without a prefix.
+pub fn default_schema() -> String {
+    text(&DEFAULT_SCHEMA)
+}
+
 /// How many proxies in front of the REST server say where a request comes from.
 pub fn trusted_proxies() -> usize {
     TRUSTED_PROXIES.get() as usize
@@ -215,6 +242,15 @@ pub fn max_keys_per_user() -> usize {
     MAX_KEYS_PER_USER.get() as usize
 }
 
+pub fn mint_for_restricted_logins() -> bool {
+    MINT_FOR_RESTRICTED_LOGINS.get()
+}
+
+/// `aal1`, `aal2`, `aal3`, or nothing.
+pub fn mint_requires_aal() -> String {
+    text(&MINT_REQUIRES_AAL)
+}
+
 /// Bytes.
 pub fn max_settings_size() -> usize {
     MAX_SETTINGS_SIZE.get() as usize
@@ -252,6 +288,18 @@ pub fn define() {
         GucFlags::default(),
     );
     string(
+        c"supabase_pat.mint_requires_aal",
+        c"The assurance level that a login must have to mint tokens: aal1, aal2 or aal3; empty for any.",
+        &MINT_REQUIRES_AAL,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.mail_worker_role",
+        c"Role that may send what is in the outbox without being trusted otherwise.",
+        &MAIL_WORKER_ROLE,
+        GucFlags::default(),
+    );
+    string(
         c"supabase_pat.issuer",
         c"The iss claim of personal access tokens.",
         &ISSUER,
@@ -262,6 +310,12 @@ pub fn define() {
         c"File that holds the JWT secret, a Docker secret for instance.",
         &JWT_SECRET_FILE,
         GucFlags::SUPERUSER_ONLY,
+    );
+    string(
+        c"supabase_pat.default_schema",
+        c"The first of the REST server's schemas, whose tables and functions scopes name without a schema.",
+        &DEFAULT_SCHEMA,
+        GucFlags::default(),
     );
     string(
         c"supabase_pat.next_pre_request",
@@ -288,9 +342,19 @@ pub fn define() {
         GucRegistry::define_bool_guc(name, about, c"", setting, GucContext::Suset, flags);
     };
     bool(
+        c"supabase_pat.allow_weak_keys",
+        c"For development: whether to sign with published example secrets, and others that repeat a few bytes.",
+        &ALLOW_WEAK_KEYS,
+    );
+    bool(
         c"supabase_pat.reset_revokes_pats",
         c"Whether resetting a password revokes the personal access tokens of the user.",
         &RESET_REVOKES_PATS,
+    );
+    bool(
+        c"supabase_pat.mint_for_restricted_logins",
+        c"Whether logins of applications, of who acts for a user and of anonymous users may mint tokens that say so.",
+        &MINT_FOR_RESTRICTED_LOGINS,
     );
     bool(
         c"supabase_pat.live_claims",
@@ -427,7 +491,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.refresh_reuse_interval",
-        c"How long a refresh token that is two behind may still be on its way.",
+        c"How long a refresh token that was replaced may still be on its way.",
         &REFRESH_REUSE_INTERVAL,
         (0, 3600),
         GucFlags::UNIT_S,
@@ -497,6 +561,7 @@ pub fn define() {
         (2, 16 * 1024 * 1024),
         GucFlags::UNIT_BYTE,
     );
+    super::judged::define();
     // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };
 }

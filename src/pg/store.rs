@@ -11,16 +11,16 @@ use supabase_pat_core::scope::Scopes;
 use supabase_pat_core::signing_key::SigningKey;
 use uuid::Uuid;
 
+use super::authority::Judged;
 use super::clock::{self, Instant};
 use super::events::Actor;
 use super::net::Networks;
 use super::statement::Statement;
-use super::{durability, lock, relations, ring};
+use super::{durability, json, lock, lookup, relations, ring};
 
 /// A row to be added to `pat.api_keys`.
 pub struct NewKey<'a> {
     pub id: Uuid,
-    pub user: Uuid,
     pub name: &'a str,
     pub scopes: &'a Scopes,
     pub hint: &'a str,
@@ -31,6 +31,16 @@ pub struct NewKey<'a> {
     /// Of an opaque token.
     pub token_digest: Option<Digest>,
     pub limits: Limits,
+    pub origin: Origin,
+}
+
+/// Where a key comes from, as far as it is remembered.
+#[derive(Default)]
+pub struct Origin {
+    /// The key that made it.
+    pub made_by: Option<Uuid>,
+    /// What its token carries of the claims of a restricted login, a JSON object.
+    pub claims: Option<String>,
 }
 
 /// From where a key may be used and how often.
@@ -50,10 +60,22 @@ pub struct RotatedKey {
     pub scopes: Scopes,
     /// Seconds from creation to expiry.
     pub lifetime: i64,
+    /// What its token carries of the claims of a restricted login, a JSON object.
+    pub claims: Option<String>,
+}
+
+/// That this transaction is about to give a user a key: it waits for those that give the same user one or revoke, and
+/// for one that revokes a signing key, and they for it.
+pub struct ToGrant(ToRevoke);
+
+/// That this transaction is about to revoke keys of a user, and waits for those that give the same user one.
+pub struct ToRevoke {
+    user: Uuid,
 }
 
 use pg_sys::BuiltinOid::{
-    BYTEAOID, CIDRARRAYOID, INT4OID, INTERVALOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BYTEAOID, CIDRARRAYOID, INT4OID, INTERVALOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID,
+    UUIDOID,
 };
 
 thread_local! {
@@ -102,6 +124,40 @@ thread_local! {
          insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address) \
          select 'token_revoked', $2, user_id, id, $3, $4, $5::pg_catalog.inet from dead returning 1",
         &[UUIDOID, TIMESTAMPTZOID, TEXTOID, UUIDOID, TEXTOID],
+    ) };
+
+    // What a token has made, what that has made, and so on: also if those in between are dead or deleted.
+    // By the index, each step of it: before the table is analyzed, a join would read all of it for each link of a chain.
+    static REVOKE_FAMILY: Statement = const { Statement::new(
+        "with recursive family as (\
+             select $1 as id union \
+             select child.key_id from family cross join lateral (\
+                 select key_id from pat.api_key_origins \
+                 where made_by operator(pg_catalog.=) family.id offset 0) as child), \
+         dead as (update pat.api_keys set revoked_at = $2 \
+             where id operator(pg_catalog.=) any (array(select id from family)) and revoked_at is null \
+             and expires_at operator(pg_catalog.>) $2 \
+             and user_id operator(pg_catalog.=) $3 returning id, user_id) \
+         insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address, detail) \
+         select 'token_revoked', $2, user_id, id, $4, $5, $6::pg_catalog.inet, \
+             case when id operator(pg_catalog.<>) $1 then pg_catalog.concat('made with ', $1) end \
+         from dead returning 1",
+        &[UUIDOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, UUIDOID, TEXTOID],
+    ) };
+
+    static ADD_ORIGIN: Statement = const { Statement::new(
+        "insert into pat.api_key_origins (key_id, user_id, made_by, claims) values ($1, $2, $3, $4)",
+        &[UUIDOID, UUIDOID, UUIDOID, JSONBOID],
+    ) };
+
+    static MADE_FOR: Statement = const { Statement::new(
+        "select user_id from pat.api_key_origins where made_by operator(pg_catalog.=) $1 limit 1",
+        &[UUIDOID],
+    ) };
+
+    static CARRIED_CLAIMS: Statement = const { Statement::new(
+        "select claims from pat.api_key_origins where key_id operator(pg_catalog.=) $1 and claims is not null",
+        &[UUIDOID],
     ) };
 
     // The row of its last use is left to the writer: whoever deletes must not wait for it, nor fail because it
@@ -158,17 +214,44 @@ thread_local! {
              and expires_at operator(pg_catalog.>) $2 returning id, user_id) \
          insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address, detail) \
          select 'token_revoked', $2, user_id, id, $3, $4, $5::pg_catalog.inet, \
-             pg_catalog.concat('with signing key ', $1) from dead",
+             pg_catalog.concat('with signing key ', $1) from dead returning 1",
         &[TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDOID, TEXTOID],
     ) };
 }
 
-pub fn insert(key: &NewKey) -> Result<(), Error> {
+/// Gives the user a key. What grants is judged behind all locks, so there is no way here without.
+pub fn insert(to_grant: &Judged<ToGrant>, key: &NewKey) -> Result<(), Error> {
+    insert_row(to_grant.user(), key)?;
+    let Origin { made_by, claims } = &key.origin;
+    if made_by.is_none() && claims.is_none() {
+        return Ok(());
+    }
+    if !has_origins() {
+        // Until the extension is updated, what a token makes is known from its event alone.
+        return match claims {
+            Some(_) => Err(Error::OldSchema),
+            None => Ok(()),
+        };
+    }
+    let arguments = [
+        uuid(key.id),
+        uuid(to_grant.user()),
+        made_by.map(pg_uuid).into(),
+        claims.clone().map(json::JsonbText).into(),
+    ];
+    ADD_ORIGIN.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+fn has_origins() -> bool {
+    relations::find_table(c"pat", c"api_key_origins").is_some()
+}
+
+fn insert_row(user: Uuid, key: &NewKey) -> Result<(), Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
     let mut arguments = vec![
         uuid(key.id),
-        uuid(key.user),
+        uuid(user),
         key.name.into(),
         key.scopes.to_texts().into(),
         key.hint.into(),
@@ -206,42 +289,82 @@ pub fn key_was_deleted(id: Uuid, user: Uuid) -> Result<(), Error> {
     durability::of_revocation()
 }
 
-/// Revokes a live key, of `owner` if one is given, and tells whether there was one.
-pub fn revoke(id: Uuid, owner: Option<Uuid>, now: Instant) -> Result<bool, Error> {
+/// Revokes a live key, with the `others` that were made with it if they are to go too, and tells whether any was live.
+pub fn revoke(to_revoke: &ToRevoke, id: Uuid, others: Others, now: Instant) -> Result<bool, Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
     let arguments = [
         uuid(id),
         now.to_timestamp()?.into(),
-        owner.map(pg_uuid).into(),
+        uuid(to_revoke.user),
         role,
         by_key,
         address,
     ];
     durability::of_revocation()?;
-    REVOKE.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+    let statement = match others {
+        Others::GoToo if has_origins() => &REVOKE_FAMILY,
+        Others::GoToo | Others::Stay => &REVOKE,
+    };
+    statement
+        .with(|statement| statement.run_on_latest(&arguments))
+        .map(|count| count > 0)
 }
 
-/// Revokes all live keys of a user, and tells how many there were.
-pub fn revoke_all(user: Uuid, now: Instant) -> Result<usize, Error> {
+/// What becomes of the keys that were made with one that is revoked.
+#[derive(Clone, Copy)]
+pub enum Others {
+    Stay,
+    GoToo,
+}
+
+/// Whose key it is, dead or alive, or was before it was deleted, as long as something that was made with it tells. The
+/// owner of a key never changes.
+pub fn owner_of(id: Uuid) -> Option<Uuid> {
+    if let Some(user) = lookup::owner_of(id) {
+        return Some(user);
+    }
+    if !has_origins() {
+        return None;
+    }
+    let user = MADE_FOR.with(|statement| {
+        statement.run(&[uuid(id)], |rows| match rows.is_empty() {
+            true => Ok(None),
+            false => rows.first().get_one::<PgUuid>(),
+        })
+    });
+    let user = user.ok().flatten()?;
+    Some(Uuid::from_bytes(*user.as_bytes()))
+}
+
+/// Revokes a key of whomever, and what was made with it.
+pub fn revoke_family(id: Uuid, now: Instant) -> Result<bool, Error> {
+    match owner_of(id) {
+        Some(user) => revoke(&lock_to_revoke(user), id, Others::GoToo, now),
+        None => Ok(false),
+    }
+}
+
+/// Revokes all live keys of the user, and tells how many there were.
+pub fn revoke_all(to_revoke: &ToRevoke, now: Instant) -> Result<usize, Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
     let arguments = [
-        uuid(user),
+        uuid(to_revoke.user),
         now.to_timestamp()?.into(),
         role,
         by_key,
         address,
     ];
     durability::of_revocation()?;
-    REVOKE_ALL.with(|statement| statement.run(&arguments, |rows| Ok(rows.len())))
+    REVOKE_ALL.with(|statement| statement.run_on_latest(&arguments))
 }
 
-/// Ends a live key of `owner` in favour of `successor`: at once, or at the end of a grace. `None` if
+/// Ends a live key of the user in favour of `successor`: at once, or at the end of a grace. `None` if
 /// there is no such key, or it has been replaced before.
 pub fn replace(
+    to_grant: &Judged<ToGrant>,
     id: Uuid,
-    owner: Uuid,
     successor: Uuid,
     now: Instant,
     grace_ends: Option<Instant>,
@@ -250,11 +373,20 @@ pub fn replace(
     let arguments = [
         uuid(id),
         now.to_timestamp()?.into(),
-        uuid(owner),
+        uuid(to_grant.user()),
         uuid(successor),
         grace_ends.into(),
     ];
     durability::of_revocation()?;
+    let claims = match has_origins() {
+        true => CARRIED_CLAIMS.with(|statement| {
+            statement.run(&[uuid(id)], |rows| match rows.is_empty() {
+                true => Ok(None),
+                false => rows.first().get_one::<json::JsonbText>(),
+            })
+        })?,
+        false => None,
+    };
     REPLACE.with(|statement| {
         statement.run(&arguments, |rows| {
             let row = rows.first();
@@ -280,6 +412,7 @@ pub fn replace(
                 kind,
                 scopes,
                 lifetime: expires.seconds_since(created),
+                claims: claims.map(|json::JsonbText(claims)| claims),
             }))
         })
     })
@@ -319,17 +452,30 @@ pub fn revoke_signing_key(id: &str, now: Instant) -> Result<(), Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
     let arguments = [id.into(), now.into(), role, by_key, address];
-    REVOKE_SIGNED_WITH.with(|statement| statement.run(&arguments, |_| Ok(())))
+    REVOKE_SIGNED_WITH.with(|statement| statement.run_on_latest(&arguments))?;
+    Ok(())
 }
 
-/// Makes transactions that give `user` a key, or revoke all of them, wait for each other: none
+impl ToGrant {
+    pub fn user(&self) -> Uuid {
+        self.0.user
+    }
+}
+
+/// Makes transactions that give `user` a key, or revoke keys of theirs, wait for each other: none
 /// counts, or revokes, without the others' keys. Held to the end of the transaction; taken before
 /// any lock on a row, so that nobody waits in a circle. Readers are not concerned.
-pub fn lock_keys_of(user: Uuid) {
-    let Some(keys) = relations::keys() else {
-        return;
-    };
-    lock::bucket(keys.table, &user);
+pub fn lock_to_revoke(user: Uuid) -> ToRevoke {
+    if let Some(keys) = relations::keys() {
+        lock::bucket(keys.table, &user);
+    }
+    ToRevoke { user }
+}
+
+/// As [`lock_to_revoke`], and the signing keys besides, before it.
+pub fn lock_to_grant(user: Uuid) -> ToGrant {
+    ring::lock_to_sign();
+    ToGrant(lock_to_revoke(user))
 }
 
 fn uuid(value: Uuid) -> DatumWithOid<'static> {

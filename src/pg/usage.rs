@@ -4,32 +4,44 @@
 //! (worker.rs).
 //!
 //! # The table of tokens
-//! It has a fixed number of places (`supabase_pat.tracked_keys`, 96 bytes each), 16 to a set; the id of a token
-//! says which set is its own. A set is searched under one of 128 locks, for some tens of nanoseconds, so that
+//! It has a fixed number of places (`supabase_pat.tracked_keys`, 112 bytes each), 16 to a set; a hash of the id of a
+//! token says which set is its own. A set is searched under one of 128 locks, for some tens of nanoseconds, so that
 //! a limit is exact whatever comes at once, and tokens hardly ever wait for each other.
 //!
+//! # Who may have how much of it
+//! Whoever has a login can mint limited tokens with windows of a month, and revoke them again. So:
+//! - A token that is dead, revoked, expired or deleted or without a user, has no claim to its place, since it makes no
+//!   further request. That is found out when a set is full, by looking up the 16 that are in it, and so along every
+//!   road on which a token can die. What lives of one user is bounded by `supabase_pat.max_keys_per_user`.
+//! - Twelve places of a set are the most that one user has with limits, should that setting be high.
+//! - The hash has a seed of its own in each run of the server, so that nobody can pick ids that share a set with
+//!   somebody else's token.
+//!
 //! # What can be lost, and in which direction
-//! - A place is given to another token only if the window of the one that has it is over: so no token ever
-//!   has more requests than its limit allows. If all 16 places of a set are held by tokens in their windows, the
-//!   next one with a limit is refused for a second, and one without a limit is not noted.
+//! - A place is given to another token only if the window of the one that has it is over, or that one is dead: so no
+//!   token ever has more requests than its limit allows. If there is no place to give, a token with a limit is refused
+//!   for a second, and one without a limit is not noted.
 //! - The last use of a token that lost its place before the worker came, or was noted just before the server
-//!   stopped, is missing: `last_used_at` may be too old, never too young. Of more than 1024 kinds of refusals
-//!   within an interval, the rest are not noted.
+//!   stopped, is missing: `last_used_at` may be too old, never too young.
+//! - Refusals within an interval are noted for 16 tokens of a user, and for the rest of theirs together; should there
+//!   be no place for a user, for all such users together. None is left out as long as eight databases or fewer have
+//!   any.
 //! - Shared memory begins empty after a restart, limits included.
 //!
 //! Without preloading there is no shared memory. Then each connection of the REST server counts for itself, so
 //! that a token has its limit once a connection, and nothing is noted.
 
 use std::collections::HashMap;
+use std::ffi::c_int;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 use supabase_pat_core::rate::{Counter, Limit};
 use uuid::Uuid;
 
 use super::clock::Instant;
-use super::{Local, settings};
+use super::{Local, settings, unguarded};
 
 mod unwritten;
 
@@ -37,20 +49,46 @@ pub use unwritten::*;
 
 const PLACES_IN_A_SET: usize = 16;
 const LOCKS: usize = 128;
+/// How many of a set one user's tokens may have for as long as their windows last.
+const PLACES_OF_A_USER: usize = 12;
 const REFUSALS: usize = 1024;
+/// How many of them are for refusals that name no user, so that there is always room for these.
+const NAMELESS_REFUSALS: usize = 128;
+/// How many tokens of one user have refusals of their own within an interval.
+const REFUSED_TOKENS_OF_A_USER: usize = 16;
+const DATABASES: usize = 256;
 const TRANCHE: &std::ffi::CStr = c"supabase_pat_usage";
 
 /// The head of the shared memory; the places of the tokens follow it.
 #[repr(C)]
 struct Shared {
-    requests: AtomicU64,
-    last_request_at: AtomicI64,
+    requests: [Requests; DATABASES],
+    /// What the ids of tokens are hashed with.
+    seed: u64,
     /// Uses for which there was no place.
     lost: AtomicU64,
     worker: AtomicI32,
     flushed_at: AtomicI64,
     sets: usize,
     refusals: [Refused; REFUSALS],
+}
+
+/// The requests of a database that the gate has judged. A database of zero is a free place.
+#[repr(C)]
+struct Requests {
+    database: AtomicU32,
+    count: AtomicU64,
+    last_at: AtomicI64,
+}
+
+impl Requests {
+    const fn none() -> Self {
+        Self {
+            database: AtomicU32::new(0),
+            count: AtomicU64::new(0),
+            last_at: AtomicI64::new(0),
+        }
+    }
 }
 
 /// A token that was used. A database of zero is a free place.
@@ -61,6 +99,7 @@ struct Place {
     /// Whether the worker has not seen the last use yet.
     is_new: bool,
     key: [u8; 16],
+    user: [u8; 16],
     used_at: i64,
     address: Address,
     limit: Option<Limit>,
@@ -68,21 +107,31 @@ struct Place {
 }
 
 // As the documentation says.
-const _: () = assert!(size_of::<Place>() == 96);
+const _: () = assert!(size_of::<Place>() == 112);
 
 /// An address as IPv6, and whether there is one.
 type Address = Option<[u8; 16]>;
+
+/// In the place of an id.
+const NOBODY: [u8; 16] = [0; 16];
 
 impl Place {
     const FREE: Self = Self {
         database: 0,
         is_new: false,
         key: [0; 16],
+        user: [0; 16],
         used_at: 0,
         address: None,
         limit: None,
         counter: Counter::NEW,
     };
+
+    /// Whether nobody has more requests than their limit if the place is given away.
+    fn is_over(&self, now: i64) -> bool {
+        self.limit
+            .is_none_or(|limit| self.counter.is_over(limit, now))
+    }
 }
 
 /// Refusals of one kind that have not been written yet. None is a free place.
@@ -92,7 +141,7 @@ struct Refused {
     database: u32,
     reason: u8,
     count: u64,
-    /// The token and its user, or zeros where neither is known.
+    /// The token and its user, or zeros where they are not known, or it is about several.
     key: [u8; 16],
     user: [u8; 16],
     address: Address,
@@ -161,8 +210,8 @@ unsafe extern "C-unwind" fn startup() {
             pg_sys::ShmemInitStruct(TRANCHE.as_ptr(), size(), &mut found).cast();
         if !found {
             shared.write(Shared {
-                requests: AtomicU64::new(0),
-                last_request_at: AtomicI64::new(0),
+                requests: [const { Requests::none() }; DATABASES],
+                seed: random_seed(),
                 lost: AtomicU64::new(0),
                 worker: AtomicI32::new(0),
                 flushed_at: AtomicI64::new(0),
@@ -178,6 +227,14 @@ unsafe extern "C-unwind" fn startup() {
         *TRANCHE_LOCKS.get() = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
         pg_sys::LWLockRelease(init_lock);
     }
+}
+
+fn random_seed() -> u64 {
+    let mut bytes = [0; size_of::<u64>()];
+    // SAFETY: as many bytes as it is told. Where there is no randomness, nothing but the even spread of tokens that
+    // were chosen for it suffers.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    u64::from_ne_bytes(bytes)
 }
 
 /// `None` without preloading.
@@ -225,82 +282,192 @@ pub enum Refusal {
     NoRoom,
 }
 
-/// Counts a request of a token and notes that it is being used.
-pub fn admit(key: Uuid, limit: Option<Limit>, address: Option<IpAddr>) -> Result<(), Refusal> {
+/// Counts a request of a token of `user` and notes that it is being used. `is_dead` says whether a token makes no
+/// further request, as far as that is known.
+pub fn admit(
+    key: Uuid,
+    user: Uuid,
+    limit: Option<Limit>,
+    address: Option<IpAddr>,
+    is_dead: impl Fn(Uuid) -> bool,
+) -> Result<(), Refusal> {
     let Some(shared) = shared() else {
-        return limit.map_or(Ok(()), |limit| admit_here(key, limit));
+        return limit.map_or(Ok(()), |limit| admit_here(key, limit, is_dead));
     };
-    let (database, id) = (this_database(), key.into_bytes());
-    let set = set_of(&id, shared.sets);
-    with_set(shared, set, |places| {
+    let used = Used {
+        database: this_database(),
+        key: key.into_bytes(),
+        user: user.into_bytes(),
+        limit,
+        address: address.map(to_bytes),
+    };
+    let mut crowd = [NOBODY; PLACES_IN_A_SET];
+    match count(shared, &used, &[], &mut crowd) {
+        Counted::Admitted => return Ok(()),
+        Counted::UsedUp(micros) => return Err(Refusal::Wait(micros)),
+        Counted::NoPlace => (),
+    }
+    if limit.is_some() {
+        let dead: Vec<[u8; 16]> = crowd
+            .into_iter()
+            .filter(|id| *id != NOBODY && is_dead(Uuid::from_bytes(*id)))
+            .collect();
+        if !dead.is_empty() {
+            match count(shared, &used, &dead, &mut crowd) {
+                Counted::Admitted => return Ok(()),
+                Counted::UsedUp(micros) => return Err(Refusal::Wait(micros)),
+                Counted::NoPlace => (),
+            }
+        }
+    }
+    shared.lost.fetch_add(1, Relaxed);
+    limit.map_or(Ok(()), |_| Err(Refusal::NoRoom))
+}
+
+struct Used {
+    database: u32,
+    key: [u8; 16],
+    user: [u8; 16],
+    limit: Option<Limit>,
+    address: Address,
+}
+
+enum Counted {
+    Admitted,
+    /// Microseconds to the next window.
+    UsedUp(i64),
+    NoPlace,
+}
+
+/// Counts a request, if there is a place: one of those that are `dead`, should there be no other. If there is none,
+/// `crowd` becomes the tokens of this database that are in the way.
+fn count(
+    shared: &Shared,
+    used: &Used,
+    dead: &[[u8; 16]],
+    crowd: &mut [[u8; 16]; PLACES_IN_A_SET],
+) -> Counted {
+    with_set(shared, set_of(shared, &used.key), |places| {
         // Under the lock, so that no window begins before the last one has ended.
         let now = Instant::now().unix_micros();
-        let is_it = |place: &Place| place.database == database && place.key == id;
+        let is_it = |place: &Place| place.database == used.database && place.key == used.key;
         let place = match places.iter().position(is_it) {
             Some(found) => &mut places[found],
-            None => match place_to_give(places, now) {
-                Some(free) => {
-                    if free.database != 0 && free.is_new {
-                        shared.lost.fetch_add(1, Relaxed);
+            None => {
+                for place in places.iter_mut() {
+                    if place.database == used.database && dead.contains(&place.key) {
+                        *place = Place::FREE;
                     }
-                    *free = Place {
-                        database,
-                        key: id,
-                        ..Place::FREE
-                    };
-                    free
                 }
-                None => {
+                let Some(given) = place_to_give(places, used, now) else {
+                    let held = places
+                        .iter()
+                        .filter(|place| place.database == used.database && !place.is_over(now));
+                    for (id, place) in crowd.iter_mut().zip(held) {
+                        *id = place.key;
+                    }
+                    return Counted::NoPlace;
+                };
+                let place = &mut places[given];
+                if place.database != 0 && place.is_new {
                     shared.lost.fetch_add(1, Relaxed);
-                    return limit.map_or(Ok(()), |_| Err(Refusal::NoRoom));
                 }
-            },
+                *place = Place {
+                    database: used.database,
+                    key: used.key,
+                    user: used.user,
+                    ..Place::FREE
+                };
+                place
+            }
         };
-        place.limit = limit;
-        if let Some(limit) = limit {
-            place.counter.admit(limit, now).map_err(Refusal::Wait)?;
+        place.limit = used.limit;
+        if let Some(limit) = used.limit
+            && let Err(micros) = place.counter.admit(limit, now)
+        {
+            return Counted::UsedUp(micros);
         }
         place.is_new = true;
         place.used_at = now;
-        place.address = address.map(to_bytes);
-        Ok(())
+        place.address = used.address;
+        Counted::Admitted
     })
 }
 
 /// A free place, or else the one that has been used least recently among those whose window is over,
-/// those first whose last use has been written.
-fn place_to_give(places: &mut [Place], now: i64) -> Option<&mut Place> {
-    places
-        .iter_mut()
-        .filter(|place| {
-            place
-                .limit
-                .is_none_or(|limit| place.counter.is_over(limit, now))
+/// those first whose last use has been written. None for a token with a limit whose user has enough of them.
+fn place_to_give(places: &[Place], used: &Used, now: i64) -> Option<usize> {
+    let of_user = places.iter().filter(|place| {
+        (place.database, place.user) == (used.database, used.user) && !place.is_over(now)
+    });
+    if used.limit.is_some() && of_user.count() >= PLACES_OF_A_USER {
+        return None;
+    }
+    (0..places.len())
+        .filter(|&number| places[number].is_over(now))
+        .min_by_key(|&number| {
+            let place = &places[number];
+            (place.database != 0, place.is_new, place.used_at)
         })
-        .min_by_key(|place| (place.database != 0, place.is_new, place.used_at))
 }
 
 /// Without shared memory: what this backend has counted itself.
-fn admit_here(key: Uuid, limit: Limit) -> Result<(), Refusal> {
+fn admit_here(key: Uuid, limit: Limit, is_dead: impl Fn(Uuid) -> bool) -> Result<(), Refusal> {
+    const MANY: usize = 10_000;
+    const MINUTE: i64 = 60_000_000;
     static HERE: Local<Option<HashMap<Uuid, (Limit, Counter)>>> = Local::new(None);
+    static LOOKED_UP_AT: Local<i64> = Local::new(0);
     let now = Instant::now().unix_micros();
-    // SAFETY: nothing is called that could come back here.
-    let counters = unsafe { HERE.get() }.get_or_insert_default();
-    if counters.len() >= 10_000 {
-        counters.retain(|_, (limit, counter)| !counter.is_over(*limit, now));
+    // SAFETY: each reference is gone at the end of its line.
+    let counters = || unsafe { HERE.get() }.get_or_insert_default();
+    if counters().len() >= MANY && !counters().contains_key(&key) {
+        counters().retain(|_, (limit, counter)| !counter.is_over(*limit, now));
+        // SAFETY: as above.
+        let looked_up_at = unsafe { *LOOKED_UP_AT.get() };
+        if counters().len() >= MANY && now - looked_up_at > MINUTE {
+            // SAFETY: as above.
+            unsafe { *LOOKED_UP_AT.get() = now };
+            let mut all: Vec<Uuid> = counters().keys().copied().collect();
+            all.retain(|&key| is_dead(key));
+            for dead in all {
+                counters().remove(&dead);
+            }
+        }
+        if counters().len() >= MANY {
+            return Err(Refusal::NoRoom);
+        }
     }
-    let (_, counter) = counters.entry(key).or_insert((limit, Counter::NEW));
+    let (known, counter) = counters().entry(key).or_insert((limit, Counter::NEW));
+    *known = limit;
     counter.admit(limit, now).map_err(Refusal::Wait)
 }
 
-/// Notes that the gate was called.
+/// Notes that the gate has been asked about a request of a REST server.
 pub fn count_request() {
-    if let Some(shared) = shared() {
-        shared.requests.fetch_add(1, Relaxed);
-        shared
-            .last_request_at
+    if let Some(requests) = shared().and_then(of_this_database) {
+        requests.count.fetch_add(1, Relaxed);
+        requests
+            .last_at
             .store(Instant::now().unix_micros(), Relaxed);
     }
+}
+
+/// `None` if more databases have been asked about than there are places.
+fn of_this_database(shared: &'static Shared) -> Option<&'static Requests> {
+    static PLACE: Local<Option<&'static Requests>> = Local::new(None);
+    // SAFETY: nothing is called that could come back here. A backend stays with its database.
+    let known = unsafe { PLACE.get() };
+    if known.is_none() {
+        let database = this_database();
+        *known = shared.requests.iter().find(|requests| {
+            let place = &requests.database;
+            match place.compare_exchange(0, database, Relaxed, Relaxed) {
+                Ok(_) => true,
+                Err(there) => there == database,
+            }
+        });
+    }
+    *known
 }
 
 /// Counts a refusal. `reason` is a place in [`REASONS`], `key` a token and its user.
@@ -309,29 +476,51 @@ pub fn count_refusal(reason: u8, key: Option<(Uuid, Uuid)>, address: Option<IpAd
         return;
     };
     let database = this_database();
-    let (key, user) = key.map_or(([0; 16], [0; 16]), |(key, user)| {
+    let (key, user) = key.map_or((NOBODY, NOBODY), |(key, user)| {
         (key.into_bytes(), user.into_bytes())
     });
     let now = Instant::now().unix_micros();
     with_refusals(shared, |refusals| {
-        let is_it = |refused: &Refused| {
-            (refused.database, refused.reason, refused.key) == (database, reason, key)
-        };
-        let place = refusals.iter().position(is_it);
-        let Some(place) = place.or_else(|| refusals.iter().position(|refused| refused.count == 0))
-        else {
+        let (named, nameless) = refusals.split_at_mut(REFUSALS - NAMELESS_REFUSALS);
+        // Of the token; of its user, for the rest of their tokens; of all the rest.
+        for (key, user) in [(key, user), (NOBODY, user), (NOBODY, NOBODY)] {
+            let places = match user == NOBODY {
+                true => &mut *nameless,
+                false => &mut *named,
+            };
+            let is_it = |refused: &Refused| {
+                (refused.database, refused.reason, refused.key, refused.user)
+                    == (database, reason, key, user)
+            };
+            let known = places.iter().position(is_it);
+            let has_enough = || {
+                let tokens = places.iter().filter(|refused| {
+                    refused.count > 0
+                        && (refused.database, refused.user) == (database, user)
+                        && refused.key != NOBODY
+                });
+                key != NOBODY && tokens.count() >= REFUSED_TOKENS_OF_A_USER
+            };
+            let place = match known {
+                None if has_enough() => None,
+                None => places.iter().position(|refused| refused.count == 0),
+                known => known,
+            };
+            let Some(place) = place else {
+                continue;
+            };
+            let refused = &mut places[place];
+            *refused = Refused {
+                database,
+                reason,
+                count: if is_it(refused) { refused.count + 1 } else { 1 },
+                key,
+                user,
+                address: address.map(to_bytes),
+                last_at: now,
+            };
             return;
-        };
-        let refused = &mut refusals[place];
-        *refused = Refused {
-            database,
-            reason,
-            count: if is_it(refused) { refused.count + 1 } else { 1 },
-            key,
-            user,
-            address: address.map(to_bytes),
-            last_at: now,
-        };
+        }
     });
 }
 
@@ -351,7 +540,8 @@ pub fn flushed() {
 
 /// How things stand, for `pat.status()`.
 pub struct State {
-    pub requests: u64,
+    /// Of this database.
+    pub requests: Option<u64>,
     pub last_request_at: Option<Instant>,
     pub lost: u64,
     pub worker: Option<i32>,
@@ -361,14 +551,15 @@ pub struct State {
 /// `None` without preloading.
 pub fn state() -> Option<State> {
     let shared = shared()?;
+    let requests = of_this_database(shared);
     let time = |at: &AtomicI64| {
         Some(at.load(Relaxed))
             .filter(|&at| at != 0)
             .map(Instant::from_unix_micros)
     };
     Some(State {
-        requests: shared.requests.load(Relaxed),
-        last_request_at: time(&shared.last_request_at),
+        requests: requests.map(|requests| requests.count.load(Relaxed)),
+        last_request_at: requests.and_then(|requests| time(&requests.last_at)),
         lost: shared.lost.load(Relaxed),
         worker: Some(shared.worker.load(Relaxed)).filter(|&process| process != 0),
         flushed_at: time(&shared.flushed_at),
@@ -380,10 +571,12 @@ fn this_database() -> u32 {
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
-/// The last 62 bits of an id are random, in a UUID of version 7 as in one of version 4.
-fn set_of(id: &[u8; 16], sets: usize) -> usize {
-    let [.., a, b, c, d, e, f, g, h] = *id;
-    (u64::from_be_bytes([a, b, c, d, e, f, g, h]) % sets as u64) as usize
+fn set_of(shared: &Shared, id: &[u8; 16]) -> usize {
+    // SAFETY: it reads as many bytes as it is told.
+    let hash = unsafe {
+        unguarded::hash_bytes_extended(id.as_ptr(), size_of_val(id) as c_int, shared.seed)
+    };
+    (hash % shared.sets as u64) as usize
 }
 
 fn to_bytes(address: IpAddr) -> [u8; 16] {

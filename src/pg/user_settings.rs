@@ -5,7 +5,7 @@
 //! in a backend. How every backend hears of a change: see
 //! [`super::kept`].
 
-use std::ffi::CStr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pg_sys::BuiltinOid::{BOOLOID, INT4OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
@@ -15,10 +15,12 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::user_settings::{Definition, Definitions};
 use uuid::Uuid;
 
+use super::authority::Judged;
 use super::clock::Instant;
+use super::column::JsonCopy;
 use super::json::JsonbText;
 use super::kept::{Kept, change_trigger};
-use super::scan::Jsonb;
+use super::relations::SettingDefinitions;
 use super::statement::Statement;
 use super::store::pg_uuid;
 use super::{lock, lookup, relations, scan};
@@ -67,34 +69,48 @@ static KEPT: Kept<Definitions> = Kept::new(relations::definitions, relations::de
 
 /// The settings that there are now, in whatever transaction.
 pub fn definitions() -> Rc<Definitions> {
-    KEPT.now(|table| Definitions::new(stored_definitions(table)))
+    KEPT.now(|_| Definitions::new(stored_definitions()))
         .unwrap_or_else(|| Rc::new(Definitions::new(Vec::new())))
 }
 
-fn stored_definitions(table: relations::Table) -> Vec<Definition> {
+fn stored_definitions() -> Vec<Definition> {
     let mut rows = Vec::new();
-    scan::for_each_row(&[table], |_, row| {
-        rows.push((row.text(1), row.jsonb(2), row.jsonb(3), row.boolean(4)));
+    let read = scan::look::<SettingDefinitions, _>(|definitions| {
+        let layout = &definitions.layout;
+        definitions.rows(|row| {
+            rows.push((
+                row.get(layout.key),
+                row.get(layout.default_value),
+                row.get(layout.schema),
+                row.get(layout.overridable).unwrap_or(false),
+            ));
+            ControlFlow::Continue(())
+        });
     });
+    scan::expect::<SettingDefinitions, _>(read);
     rows.into_iter()
         .filter_map(|(key, default, schema, is_overridable)| {
-            // SAFETY: a C string in the current memory context, made just now.
-            let key = unsafe { CStr::from_ptr(key) }.to_str().ok()?;
-            let schema = schema.map(Jsonb::into_text);
+            let schema = schema.map(JsonCopy::into_text);
             let default = default?.into_text();
             Some(Definition::from_stored(
-                key.to_owned(),
+                key?.to_text(),
                 default,
                 schema,
                 is_overridable,
+                check_for_interrupts,
             ))
         })
         .collect()
 }
 
+/// Ends the statement if it has been cancelled or its time is up.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
 /// What a user has set, as it is in the table now.
 pub fn of_user(user: Uuid) -> Option<String> {
-    lookup::settings_of(user).map(Jsonb::into_text)
+    lookup::settings_of(user).map(JsonCopy::into_text)
 }
 
 /// Makes a transaction that changes declarations wait for those that set values by them, and lets no
@@ -103,13 +119,19 @@ pub fn lock_to_define() {
     lock_definitions(pg_sys::ExclusiveLock);
 }
 
+/// That this transaction is about to change the settings of a user.
+pub struct ToSet {
+    user: Uuid,
+}
+
 /// Makes transactions that change the settings of `user` wait for each other, also while there is no
 /// row that could be locked.
-pub fn lock_to_set(user: Uuid) {
+pub fn lock_to_set(user: Uuid) -> ToSet {
     lock_definitions(pg_sys::RowShareLock);
     if let Some(settings) = relations::user_settings() {
         lock::bucket(settings.table, &user);
     }
+    ToSet { user }
 }
 
 fn lock_definitions(mode: u32) {
@@ -173,9 +195,9 @@ pub fn remove(key: &str, now: Instant) -> Result<bool, Error> {
 }
 
 /// What a user has set. If there is a row, nobody changes or deletes it until the transaction ends.
-pub fn lock_row_of(user: Uuid) -> Result<Option<String>, Error> {
+pub fn lock_row(to_set: &ToSet) -> Result<Option<String>, Error> {
     LOCK_ROW.with(|statement| {
-        statement.run(&[pg_uuid(user).into()], |rows| {
+        statement.run(&[pg_uuid(to_set.user).into()], |rows| {
             if rows.is_empty() {
                 return Ok(None);
             }
@@ -185,9 +207,9 @@ pub fn lock_row_of(user: Uuid) -> Result<Option<String>, Error> {
     })
 }
 
-pub fn set(user: Uuid, settings: &str, now: Instant) -> Result<(), Error> {
+pub fn set(to_set: &Judged<ToSet>, settings: &str, now: Instant) -> Result<(), Error> {
     let arguments = [
-        pg_uuid(user).into(),
+        pg_uuid(to_set.user).into(),
         JsonbText(settings.to_owned()).into(),
         now.to_timestamp()?.into(),
     ];

@@ -12,10 +12,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::clock::Instant;
+use super::lookup::{self, UserState};
 use super::pending::Pending;
-use super::relations;
-use super::statement::{read_once, run_once};
+use super::statement::{read_once, run_once, run_once_on_latest};
 use super::store::pg_uuid;
+use super::{caller, relations};
 
 /// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
 /// identity provider logs in.
@@ -67,6 +68,101 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
             }),
             None => None,
         })
+    })
+}
+
+/// A user who may have a session, as their row says that is locked: it stays so until the end of the transaction.
+/// Whoever changes it, who bans or deletes them, gives them another password or ends all of their sessions, waits
+/// for what is begun here, or was waited for.
+pub struct MayLogIn {
+    user: Uuid,
+    password_hash: Option<String>,
+}
+
+impl MayLogIn {
+    pub fn id(&self) -> Uuid {
+        self.user
+    }
+
+    /// Whether the password is still the one that was looked at.
+    pub fn has_hash(&self, hash: Option<&str>) -> bool {
+        self.password_hash.as_deref() == hash
+    }
+}
+
+/// Locks the row of a user, and judges by what is committed then.
+///
+/// # Errors
+/// [`Error::UnknownUser`], [`Error::BannedUser`], [`Error::RoleNotAllowed`].
+pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let text = |column, name| match relations::find_column(users.oid, column, None) {
+        Some(_) => name,
+        None => "null",
+    };
+    let sql = format!(
+        "select {}::text, {}::text from auth.users where id operator(pg_catalog.=) $1 \
+         for no key update",
+        text(c"encrypted_password", "encrypted_password"),
+        text(c"role", "role"),
+    );
+    let row = run_once(users, &sql, &[pg_uuid(user).into()], |rows| {
+        let row = rows.first();
+        match row.is_empty() {
+            true => Ok(None),
+            false => Ok(Some((row.get::<String>(1)?, row.get::<String>(2)?))),
+        }
+    })?;
+    let (password_hash, role) = row.ok_or(Error::UnknownUser(user))?;
+    match lookup::state_of_user(user)? {
+        UserState::Active => (),
+        UserState::Banned { .. } => return Err(Error::BannedUser(user)),
+        UserState::Gone => return Err(Error::UnknownUser(user)),
+    }
+    caller::role_of_user(role.as_deref())?;
+    Ok(MayLogIn {
+        user,
+        password_hash,
+    })
+}
+
+/// Locks the row of a user, whoever they are: nobody begins a session of theirs until the end of the transaction.
+pub fn lock_row(user: Uuid) -> Result<(), Error> {
+    let Some(users) = relations::users() else {
+        return Ok(());
+    };
+    let sql = "select from auth.users where id operator(pg_catalog.=) $1 for no key update";
+    run_once(users.table, sql, &[pg_uuid(user).into()], |_| Ok(()))
+}
+
+/// Locks the row of a user who has not confirmed an address, and for whom nothing else speaks either: no login, no
+/// phone, no invitation. `None` for everybody else; else the password hash.
+pub fn lock_untouched(user: Uuid) -> Result<Option<Option<String>>, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let mut sql = String::from(
+        "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1",
+    );
+    for (column, condition) in [
+        (c"email_confirmed_at", " and email_confirmed_at is null"),
+        (c"phone_confirmed_at", " and phone_confirmed_at is null"),
+        (c"confirmed_at", " and confirmed_at is null"),
+        (c"last_sign_in_at", " and last_sign_in_at is null"),
+        (c"invited_at", " and invited_at is null"),
+        (c"deleted_at", " and deleted_at is null"),
+        (c"phone", " and nullif(phone::text, '') is null"),
+        (c"is_anonymous", " and is_anonymous is not true"),
+        (c"is_sso_user", " and is_sso_user is not true"),
+    ] {
+        if relations::find_column(users.oid, column, None).is_some() {
+            sql += condition;
+        }
+    }
+    sql += " for no key update";
+    run_once(users, &sql, &[pg_uuid(user).into()], |rows| {
+        match rows.is_empty() {
+            true => Ok(None),
+            false => rows.first().get_one::<String>().map(Some),
+        }
     })
 }
 
@@ -145,21 +241,29 @@ pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
     run_once(identities, sql, &arguments, |_| Ok(true))
 }
 
-/// Gives somebody who has not confirmed their address the password and metadata of the latest who
-/// signed up with it. False if they have confirmed it meanwhile.
-pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<bool, Error> {
+/// Gives a user of [`lock_untouched`] the password and metadata of the latest who signed up with the address.
+pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<(), Error> {
     let users = relations::users().ok_or(Error::NoUsersTable)?.table;
-    let sql = "update auth.users set encrypted_password = pat.take_password_hash(), \
-             raw_user_meta_data = $2::pg_catalog.jsonb, updated_at = $3 \
-         where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
+    let mut sql =
+        String::from("update auth.users set encrypted_password = pat.take_password_hash()");
+    for (column, change) in [
+        (
+            c"raw_user_meta_data",
+            ", raw_user_meta_data = $2::pg_catalog.jsonb",
+        ),
+        (c"updated_at", ", updated_at = $3"),
+    ] {
+        if relations::find_column(users.oid, column, None).is_some() {
+            sql += change;
+        }
+    }
+    sql += " where id operator(pg_catalog.=) $1";
     let arguments = [
         pg_uuid(user).into(),
         metadata.into(),
         now.to_timestamp()?.into(),
     ];
-    with_hash(hash, || {
-        run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))
-    })
+    with_hash(hash, || run_once(users, &sql, &arguments, |_| Ok(())))
 }
 
 /// Notes that the address of a user is theirs. False if it was known already.
@@ -274,6 +378,17 @@ pub fn row(user: Uuid) -> Result<Option<User>, Error> {
         }
     })?;
     Ok(text.and_then(|text| User::from_row(&text)))
+}
+
+/// Whether a user has signed in as nobody in particular. `None` where `auth.users` does not know.
+pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
+    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let column = relations::find_column(users.oid, c"is_anonymous", Some(pgrx::pg_sys::BOOLOID));
+    if column.is_none() {
+        return Ok(None);
+    }
+    let sql = "select from auth.users where id operator(pg_catalog.=) $1 and is_anonymous";
+    run_once_on_latest(users, sql, &[pg_uuid(user).into()]).map(|count| Some(count > 0))
 }
 
 /// Notes when a user has signed in.

@@ -61,10 +61,14 @@ function chownToPostgres(...paths) {
 }
 
 export class Cluster {
-  /** Creates and starts a cluster, with the programs in `bin`. `settings` goes into postgresql.conf. */
-  static async start({ major = process.env.PG ?? '15', bin = programs(major), settings = {} } = {}) {
+  /**
+   * Creates and starts a cluster, with the programs in `bin`. `settings` goes into postgresql.conf, `environment` into
+   * that of the server.
+   */
+  static async start({ major = process.env.PG ?? '15', bin = programs(major), settings = {}, environment = {} } = {}) {
     const cluster = new Cluster();
     cluster.bin = bin;
+    cluster.environment = environment;
     cluster.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-'));
     cluster.port = await freePort();
     cluster.password = randomBytes(18).toString('base64url');
@@ -155,7 +159,7 @@ export class Cluster {
     if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
     // The server must not hold the test runner's pipes open.
     const done = spawnSync(command[0], command.slice(1), {
-      cwd, stdio: ['ignore', stdout, 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+      cwd, stdio: ['ignore', stdout, 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8', ...this.environment },
     });
     if (done.status !== 0) {
       let log = '';

@@ -7,7 +7,7 @@ const read = (path) => readFileSync(root + path, 'utf8');
 
 /** Postgres's names of SQLSTATEs, as far as our PL/pgSQL uses them. */
 const CONDITIONS = {
-  check_violation: '23514', duplicate_object: '42710', duplicate_table: '42P07', insufficient_privilege: '42501',
+  check_violation: '23514', duplicate_object: '42710', duplicate_table: '42P07', insufficient_privilege: '42501', feature_not_supported: '0A000',
 };
 
 /** A Rust or SQL literal as text, with … for what is filled in. */
@@ -47,7 +47,7 @@ export function errorsOfTheSource() {
     errors.push({ sqlstate: `PT${places[variant] <= 8 ? 401 : places[variant] <= 13 ? 403 : 429}`, message });
   }
 
-  const settings = read('src/pg/settings.rs');
+  const settings = read('src/pg/settings.rs') + read('src/pg/judged.rs');
   const ofHooks = (field) => [...settings.matchAll(new RegExp(`GUC_check_${field}_string\\s*=\\s*c"([^"]*)"`, 'g'))].map(([, text]) => text);
   for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
 

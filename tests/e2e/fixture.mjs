@@ -18,8 +18,9 @@ const TODOS = readFileSync(new URL('../todos.sql', import.meta.url), 'utf8');
 const IS_POOLED = process.env.POOLER === '1';
 
 /** Starts a cluster with the extension preloaded, and runs `sql` in it. */
-export async function startCluster({ roles = ROLES, settings = {}, sql = '' } = {}) {
+export async function startCluster({ roles = ROLES, settings = {}, sql = '', environment } = {}) {
   const cluster = await Cluster.start({
+    environment,
     settings: {
       shared_preload_libraries: 'supabase_pat',
       'supabase_pat.jwt_secret': SECRET,
@@ -44,9 +45,9 @@ export async function startCluster({ roles = ROLES, settings = {}, sql = '' } = 
 /** Starts a cluster, and a REST server in front of it. The server has so many `connections` to Postgres; or, if it
  * `isPooled`, ten more to a pooler that has so many, with `pooling` in its configuration. */
 export async function start({
-  roles = ROLES, settings, env = {}, sql, connections, isPooled = IS_POOLED, pooling,
+  roles = ROLES, settings, env = {}, sql, connections, isPooled = IS_POOLED, pooling, environment,
 } = {}) {
-  const cluster = await startCluster({ roles, settings, sql });
+  const cluster = await startCluster({ roles, settings, sql, environment });
   const pooler = isPooled ? await Pooler.start(cluster, { size: connections, settings: pooling }) : undefined;
   const url = (pooler ?? cluster).url('postgres', 'authenticator', cluster.password);
   const restServers = [];
@@ -79,9 +80,13 @@ export async function start({
       cluster.stop();
     },
     /** What Supabase Auth gives a user who logs in. */
-    login: (user) => sign({
-      aud: 'authenticated', role: roles.authenticated, sub: user, session_id: randomUUID(), aal: 'aal1',
-    }),
+    login: (user, claims = {}) => {
+      const session = randomUUID();
+      cluster.psql('postgres', `insert into auth.sessions (id, user_id) select '${session}', id from auth.users where id = '${user}'`);
+      return sign({
+        aud: 'authenticated', role: roles.authenticated, sub: user, session_id: session, aal: 'aal1', ...claims,
+      });
+    },
     serviceKey: () => sign({ role: roles.service, iss: 'supabase' }),
     request: (method, path, options) => request(rest.url, method, path, options),
   };

@@ -123,6 +123,12 @@ export async function moveIn(cluster, world) {
     dead[`revoked ${kind}`] = await mint(ALICE, `revoked ${kind}`, `, kind => '${kind}'`);
     await value('select revoke_pat($1)', dead[`revoked ${kind}`].id);
   }
+  const maker = await mint(ALICE, 'maker', `, scopes => '{tokens:write,todos:read}'`);
+  await db.query('begin');
+  await db.query(`select set_config('request.jwt.claims', pat.verify_jwt($1)::text, true)`, [maker.token]);
+  await db.query('set local role authenticated');
+  live.made = (await rows(`select id, token from mint_pat(name => 'made', scopes => '{todos:read}')`))[0];
+  await db.query('commit');
   dead.elsewhere = await mint(ALICE, 'elsewhere', `, allowed_ips => '{192.0.2.0/24}'`);
   dead.deleted = await mint(ALICE, 'deleted');
   await value('with gone as (delete from api_keys where id = $1 returning 1) select count(*) from gone', dead.deleted.id);
@@ -147,6 +153,10 @@ export async function moveIn(cluster, world) {
   const wrong = String((Number(reset.code) + 1) % 1e6).padStart(6, '0');
   assert.equal(await value('select verify_reset_code($1, $2)', reset.token, wrong), false);
   await value(`select request_password_reset('carol@example.com')`);
+
+  // From where somebody has signed in, and somebody who has signed up.
+  await db.query(`insert into pat.known_networks values ($1, '2001:db8::/64', now())`, [ALICE]);
+  await db.query(`insert into pat.pending_sign_ups values (gen_random_uuid(), sha256('a hash'))`);
 
   // What comes through the REST server: sessions, uses, refusals.
   const rest = await serve(cluster);
@@ -230,7 +240,9 @@ export async function assertServes(cluster, { live, dead, leaked, service, denie
     assert.equal((await rest.rpc('refresh_session', { refresh_token: reused.refresh_token })).status, 401);
     assert.equal((await rest.titles({ token: reused.access_token })).data.message, 'the session of this login has ended');
 
-    const { token, code } = reset;
+    // A code is for the database that has made it.
+    assert.equal((await rest.rpc('verify_reset_code', reset)).data, false);
+    const [token, code] = cluster.psql(database, `select token, code from pat.issue_reset_code('alice@example.com')`).split('|');
     assert.equal((await rest.rpc('reset_password', { token, code, new_password: 'a new password' })).data, true);
     const login = (await rest.rpc('sign_in', { email: 'alice@example.com', password: 'a new password' })).data;
     assert.equal((await rest.rpc('get_settings', {}, { token: login.access_token })).data.temperature, 1.1);

@@ -229,6 +229,8 @@ async function tokens() {
     keep('a rotated token', (await db.query('select token from rotate_pat($1)', [id])).rows[0].token);
     await fails('select token from rotate_pat($1)', id);
     assert.equal(await works('select revoke_pat($1)', id), false);
+    assert.equal(await works('select revoke_pat($1, true)', id), false);
+    await fails('select revoke_pat($1, null)', id);
   }
   for (const args of [`name => null`, `name => 'x', kind => 'none'`, `name => 'x', scopes => '{bad}'`, `name => 'x', expires_in => '-1 day'`,
     `name => 'x', user_id => '${randomUUID()}'`, `name => 'x', rate_limit => 0`]) {
@@ -427,7 +429,7 @@ async function theRest() {
   await works('select pat.url_decode(pat.url_encode($1::bytea))', 'x');
   await fails('select pat.url_decode($1)', '!');
   await works(`select pat.define_setting('model', '"small"', '{"enum": ["small", "large"]}')`);
-  const login = await world.login(ALICE);
+  const login = await world.login(ALICE, { session_id: randomUUID() });
   const { rows: [{ access_token: token }] } = await db.query('select access_token from pat.mint_session($1)', [ALICE]);
   keep('an access token', token);
   assert.equal((await rest('set_settings', { patch: { model: 'large' } }, { token })).status, 200);

@@ -144,6 +144,18 @@ async function assertDelivered(email, token) {
   assert.deepEqual(await rpc('verify_reset_code', { token, code }), { status: 200, data: true });
 }
 
+test('a role that may do nothing else sends the mails', async () => {
+  const { cluster } = world;
+  sql(`create role mail_worker login password '${cluster.password}';
+    grant execute on function pat.claim_messages(integer), pat.message_sent(uuid), pat.message_failed(uuid, text) to mail_worker;
+    alter database postgres set supabase_pat.mail_worker_role = 'mail_worker';`);
+  const worker = startWorker({ DATABASE_URL: cluster.url('postgres', 'mail_worker', cluster.password), ROLE: 'mail_worker' });
+  const email = newUser('of-its-own');
+  await assertDelivered(email, await requestCode(email));
+  await end(worker);
+  sql('alter database postgres reset supabase_pat.mail_worker_role');
+});
+
 test('a forgotten password is reset with the code that comes by mail', async () => {
   // Within the deadline, only a notification wakes it.
   const worker = startWorker({ POLL_SECONDS: '600' });

@@ -1,7 +1,6 @@
 // The SQL of docs/operations.md, run as it stands there. What has leaked works before it, and is dead after it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,7 +78,7 @@ test('an installation is set up, and the doctor finds nothing wrong', async () =
   cluster.psql('postgres', block('Setting up', 1));
   const doctor = cluster.psql('postgres', block('Setting up', 2)).split('\n').map((row) => row.split('|'));
   const row = (name) => doctor.find(([check]) => check === name);
-  assert.match(row('gate')[2], /^db-pre-request is pat\.gate/);
+  assert.match(row('gate')[2], /^no request has come through pat\.gate\(\).*, though db-pre-request is pat\.gate/);
   assert.match(row('addresses')[2], /behind 1 trusted proxies/);
   assert.deepEqual(doctor.filter(([check, ok]) => ok !== 't' && check !== 'worker'), []);
 });
@@ -123,6 +122,13 @@ test('what is to be watched is found', async () => {
   ask(block('Monitoring', 4));
   assert.equal(ask(`select count(*) from pat.api_keys where id = '${id}'`), '0');
   assert.equal(ask(others), kept);
+
+  // Of a family, all that leads to a live token is kept: here a, which is gone, made b, and b the live c. d is nobody's.
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((letter) => `${letter.repeat(8)}-0000-4000-8000-000000000000`);
+  cluster.psql('postgres', `insert into pat.api_keys (id, user_id, name, expires_at) values ('${c}', '${BOB}', 'c', '2100-01-01');
+    insert into pat.api_key_origins (key_id, user_id, made_by) values ('${b}', '${BOB}', '${a}'), ('${c}', '${BOB}', '${b}'), ('${d}', '${BOB}', '${a}');`);
+  ask(block('Monitoring', 5));
+  assert.equal(ask('select key_id from pat.api_key_origins order by 1'), `${b}\n${c}`);
   assert.equal(ask(`select event from pat.events where key_id = '${id}' order by id`), 'token_minted\ntoken_revoked\nrefused\ntoken_deleted');
   assert.equal(await read(world.rest, token), 401);
 });
@@ -172,16 +178,18 @@ test('a leaked personal access token is dead, and what was made with it', async 
   const bystander = mint(world);
   for (const kind of ['jwt', 'opaque']) {
     const leaked = mint(world, `, kind => '${kind}', scopes => '{*,tokens:write}'`);
-    const child = (await world.request('POST', '/rpc/mint_pat', { ...send(leaked.token), body: { name: 'child', scopes: ['*'] } })).data;
-    assert.deepEqual([await read(world.rest, leaked.token), await read(world.rest, child.token)], [MINE, MINE], kind);
+    const make = async (token, name) => (await world.request('POST', '/rpc/mint_pat', { ...send(token), body: { name, scopes: ['*', 'tokens:write'] } })).data;
+    const child = await make(leaked.token, 'child');
+    const grandchild = await make(child.token, 'grandchild');
+    for (const { token } of [leaked, child, grandchild]) assert.deepEqual(await read(world.rest, token), MINE, kind);
 
     const found = operate(world.cluster, block('A leaked personal access token', 1), { last_six: leaked.token.slice(-6) });
     assert.ok(found.printed.startsWith(leaked.id));
     const done = operate(world.cluster, block('A leaked personal access token') + block('A leaked personal access token', 2), { token: leaked.token }, { wanted: ['leaked'] });
     assert.equal(done.leaked, leaked.id);
     for (const event of ['token_minted', 'token_denied', 'token_revoked']) assert.ok(done.printed.includes(event), event);
-    assert.deepEqual([await read(world.rest, leaked.token), await read(world.rest, child.token)], [401, 401], kind);
-    assert.equal(world.cluster.psql('postgres', `select bool_or(is_active) from api_keys where id in ('${leaked.id}', '${child.id}')`), 'f');
+    for (const { token } of [leaked, child, grandchild]) assert.equal(await read(world.rest, token), 401, kind);
+    assert.equal(world.cluster.psql('postgres', `select bool_or(is_active) from api_keys where id in ('${leaked.id}', '${child.id}', '${grandchild.id}')`), 'f');
   }
   assert.deepEqual(await read(world.rest, bystander.token), MINE);
 });
@@ -423,7 +431,8 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
 
   const rest = await serve();
   assert.deepEqual([await read(rest, live), await read(rest, revoked), await read(rest, stolen)], [['alice'], [], []]);
-  const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE, session_id: randomUUID() });
+  const session = cluster.psql('postgres', `insert into auth.sessions (id, user_id) values (gen_random_uuid(), '${ALICE}') returning id`);
+  const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE, session_id: session });
   const keys = await request(rest.url, 'GET', '/api_keys?select=name,is_active&order=id', { token: login });
   assert.deepEqual(keys.data, [{ name: 'live', is_active: true }, { name: 'revoked', is_active: false }]);
   const minted = await request(rest.url, 'POST', '/rpc/mint_pat', { token: login, body: { name: 'new' } });
@@ -441,6 +450,21 @@ test('uninstalling leaves nothing behind', async () => {
     select count(*) from pg_namespace where nspname = 'pat';
     select count(*) from pg_class where relname = 'api_keys';`);
   assert.equal(left, '0\n0\n0');
+});
+
+test('The mail worker: a role of its own claims messages and does nothing else', async () => {
+  const { cluster } = await open({ sql: 'create extension pgcrypto;' });
+  operate(cluster, block('The mail worker'));
+  const db = await cluster.connect('postgres', 'mail_worker');
+  try {
+    await db.query('listen supabase_pat_outbox');
+    assert.deepEqual((await db.query('select * from pat.claim_messages()')).rows, []);
+    for (const forbidden of [`select pat.sign_jwt('{}')`, 'select * from pat.outbox', 'select * from pat.private_keys', 'select * from auth.users', 'table todos']) {
+      await assert.rejects(db.query(forbidden), { code: '42501' }, forbidden);
+    }
+  } finally {
+    await db.end();
+  }
 });
 
 test('no SQL of the page is left out', () => {

@@ -114,6 +114,28 @@ test('workers know whom the gate has made the request\'s user', async () => {
   await client.query('reset role');
 });
 
+test('workers know which token the gate has let through', async () => {
+  const call = named('is_valid_api_token, token');
+  const { jti } = JSON.parse(call.settings['request.jwt.claims']);
+  await client.query('reset role');
+  await client.query(`update pat.api_keys set rate_limit = 1000, rate_window = '31 days' where id = $1`, [jti]);
+  try {
+    await inWorkers(true);
+    await become(client, call);
+    assert.equal((await rows(COUNT))[0][0], 0);
+    await client.query(`begin; savepoint a; select pat.gate()`);
+    assert.match(await explained(COUNT), /Workers Launched: [12]\n/);
+    assert.equal((await rows(COUNT))[0][0], 10000);
+    await client.query('rollback to a');
+    assert.equal((await rows(COUNT))[0][0], 0);
+    await client.query('select pat.gate(); commit');
+    assert.equal((await rows(COUNT))[0][0], 0);
+  } finally {
+    await client.query('rollback; reset role');
+    await client.query('update pat.api_keys set rate_limit = null, rate_window = null where id = $1', [jti]);
+  }
+});
+
 test('workers see claims that the transaction has set, and what it has revoked', async () => {
   await inWorkers(true);
   const call = named('is_valid_api_token, token');

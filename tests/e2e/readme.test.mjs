@@ -48,7 +48,8 @@ const typedCode = (world) => {
   return { toJSON: () => (code ??= world.cluster.psql('postgres', 'select code from pat.claim_messages()')) };
 };
 
-const asAlice = `set request.jwt.claims = '${JSON.stringify({ sub: ALICE, role: 'authenticated', session_id: randomUUID() })}';`;
+const SESSION = randomUUID();
+const asAlice = `set request.jwt.claims = '${JSON.stringify({ sub: ALICE, role: 'authenticated', session_id: SESSION })}';`;
 
 test('once it is installed as shown, a user mints a token', async () => {
   const cluster = await Cluster.start();
@@ -58,6 +59,7 @@ test('once it is installed as shown, a user mints a token', async () => {
     create extension supabase_pat;
     ${block('On plain Postgres without Supabase Auth')}
     insert into auth.users (id) values ('${ALICE}');
+    insert into auth.sessions (id, user_id) values ('${SESSION}', '${ALICE}');
     alter database postgres set "app.settings.jwt_secret" = '${SECRET}';`);
   const minted = cluster.psql('postgres', `${asAlice} set role authenticated; ${block('# supabase_pat')}`);
   const [token, , name] = minted.split('|');
@@ -95,6 +97,11 @@ test('the quickstart and the scopes work as shown', async () => {
     const [reader] = world.cluster.psql('postgres', `${asAlice} ${block('### Scopes')}`).split('|');
     assert.equal((await write(token, 'by zapier')).status, 201);
     assert.equal((await write(reader, 'by the reader')).data.code, '42501');
+    assert.deepEqual(await read(reader), ['by alice', 'by zapier']);
+    // Nor does it change or delete what it reads: no row is one that it may.
+    const change = (method, options) => world.request(method, '/notes?id=gt.0', { token: reader, headers: { prefer: 'return=representation' }, ...options });
+    assert.deepEqual((await change('PATCH', { body: { body: 'changed' } })).data, []);
+    assert.deepEqual((await change('DELETE')).data, []);
     assert.deepEqual(await read(reader), ['by alice', 'by zapier']);
     assert.deepEqual(await curl(world, token), ['by alice', 'by zapier']);
     await world.request('POST', '/rpc/revoke_all_pats', { token: login, body: {} });
@@ -138,7 +145,7 @@ test('the gate works as shown', async () => {
   });
   try {
     const doctor = (check) => world.cluster.psql('postgres', `select ok, detail from pat.status() where "check" = '${check}'`);
-    assert.match(doctor('gate'), /^t\|db-pre-request is pat.gate/);
+    assert.match(doctor('gate'), /^t\|no request has come through pat\.gate\(\).*, though db-pre-request is pat\.gate/);
 
     const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE });
     const { supabase } = await client(world, login);

@@ -67,7 +67,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { iat, exp, ...claims } = payload;
       assert.deepEqual(claims, {
         aud: 'authenticated', role: roles.authenticated, iss: 'supabase_pat', sub: ALICE, jti: id,
-        type: 'personal_access_token', session_id: id, scope: 'todos:read notes:*',
+        type: 'personal_access_token', session_id: id, scope: 'todos:read notes:*', is_anonymous: false,
       });
       assert.ok(iat >= before && iat <= before + 5);
       assert.equal(exp - iat, 365 * 86400);

@@ -71,13 +71,34 @@ test('wrong passwords and wrong tokens are answered with 401, and what they leav
   const first = await session();
   const second = (await rpc('refresh_session', { refresh_token: first.refresh_token })).data;
   const third = (await rpc('refresh_session', { refresh_token: second.refresh_token })).data;
-  await db.query(`update pat.sessions set previously_refreshed_at = previously_refreshed_at - interval '11 s'`);
+  await db.query(`update pat.sessions set previously_refreshed_at = previously_refreshed_at - interval '61 s'`);
   const stolen = await rpc('refresh_session', { refresh_token: first.refresh_token });
   assert.deepEqual([stolen.status, stolen.data.access_token], [401, null]);
   // It ended for the owner too.
   assert.equal((await rpc('refresh_session', { refresh_token: third.refresh_token })).status, 401);
   assert.deepEqual((await world.request('GET', '/todos', { token: third.access_token })).data, []);
   assert.equal(await count(`select count(*) from pat.events where event = 'refresh_token_reused'`), 1);
+});
+
+test('a stolen refresh token that is used in turn with its owner is found out', async () => {
+  for (const order of [['owner', 'thief'], ['thief', 'owner']]) {
+    const first = (await session()).refresh_token;
+    const held = { owner: first, thief: first };
+    const answers = [];
+    for (const who of [...order, ...order, ...order]) {
+      const { status, data } = await rpc('refresh_session', { refresh_token: held[who] });
+      if (status === 200) held[who] = data.refresh_token;
+      answers.push(status);
+      await db.query(`update pat.sessions set refreshed_at = refreshed_at - interval '61 s', previously_refreshed_at = previously_refreshed_at - interval '61 s'`);
+    }
+    assert.deepEqual(answers, [200, 401, 401, 401, 401, 401]);
+  }
+  // Who lost an answer has a minute to ask again.
+  const mine = await session();
+  const next = await rpc('refresh_session', { refresh_token: mine.refresh_token });
+  await db.query(`update pat.sessions set refreshed_at = refreshed_at - interval '55 s'`);
+  const again = await rpc('refresh_session', { refresh_token: mine.refresh_token });
+  assert.deepEqual([next.status, again.status, again.data.refresh_token], [200, 200, next.data.refresh_token]);
 });
 
 test('an access token that has expired is refused by the REST server, and refreshed', async () => {

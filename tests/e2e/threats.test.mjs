@@ -25,7 +25,8 @@ function exists(name) {
         return after !== undefined && !after.startsWith(', { todo');
       });
     case 'core':
-      return read('src', 'core', `${file}.rs`).includes(`fn ${title}(`);
+      return [`${file}.rs`, join(file, 'tests.rs')].filter((name) => existsSync(join(root, 'src', 'core', name)))
+        .some((name) => read('src', 'core', name).includes(`fn ${title}(`));
     case 'regress':
       return ['sql/*.sql', 'expected/*.out'].every((place) => existsSync(join(root, 'tests', 'pg_regress', place.replace('*', file))));
     case 'isolation':

@@ -137,12 +137,24 @@ async function fill(db) {
   has.denied = { token: await value(db, `select pat.sign_jwt('{"role": "service_role", "iss": "supabase"}', '1 hour')`) };
   await db.query('select pat.deny_token($1)', [has.denied.token]);
 
+  // A token that has made another: what is known of that outlives both.
+  const maker = await mint(`name => 'maker', scopes => '{tokens:write}'`);
+  await db.query('begin');
+  await db.query(`select set_config('request.jwt.claims', $1, true), set_config('role', 'authenticated', true)`, [JSON.stringify(claimsOf(maker.token))]);
+  const made = await value(db, `select id from mint_pat(name => 'made', scopes => '{tokens:write}')`);
+  await db.query('commit');
+  await db.query('delete from pat.api_keys where id = any ($1)', [[maker.id, made]]);
+
   await db.query(`select pat.define_setting('temperature', '0.7', '{"type": "number"}')`);
   await as(ALICE, `select set_settings('{"temperature": 1.1}')`);
   await as(null, `select sign_in('alice@example.com', 'wrong')`);
   const reset = await value(db, `select request_password_reset('alice@example.com')`);
   has.reset = { token: reset, code: await value(db, 'select code from pat.claim_messages()') };
   assert.equal(await value(db, `select verify_reset_code($1, '00000')`, [reset]), false);
+  if (await value(db, `select to_regclass('pat.known_networks') is not null`)) {
+    await db.query(`insert into pat.known_networks values ($1, '192.0.2.1', now())`, [ALICE]);
+    await db.query('insert into pat.pending_sign_ups values (gen_random_uuid(), null)');
+  }
   return has;
 }
 
@@ -260,7 +272,8 @@ function upgrading(world, from, to, like) {
     const restored = await world().connect('restored');
     assert.equal(await version(restored), to);
     assert.deepEqual(differences(await world().fresh(like), await catalogue(restored)), []);
-    assert.deepEqual(await use(restored, has), used);
+    // A code is for the database that has made it.
+    assert.deepEqual(await use(restored, has), { ...used, code: false });
     await restored.end();
     cluster.psql('postgres', 'drop database restored');
   });
@@ -325,6 +338,24 @@ for (const from of released) {
     after(() => world?.close());
     // `generated` is what the sources make: of a version that is released, that is what was released.
     upgrading(() => world, from, current, 'generated');
+
+    if (from !== '0.1.0') return;
+    test('what is being made while it goes on is known to be of its making', async () => {
+      const name = await world.database(from, `select pat.install_auth_schema(); ${OPERATOR} ${APPLICATION}`);
+      const [owner, bearer] = [await world.connect(name), await world.connect(name)];
+      const [maker] = await rows(owner, `select id, token from mint_pat('${ALICE}', 'maker', scopes => '{tokens:write}')`);
+      await bearer.query('begin');
+      await bearer.query(`select set_config('request.jwt.claims', $1, true), set_config('role', 'authenticated', true)`, [JSON.stringify(claimsOf(maker.token))]);
+      const made = await value(bearer, `select id from mint_pat(name => 'made', scopes => '{tokens:write}')`);
+      const updated = owner.query('alter extension supabase_pat update');
+      const { cluster } = world;
+      await eventually(() => cluster.psql(name, `select exists (select from pg_locks l join pg_database d on d.oid = l.database
+        where datname = current_database() and not granted)`) === 't', 30);
+      await bearer.query('commit');
+      await updated;
+      assert.equal(await value(owner, 'select revoke_pat($1, true)', [maker.id]), true);
+      assert.notEqual(await value(owner, 'select revoked_at from pat.api_keys where id = $1', [made]), null);
+    });
   });
 }
 

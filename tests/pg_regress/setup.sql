@@ -35,11 +35,28 @@ begin
 end
 $$;
 
-create procedure tests.log_in(name text) language sql as $$
-    call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', case name
+-- A new session of a user, as Supabase Auth begins it, where it can be begun.
+create function tests.begin_session(id uuid) returns uuid language plpgsql security definer as $$
+declare
+    session uuid := gen_random_uuid();
+begin
+    insert into auth.sessions (id, user_id) select session, u.id from auth.users u where u.id = begin_session.id;
+    return session;
+exception when others then
+    return session;
+end
+$$;
+
+create procedure tests.log_in(name text) language plpgsql as $$
+declare
+    id uuid := case name
         when 'alice' then '11111111-1111-1111-1111-111111111111'
         when 'bob' then '22222222-2222-2222-2222-222222222222'
-    end, 'session_id', gen_random_uuid()))
+    end;
+begin
+    call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', id,
+        'session_id', tests.begin_session(id)));
+end
 $$;
 
 create procedure tests.use_token(token text) language sql as $$

@@ -132,7 +132,7 @@ fn after_name(text: &str, sign: char) -> Option<&str> {
         .trim_start_matches(|c| c == ' ' || is_quote(c))
         .strip_prefix(sign)?;
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && !["eyJ", "sb_", "sbp_"]
+        && !["eyJ", "sb_", "sbp_", "sbpat_"]
             .iter()
             .any(|start| name.starts_with(start));
     let is_value = match sign {

@@ -2,19 +2,8 @@
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 
-use super::{Checked, Keys, Report, Signature, decode_base64, off_by};
-
-/// Secrets that everybody knows, and whose they are.
-pub(super) const EXAMPLE_SECRETS: [(&[u8], &str); 2] = [
-    (
-        b"super-secret-jwt-token-with-at-least-32-characters-long",
-        "of the Supabase CLI",
-    ),
-    (
-        b"your-super-secret-jwt-token-with-at-least-32-characters-long",
-        "in the guide to self-hosting",
-    ),
-];
+use super::{Checked, DEAD_TOKEN, Keys, Report, Signature, decode_base64, off_by};
+use crate::signing_key::{EXAMPLE_SECRETS, whose_example};
 
 /// The algorithms that PostgREST knows, with the length of their signatures in characters. Those
 /// of RSA are at least as long.
@@ -50,10 +39,7 @@ impl Report {
             }
             Checked::NotLive => {
                 self.signature = Signature::Verified;
-                self.problem(
-                    "This personal access token is dead: it was revoked, has expired, or its user \
-                     is gone or banned. Mint a new one.",
-                );
+                self.problem(DEAD_TOKEN);
             }
             Checked::Revoked => {
                 self.signature = Signature::Bad;
@@ -91,13 +77,6 @@ pub(super) fn wrong_length((algorithm, length): (&str, usize), found: usize) -> 
     }
     let grows = algorithm.starts_with("RS") || algorithm.starts_with("PS");
     off_by(found, length, "signature").filter(|_| found < length || !grows)
-}
-
-fn whose_example(secret: &[u8]) -> Option<&'static str> {
-    EXAMPLE_SECRETS
-        .into_iter()
-        .find(|(example, _)| *example == secret.trim_ascii())
-        .map(|(_, whose)| whose)
 }
 
 /// Finds what a token of HS256 was signed with in place of `secret`, out of what people do.

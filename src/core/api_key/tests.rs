@@ -1,7 +1,8 @@
 use super::jwt::{CLOCK_SKEW_SECONDS, LAST_SECOND};
-use super::signatures::{ALGORITHMS, EXAMPLE_SECRETS};
+use super::signatures::ALGORITHMS;
 use super::*;
 use crate::claims::TOKEN_TYPE;
+use crate::signing_key::EXAMPLE_SECRETS;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -704,6 +705,22 @@ fn a_wrong_character_in_a_new_key_is_told_by_its_place() {
 }
 
 #[test]
+fn an_opaque_token_is_known_by_its_prefix_and_checksum() {
+    let token = OpaqueToken::new(&[1; 64]).unwrap();
+    let whole = token.expose();
+    for (text, words) in [
+        (whole, "There is no such token in this database"),
+        (&whole[..40], "The token is cut short by 8 characters"),
+        (&format!("{whole}x"), "The token is too long by 1 character"),
+        (&whole.replacen('1', "2", 1), "checksum does not fit"),
+    ] {
+        assert_problem(text, words);
+        assert_eq!(report(text).format, Format::PersonalAccessToken);
+        assert_eq!(report(text).role.as_deref(), Some("authenticated"));
+    }
+}
+
+#[test]
 fn what_is_no_key_is_told_what_keys_look_like() {
     for (text, words) in [
         (
@@ -716,8 +733,10 @@ fn what_is_no_key_is_told_what_keys_look_like() {
             "an address",
         ),
         ("undefined", "not set"),
-        ("Bearer", "begin with eyJ, sb_publishable_ or sb_secret_"),
-        ("sbpat_0123456789", "begin with eyJ"),
+        (
+            "Bearer",
+            "begin with eyJ, sb_publishable_, sb_secret_ or sbpat_",
+        ),
         ("hunter2", "begin with eyJ"),
         ("example.com", "begin with eyJ"),
     ] {

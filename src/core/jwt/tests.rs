@@ -355,7 +355,13 @@ fn a_token_of_a_megabyte_is_refused_unread() {
 
 #[test]
 fn the_token_of_a_header_is_found() {
-    for header in ["Bearer a.b.c", "bearer  a.b.c", " BEARER a.b.c "] {
+    for header in [
+        "Bearer a.b.c",
+        "bearer  a.b.c",
+        " BEARER a.b.c ",
+        "Bearer\ta.b.c",
+        "bEARER \t a.b.c",
+    ] {
         assert_eq!(bearer_token(header), Some("a.b.c"), "{header}");
     }
     for header in [
@@ -366,6 +372,7 @@ fn the_token_of_a_header_is_found() {
         "Bearera.b.c",
         "a.b.c",
         "Bearer a b",
+        "Bearer\ta\tb",
     ] {
         assert_eq!(bearer_token(header), None, "{header}");
     }
@@ -456,5 +463,35 @@ proptest! {
         prop_assume!(token[place..=place] != to);
         let changed = format!("{}{to}{}", &token[..place], &token[place + 1..]);
         prop_assert!(outcome(&changed, &key, &CHECKS).is_err());
+    }
+}
+
+#[test]
+fn the_payload_of_a_token_that_is_refused_for_anything_else_is_found() {
+    let token = |header: &str, payload: &str| {
+        format!(
+            "{}.{}.x",
+            BASE64URL.encode(header),
+            BASE64URL.encode(payload)
+        )
+    };
+    for payload in [
+        r#"{"exp":1e300}"#,
+        r#"{"a":1,"a":2}"#,
+        r#"{"role":"x\u0000"}"#,
+    ] {
+        let token = token(r#"{"alg":"XX","alg":"YY","crit":[]}"#, payload);
+        assert!(Unverified::parse(&token).is_err());
+        assert_eq!(payload_of_any(&token).as_deref(), Some(payload));
+    }
+    for bad in [
+        String::new(),
+        "a.b.c".into(),
+        token("{}", "[]"),
+        token("[]", "{}"),
+        token("{}", "{}") + ".y",
+        token("{}", "{}").replace(".x", ""),
+    ] {
+        assert_eq!(payload_of_any(&bad), None, "{bad}");
     }
 }

@@ -28,10 +28,34 @@ fn holder(hash: Option<&str>) -> Holder {
     }
 }
 
+const HERE: Database = Database {
+    cluster: 1,
+    oid: 2,
+    has_debug_code: false,
+};
+
 fn token(key: &SigningKey, holder: &Holder) -> String {
-    let to = address("alice@example.com");
-    let parts = (&code("012345"), holder);
-    issue(key, Purpose::Recovery, ID, &to, parts, (NOW, NOW + 900)).unwrap()
+    token_of(
+        key,
+        holder,
+        Purpose::Recovery,
+        Opener::Code(&code("012345")),
+    )
+}
+
+fn token_of(key: &SigningKey, holder: &Holder, purpose: Purpose, opener: Opener) -> String {
+    let token = NewToken {
+        purpose,
+        id: ID,
+        address: &address("alice@example.com"),
+        database: HERE,
+        opener,
+        digits: 6,
+        holder,
+        issued_at: NOW,
+        expires_at: NOW + 900,
+    };
+    token.sign(key).unwrap()
 }
 
 fn read(token: &str, key: &SigningKey) -> Result<CodeToken, Rejection> {
@@ -45,9 +69,44 @@ fn the_code_belongs_to_its_token_and_no_other_does() {
     let token = read(&token(&key, &alice), &key).unwrap();
     assert_eq!(token.id, ID);
     assert_eq!(token.expires_at, NOW + 900);
-    assert!(token.belongs_to(&code("012345"), &alice, &key));
+    assert_eq!(token.digits, 6);
+    assert!(token.belongs_to(&code("012345"), &alice, HERE, &key));
     for other in ["012346", "12345", "0012345", "543210"] {
-        assert!(!token.belongs_to(&code(other), &alice, &key));
+        assert!(!token.belongs_to(&code(other), &alice, HERE, &key));
+    }
+}
+
+#[test]
+fn a_token_of_a_copy_of_the_database_opens_nothing_in_the_original() {
+    let key = key("k");
+    let alice = holder(Some("hash"));
+    let token = read(&token(&key, &alice), &key).unwrap();
+    for other in [
+        Database { cluster: 2, ..HERE },
+        Database { oid: 3, ..HERE },
+        Database {
+            has_debug_code: true,
+            ..HERE
+        },
+    ] {
+        assert!(!token.belongs_to(&code("012345"), &alice, other, &key));
+        assert!(other.has_debug_code || other.digest_of(&["a"]) != HERE.digest_of(&["a"]));
+    }
+}
+
+#[test]
+fn what_is_beyond_the_limit_is_opened_by_no_code_and_looks_like_any_other() {
+    let key = key("k");
+    let alice = holder(Some("hash"));
+    // Not even if the random bytes were digits.
+    let nothing = || Opener::Nothing(*b"01234567890123456789012345678901");
+    let closed = token_of(&key, &alice, Purpose::Recovery, nothing());
+    let open = token(&key, &alice);
+    assert_eq!(closed.len(), open.len());
+    let closed = read(&closed, &key).unwrap();
+    assert_eq!(closed.digits, read(&open, &key).unwrap().digits);
+    for typed in ["012345", "01234567890123456789012345678901"] {
+        assert!(!closed.belongs_to(&code(typed), &alice, HERE, &key));
     }
 }
 
@@ -56,15 +115,15 @@ fn a_token_dies_with_the_password_and_with_the_holder_of_the_address() {
     let key = key("k");
     let token = read(&token(&key, &holder(Some("old"))), &key).unwrap();
     let code = code("012345");
-    assert!(!token.belongs_to(&code, &holder(Some("new")), &key));
-    assert!(!token.belongs_to(&code, &holder(None), &key));
-    assert!(!token.belongs_to(&code, &Holder::nobody(), &key));
+    assert!(!token.belongs_to(&code, &holder(Some("new")), HERE, &key));
+    assert!(!token.belongs_to(&code, &holder(None), HERE, &key));
+    assert!(!token.belongs_to(&code, &Holder::nobody(), HERE, &key));
     let another = Holder {
         user: Uuid::from_u128(2),
         password_hash: Some("old".to_owned()),
         is_confirmed: true,
     };
-    assert!(!token.belongs_to(&code, &another, &key));
+    assert!(!token.belongs_to(&code, &another, HERE, &key));
 }
 
 #[test]
@@ -108,24 +167,22 @@ fn no_other_token_is_one_of_a_code() {
     let key = key("k");
     let claims = serde_json::json!({
         "email": "alice@example.com", "purpose": "recovery", "jti": ID, "iat": NOW,
-        "exp": NOW + 900, "mac": BASE64URL.encode([0; 32]),
+        "exp": NOW + 900, "digits": 6, "mac": BASE64URL.encode([0; 32]),
     });
     let signed = jwt::sign(&claims, &key).unwrap();
     assert_eq!(read(&signed, &key).err(), Some(Rejection::BadSignature));
     let other_key = self::key("k");
     let other = token(&other_key, &holder(None));
     assert_eq!(read(&other, &key).err(), Some(Rejection::BadSignature));
-    let parts = (&code("012345"), &holder(None));
-    let to = address("alice@example.com");
-    let times = (NOW, NOW + 900);
-    let of_another_purpose = issue(&key, Purpose::SignUp, ID, &to, parts, times).unwrap();
+    let opener = Opener::Code(&code("012345"));
+    let of_another_purpose = token_of(&key, &holder(None), Purpose::SignUp, opener);
     let found = read(&of_another_purpose, &key).err();
     assert_eq!(found, Some(Rejection::BadSignature));
     let mut wrong = claims.clone();
     wrong["purpose"] = "signup".into();
     let signed = jwt::sign(&wrong, &token_key(&key, Purpose::Recovery).unwrap()).unwrap();
     assert!(matches!(read(&signed, &key), Err(Rejection::Malformed(_))));
-    for name in ["email", "purpose", "jti", "exp", "mac"] {
+    for name in ["email", "purpose", "jti", "exp", "digits", "mac"] {
         let mut wrong = claims.clone();
         wrong.as_object_mut().unwrap().remove(name);
         let signed = jwt::sign(&wrong, &token_key(&key, Purpose::Recovery).unwrap()).unwrap();
@@ -153,7 +210,7 @@ fn tokens_look_alike_whether_the_address_is_somebody_s() {
     assert_eq!(names(&known), names(&unknown));
     assert_eq!(
         names(&known),
-        ["email", "purpose", "jti", "iat", "exp", "mac"]
+        ["email", "purpose", "jti", "iat", "exp", "digits", "mac"]
     );
 }
 
@@ -225,7 +282,6 @@ fn addresses_are_compared_without_case_and_spaces() {
         address(" Alice@Example.COM\n").as_str(),
         "alice@example.com"
     );
-    assert_eq!(address("\u{c4}@x").as_str(), "\u{e4}@x");
     for text in [
         "",
         " ",
@@ -237,7 +293,75 @@ fn addresses_are_compared_without_case_and_spaces() {
         &"a".repeat(300),
     ] {
         assert!(Address::new(text).is_err(), "{text:?}");
+        assert!(Address::stored(text).is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn a_mailbox_has_one_address() {
+    for text in [
+        "alice@example.com",
+        "alice+tag@sub.example.com",
+        "a.b-c_d@example.co",
+        "!#$%&'*+-/=?^_`{|}~@example.com",
+        "alice@xn--bcher-kva.example",
+        "alice@localhost",
+        "alice@3com.com",
+        "alice@example.0xyz",
+    ] {
+        assert_eq!(address(text).as_str(), text);
+    }
+    for text in [
+        // What reaches the same host name.
+        "alice@exam\u{ad}ple.com",
+        "alice@exa\u{200b}mple.com",
+        "alice@\u{ff45}xample.com",
+        "alice@example\u{3002}com",
+        "alice@example.com.",
+        "alice@b\u{fc}cher.example",
+        "alice@example.com\u{200d}",
+        // What reaches the same name.
+        "al\u{200b}ice@example.com",
+        "\u{ff41}lice@example.com",
+        "\"alice\"@example.com",
+        "alice(comment)@example.com",
+        "\u{c4}@example.com",
+        // Two addresses, and things that are none.
+        "alice@example.com,bob@example.com",
+        "alice<bob@example.com>",
+        "a@b@example.com",
+        "alice.@example.com",
+        ".alice@example.com",
+        "al..ice@example.com",
+        "alice@.example.com",
+        "alice@example..com",
+        "alice@-example.com",
+        "alice@example-.com",
+        "alice@exam_ple.com",
+        "alice@xn--example-.com",
+        "alice@[127.0.0.1]",
+        "alice@127.0.0.1",
+        "alice@127.1",
+        "alice@0x7f000001",
+        "alice@localhost:25",
+        &format!("{}@example.com", "a".repeat(65)),
+        &format!("alice@{}.com", "a".repeat(64)),
+    ] {
+        assert!(Address::new(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn those_who_have_another_address_already_are_found_by_it() {
+    let stored = |text| Address::stored(text).unwrap();
+    assert_eq!(
+        stored(" \u{c4}@B\u{dc}CHER.example").as_str(),
+        "\u{e4}@b\u{fc}cher.example"
+    );
+    assert_eq!(
+        stored("\"alice\"@example.com").as_str(),
+        "\"alice\"@example.com"
+    );
 }
 
 proptest! {
@@ -247,5 +371,26 @@ proptest! {
         prop_assert!(read(&text, &key).is_err());
         let _ = Code::typed(&code);
         let _ = Address::new(&text);
+        let _ = Address::stored(&text);
+    }
+
+    #[test]
+    fn a_new_address_is_plain_ascii_and_stays_what_it_is(text in "\\PC{0,20}@\\PC{0,20}|[a-z.\"<,\u{ad}\u{ff41}]{0,6}@[a-z.\u{200b}\u{ff41}-]{0,9}") {
+        if let Ok(address) = Address::new(&text) {
+            let text = address.as_str();
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(!text.contains(['<', '>', '"', '(', ')', ',', ':', ';', '\\', '[', ']']));
+            prop_assert_eq!(text.matches('@').count(), 1);
+            prop_assert_eq!(&Address::new(text).unwrap(), &address);
+            prop_assert_eq!(&Address::stored(text).unwrap(), &address);
+            // The same letters, hidden or written otherwise, are no second address.
+            for hidden in ['\u{ad}', '\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}'] {
+                for (place, _) in text.char_indices() {
+                    let mut other = text.to_owned();
+                    other.insert(place, hidden);
+                    prop_assert!(Address::new(&other).is_err());
+                }
+            }
+        }
     }
 }

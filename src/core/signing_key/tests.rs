@@ -2,6 +2,7 @@ use std::sync::LazyLock;
 
 use super::*;
 use crate::jwt::{Unverified, sign};
+use crypto_bigint::{BoxedUint, Resize};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -458,6 +459,150 @@ fn a_private_number_in_the_place_of_another_member_is_not_repeated() {
             }
         }
     }
+}
+
+/// Why a key from elsewhere is refused, if it is.
+fn refusal(jwk: &str) -> Option<String> {
+    let key = imported(jwk);
+    key.require_strong_when_new(false)
+        .err()
+        .map(|error| error.to_string())
+}
+
+#[test]
+fn keys_that_are_made_well_are_taken() {
+    for jwk in &*GENERATED {
+        assert_eq!(refusal(jwk), None);
+    }
+    for vector in &*VECTORS {
+        assert_eq!(refusal(&vector["jwk"].to_string()), None);
+    }
+}
+
+#[test]
+fn keys_that_are_hardly_random_are_refused_unless_that_is_allowed() {
+    let text = |bytes: &[u8]| BASE64URL.encode(bytes);
+    let example = b"super-secret-jwt-token-with-at-least-32-characters-long";
+    for (k, weakness) in [
+        (
+            text(&[0; 32]),
+            "that key is made of a few bytes that repeat",
+        ),
+        (
+            text(&b"secret".repeat(20)),
+            "that key is made of a few bytes that repeat",
+        ),
+        (
+            text(example),
+            "that key is the public example secret of the Supabase CLI, which everybody knows",
+        ),
+    ] {
+        let jwk = json!({"kty": "oct", "k": k}).to_string();
+        assert_eq!(refusal(&jwk).as_deref(), Some(weakness));
+        assert!(imported(&jwk).require_strong(false).is_err());
+        assert!(imported(&jwk).require_strong(true).is_ok());
+        assert!(imported(&jwk).require_strong_when_new(true).is_ok());
+    }
+    // The seed of zeros, and the private key 1, whose public key is the generator of the curve.
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[0; 32]).unwrap();
+    let seed = json!({
+        "kty": "OKP", "crv": "Ed25519", "d": text(&[0; 32]), "x": text(pair.public_key().as_ref()),
+    });
+    let one = json!({
+        "kty": "EC", "crv": "P-256", "d": text(&[&[0; 31][..], &[1]].concat()),
+        "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+    });
+    for jwk in [seed, one] {
+        assert!(refusal(&jwk.to_string()).is_some());
+    }
+}
+
+/// A key whose numbers belong together, whatever its factors are.
+fn rsa_of(p: &BoxedUint, q: &BoxedUint) -> String {
+    let bits = 2048;
+    let (p, q) = (p.resize(bits), q.resize(bits));
+    let one = BoxedUint::one_with_precision(bits);
+    let (p1, q1) = (p.wrapping_sub(&one), q.wrapping_sub(&one));
+    let e = BoxedUint::from(65537u64).resize(bits);
+    let odd = |number: &BoxedUint| crypto_bigint::NonZero::new(number.clone()).unwrap();
+    let phi = p1.wrapping_mul(&q1);
+    let d = e.invert_mod(&odd(&phi)).unwrap();
+    let text = |number: &BoxedUint| {
+        let bytes = number.to_be_bytes();
+        let start = bytes.iter().take_while(|byte| **byte == 0).count();
+        json!(BASE64URL.encode(&bytes[start..]))
+    };
+    let rem = |number: &BoxedUint, of: &BoxedUint| number.rem_vartime(&odd(of));
+    json!({
+        "kty": "RSA", "n": text(&p.wrapping_mul(&q)), "e": text(&e), "d": text(&d), "p": text(&p), "q": text(&q),
+        "dp": text(&rem(&d, &p1)), "dq": text(&rem(&d, &q1)), "qi": text(&q.invert_mod(&odd(&p)).unwrap()),
+    })
+    .to_string()
+}
+
+/// The first number after `start`, of so many bits, that is prime, and whose predecessor 65537 does not divide.
+fn next_prime(start: &[u8], bits: u32) -> BoxedUint {
+    let two = BoxedUint::from(2u64).resize(bits);
+    let mut number = BoxedUint::from_be_slice_truncated(start, bits);
+    loop {
+        number = number.wrapping_add(&two);
+        if crypto_primes::is_prime(crypto_primes::Flavor::Any, &number) {
+            return number;
+        }
+    }
+}
+
+#[test]
+fn moduli_that_can_be_factored_are_refused() {
+    let start = |top: u8, length: usize| {
+        let mut bytes = vec![0x5a; length];
+        (bytes[0], bytes[length - 1]) = (top, 0x01);
+        bytes
+    };
+    let (p, q) = (
+        next_prime(&start(0xd1, 128), 1024),
+        next_prime(&start(0xe3, 128), 1024),
+    );
+    assert_eq!(refusal(&rsa_of(&p, &q)), None);
+
+    let close = next_prime(&p.to_be_bytes(), 1024);
+    let short = next_prime(&start(0xc1, 8), 64);
+    let long = next_prime(&start(0xf1, 248), 1984);
+    // Products of two primes, of half the length: with their numbers made as for primes, only a few bases
+    // show that they are none.
+    for (p, q, words) in [
+        (&p, &close, "its primes are too close to each other"),
+        (
+            &short,
+            &long,
+            "its primes are not of half the length of its modulus",
+        ),
+    ] {
+        let told = refusal(&rsa_of(p, q)).unwrap();
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn composite_numbers_in_the_place_of_primes_are_refused() {
+    // n = p·q·r·s as two products, with d for all four primes, is what RSA_check_key takes.
+    let prime = |top: u8| {
+        let mut bytes = vec![0x37; 64];
+        (bytes[0], bytes[63]) = (top, 0x01);
+        next_prime(&bytes, 512)
+    };
+    let product = |a: &BoxedUint, b: &BoxedUint| a.resize(1024).wrapping_mul(b.resize(1024));
+    let (p, q) = (
+        product(&prime(0xd1), &prime(0xe3)),
+        product(&prime(0xc9), &prime(0xf7)),
+    );
+    let jwk = rsa_of(&p, &q);
+    // Had AWS-LC known, it would not have been read.
+    let told = match import(&jwk) {
+        Ok(key) => key.require_strong_when_new(true).unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(told.contains("its p or q is no prime"), "{told}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn chat() -> Definitions {
             str::to_owned(default),
             schema.map(str::to_owned),
             is_overridable,
+            || (),
         )
     };
     let list: Result<Vec<_>, Error> = [
@@ -193,7 +194,14 @@ fn settings_that_are_too_large_may_only_shrink() {
 #[test]
 fn a_declaration_must_make_sense() {
     let declare = |key: &str, default: &str, schema: Option<&str>| {
-        Definition::declare(key, default.to_owned(), schema.map(str::to_owned), true).map(drop)
+        Definition::declare(
+            key,
+            default.to_owned(),
+            schema.map(str::to_owned),
+            true,
+            || (),
+        )
+        .map(drop)
     };
     for key in ["", " ", "\u{3000}", "a\nb", "a\u{7f}", &"x".repeat(101)] {
         assert!(
@@ -226,8 +234,13 @@ fn a_declaration_must_make_sense() {
 
 #[test]
 fn a_schema_that_was_stored_broken_refuses_values_and_leaves_defaults() {
-    let broken =
-        Definition::from_stored("a".into(), "1".into(), Some("{\"type\": 1}".into()), true);
+    let broken = Definition::from_stored(
+        "a".into(),
+        "1".into(),
+        Some("{\"type\": 1}".into()),
+        true,
+        || (),
+    );
     let settings = Definitions::new(vec![broken]);
     assert_eq!(settings.effective(None, None, MAX).unwrap(), r#"{"a": 1}"#);
     assert_eq!(
@@ -267,7 +280,7 @@ proptest! {
         for new in [new.to_string(), text] {
             drop(settings.effective(Some(&own.to_string()), Some(&new), MAX));
             drop(settings.patched(Some(&own.to_string()), &new, MAX));
-            drop(Definition::declare("a", new, Some(own.to_string()), true));
+            drop(Definition::declare("a", new, Some(own.to_string()), true, || ()));
         }
     }
 

@@ -97,7 +97,7 @@ pub fn have_been_written(uses: &[Use]) {
     let database = this_database();
     for written in uses {
         let id = written.key.into_bytes();
-        with_set(shared, set_of(&id, shared.sets), |places| {
+        with_set(shared, set_of(shared, &id), |places| {
             for place in places {
                 if place.database == database
                     && place.key == id
@@ -147,10 +147,10 @@ pub fn refusals_have_been_written(written: &[Refusals]) {
     let database = this_database();
     with_refusals(shared, |refusals| {
         for done in written {
-            let key = done.key.unwrap_or_default().into_bytes();
+            let id = |id: Option<Uuid>| id.unwrap_or_default().into_bytes();
             let place = refusals.iter_mut().find(|refused| {
                 refused.database == database
-                    && refused.key == key
+                    && (refused.key, refused.user) == (id(done.key), id(done.user))
                     && REASONS.get(usize::from(refused.reason)) == Some(&done.reason)
             });
             if let Some(refused) = place {

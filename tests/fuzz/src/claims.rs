@@ -205,6 +205,7 @@ fn live_claims_win(claims: &str, row: &str) {
         phone: text("phone"),
         app_metadata: object("raw_app_meta_data"),
         user_metadata: object("raw_user_meta_data"),
+        is_anonymous: row["is_anonymous"].as_bool(),
     };
     let Some(live) = user.into_claims(claims, "editor") else {
         return;
@@ -231,6 +232,10 @@ fn live_claims_win(claims: &str, row: &str) {
     ] {
         let found = after.remove(name).expect("the claim is there");
         assert_eq!(&found, expected.as_deref().unwrap_or("{}"));
+    }
+    if let Some(is_anonymous) = user.is_anonymous {
+        let found = after.remove("is_anonymous").expect("the claim is there");
+        assert_eq!(found, is_anonymous.to_string());
     }
     for (name, value) in &after {
         assert_eq!(before.get(name), Some(value), "{name}");

@@ -134,20 +134,35 @@ fn rate_limit(requests: i64, window: i64, times: &[i64]) {
 }
 
 fn refreshing(numbers: &[i64]) {
-    let [live, number, refreshed_at, now, interval, ..] = numbers[..] else {
+    let [
+        live,
+        number,
+        previously_refreshed_at,
+        refreshed_at,
+        now,
+        interval,
+        ..,
+    ] = numbers[..]
+    else {
         return;
     };
     let bound = |number: i64| number.clamp(0, 253_402_300_799_000_000);
     let (live, number) = (bound(live), bound(number));
     let progress = Progress {
         live,
-        previously_refreshed_at: bound(refreshed_at),
+        refreshed_at: bound(refreshed_at),
+        previously_refreshed_at: bound(previously_refreshed_at),
     };
+    let is_on_its_way = |replaced_at: i64| bound(now) - replaced_at <= bound(interval);
     let outcome = progress.outcome(number, bound(now), bound(interval));
     match live - number {
-        ..=0 => assert_eq!(outcome, Outcome::Next),
-        1 => assert_eq!(outcome, Outcome::LiveAgain),
-        2 => assert_ne!(outcome, Outcome::Next),
+        0 => assert_eq!(outcome, Outcome::Next),
+        ..0 => assert_eq!(outcome, Outcome::Reused),
+        1 if is_on_its_way(progress.refreshed_at) => assert_eq!(outcome, Outcome::LiveAgain),
+        2 if is_on_its_way(progress.previously_refreshed_at) => {
+            assert_eq!(outcome, Outcome::LiveAgain);
+        }
+        1 | 2 => assert_eq!(outcome, Outcome::Reused),
         3.. => assert_eq!(outcome, Outcome::Reused),
     }
 }

@@ -3,7 +3,7 @@ use supabase_pat_core::jwt::Unverified;
 use supabase_pat_core::key_ring::{KeyRing, Keys};
 use supabase_pat_core::password::{Password, is_behind, is_verifiable};
 use supabase_pat_core::reset_code::{
-    Address, Code, CodeToken, Holder, Purpose, digest, digest_of, issue,
+    Address, Code, CodeToken, Database, Holder, NewToken, Opener, Purpose, digest, digest_of,
 };
 use supabase_pat_core::sealed;
 use uuid::Uuid;
@@ -30,7 +30,14 @@ pub fn reset_code(data: &[u8]) {
 }
 
 fn address_of(typed: &str) -> Option<Address> {
-    match Address::new(typed) {
+    if let Ok(address) = Address::new(typed) {
+        let text = address.as_str();
+        assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+        assert!(!text.contains(['<', '>', '"', '(', ')', ',', ':', ';', '\\']));
+        assert_eq!(Address::new(text).ok().as_ref(), Some(&address));
+        assert_eq!(Address::stored(typed).ok().as_ref(), Some(&address));
+    }
+    match Address::stored(typed) {
         Ok(address) => {
             let text = address.as_str();
             assert!(text.len() <= 254);
@@ -38,7 +45,7 @@ fn address_of(typed: &str) -> Option<Address> {
             let (name, host) = text.rsplit_once('@').expect("there are two parts");
             assert!(!name.is_empty() && !host.is_empty());
             for again in [text, &format!(" {typed}\n"), &text.to_lowercase()] {
-                assert_eq!(Address::new(again).ok().as_ref(), Some(&address));
+                assert_eq!(Address::stored(again).ok().as_ref(), Some(&address));
             }
             Some(address)
         }
@@ -86,8 +93,29 @@ fn tokens(address: &Address, code: &Code, hash: &str, data: &[u8]) {
     let owner = holder(1, optional(hash));
     let id = Uuid::from_u128(3);
     let times = (1_700_000_000, 1_700_000_900);
-    let token = issue(&key, Purpose::Recovery, id, address, (code, &owner), times);
-    let token = token.expect("a token is issued");
+    let here = Database {
+        cluster: 1,
+        oid: 2,
+        has_debug_code: false,
+    };
+    let new = |opener| NewToken {
+        purpose: Purpose::Recovery,
+        id,
+        address,
+        database: here,
+        opener,
+        digits: code.digits(),
+        holder: &owner,
+        issued_at: times.0,
+        expires_at: times.1,
+    };
+    let sign = |opener| new(opener).sign(&key).expect("a token is issued");
+    let token = sign(Opener::Code(code));
+    let closed = sign(Opener::Nothing([b'0'; 32]));
+    assert_eq!(closed.len(), token.len());
+    let closed = Unverified::parse(&closed).expect("what is issued is a token");
+    let closed = CodeToken::read(&closed, &key, Purpose::Recovery).expect("and is read");
+    assert!(!closed.belongs_to(code, &owner, here, &key));
 
     let unverified = Unverified::parse(&token).expect("what is issued is a token");
     let read = CodeToken::read(&unverified, &key, Purpose::Recovery).expect("and is read");
@@ -95,16 +123,26 @@ fn tokens(address: &Address, code: &Code, hash: &str, data: &[u8]) {
         (read.id, &read.address, read.expires_at),
         (id, address, times.1)
     );
-    assert!(read.belongs_to(code, &owner, &key));
+    assert!(read.belongs_to(code, &owner, here, &key));
+    for other in [
+        Database { cluster: 2, ..here },
+        Database { oid: 3, ..here },
+        Database {
+            has_debug_code: true,
+            ..here
+        },
+    ] {
+        assert!(!read.belongs_to(code, &owner, other, &key));
+    }
     let longer = Code::typed(&format!("{}0", code.expose()));
     let longer = longer.filter(|longer| longer.expose() != code.expose());
-    assert!(!longer.is_some_and(|longer| read.belongs_to(&longer, &owner, &key)));
+    assert!(!longer.is_some_and(|longer| read.belongs_to(&longer, &owner, here, &key)));
     for other in [
         holder(2, optional(hash)),
         holder(1, Some(&format!("{hash}x"))),
         Holder::nobody(),
     ] {
-        assert!(!read.belongs_to(code, &other, &key));
+        assert!(!read.belongs_to(code, &other, here, &key));
     }
     assert!(CodeToken::read(&unverified, &key, Purpose::SignUp).is_err());
     assert!(CodeToken::read(&unverified, &keys::key("h2"), Purpose::Recovery).is_err());

@@ -30,7 +30,12 @@ pub fn scope(data: &[u8]) {
         Err(error) => assert!(error.to_string().chars().count() < 200),
     }
 
-    let needed = Needed::of(method, path);
+    let elsewhere = Needed::of(method, path, Some("private"));
+    assert!(
+        !elsewhere.is_granted_by(&mine) || claim.contains('*') || claim.contains("private."),
+        "{method} {path} of another schema with {claim}"
+    );
+    let needed = Needed::of(method, path, None);
     let all = [&mine, &other, &Scopes::Unlimited];
     for one in all {
         assert!(one.include(one));
@@ -72,7 +77,10 @@ fn one_scope(text: &str) {
     assert!(scope.covers(&scope));
     let minting: Scope = TOKENS_WRITE.parse().expect("it is a scope");
     assert_eq!(scope.covers(&minting), text == TOKENS_WRITE);
-    assert_eq!(Scopes::Unlimited.grants(&scope), text != TOKENS_WRITE);
+    assert_eq!(
+        Scopes::Unlimited.grants(&scope),
+        ![TOKENS_WRITE, "tokens:delete"].contains(&text)
+    );
 }
 
 fn is_scope(text: &str) -> bool {

@@ -60,7 +60,13 @@ fn declare(definitions: &str) -> Vec<Definition> {
         let schema = Some(&what["schema"]).filter(|schema| !schema.is_null());
         let default = what["default"].to_string();
         let is_overridable = what["fixed"].is_null();
-        match Definition::declare(key, default, schema.map(Value::to_string), is_overridable) {
+        match Definition::declare(
+            key,
+            default,
+            schema.map(Value::to_string),
+            is_overridable,
+            || (),
+        ) {
             Ok(definition) => {
                 assert!(key.chars().count() <= 100);
                 assert_eq!(definition.is_overridable(), is_overridable);

@@ -1,5 +1,5 @@
 update auth.users set email = 'alice@example.com', encrypted_password = '$2a$10$x' where id = '11111111-1111-1111-1111-111111111111';
-create function pg_temp.wrong(code text) returns text language sql as $$ select lpad(((code::int + 1) % 1000000)::text, 6, '0') $$;
+create function pg_temp.wrong(code text) returns text language sql as $$ select translate(left(code, 1), '0123456789', '1234567890') || substr(code, 2) $$;
 select token, code from pat.issue_reset_code('alice@example.com') \gset
 select token as other_token, code as other_code from pat.issue_reset_code('alice@example.com') \gset
 call tests.request('anon', '{}');
@@ -84,11 +84,16 @@ select * from tests.error($$select pat.issue_reset_code('alice@example.com')$$);
 select * from tests.error($$select pat.claim_messages()$$);
 rollback;
 
--- The length is a setting; the code of the developers is for superusers to set.
+-- Without preloading a wrong code is forgotten with a rollback, so that all codes are long, and tokens say so.
 set supabase_pat.reset_code_length = 10;
-select length(code) as digits from pat.issue_reset_code('alice@example.com');
+select length(code) as digits, (pat.decode_jwt(token)).payload ->> 'digits' as as_the_token_says, pat.reset_code_digits()
+from pat.issue_reset_code('alice@example.com');
+-- The code of the developers is for superusers to set, and no token of another time is opened by it.
 set supabase_pat.debug_reset_code = '000000';
-select code from pat.issue_reset_code('alice@example.com');
+select token, code from pat.issue_reset_code('alice@example.com') \gset debug_
+select :'debug_code' as code, pat.reset_code_digits(), verify_reset_code(:'debug_token', '000000') as right;
+reset supabase_pat.debug_reset_code;
+select verify_reset_code(:'debug_token', '000000') as right;
 call tests.request('authenticated', '{}');
 select * from tests.error($$set supabase_pat.debug_reset_code = '1'$$);
 select code from tests.error($$show supabase_pat.debug_reset_code$$);

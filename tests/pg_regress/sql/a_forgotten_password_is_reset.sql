@@ -14,7 +14,7 @@ select request_password_reset(' Alice@Example.COM ') as token \gset
 reset role;
 -- A mail worker takes the message.
 call tests.request('service_role', '{}');
-select purpose, email, code ~ '^[0-9]{6}$' as six_digits, expires_at between now() + '14 min' and now() + '15 min' as in_time, attempt from pat.claim_messages();
+select purpose, email, code ~ '^[0-9]{16}$' as sixteen_digits, expires_at between now() + '14 min' and now() + '15 min' as in_time, attempt from pat.claim_messages();
 select count(*) as claimed_already from pat.claim_messages();
 reset role;
 update pat.outbox set claimed_until = null;
@@ -26,7 +26,7 @@ select sealed is null as forgotten, sent_at is not null as sent from pat.outbox;
 
 -- The page tells whether the code is right, as often as it likes.
 call tests.request('anon', '{}');
-select verify_reset_code(:'token', :'code') as right, verify_reset_code(:'token', left(:'code', 3) || '-' || right(:'code', 3)) as typed;
+select verify_reset_code(:'token', :'code') as right, verify_reset_code(:'token', left(:'code', 4) || '-' || right(:'code', 12)) as typed;
 select reset_password(:'token', :'code', 'a new password');
 -- That was the last time.
 select verify_reset_code(:'token', :'code') as right, reset_password(:'token', :'code', 'another password');
@@ -60,6 +60,7 @@ set supabase_pat.min_password_length = 1;
 call tests.log_in('alice');
 select name from mint_pat(name => 'kept');
 select reset_password(:'token', :'code', 'x');
+call tests.log_in('alice');
 select name, is_active from api_keys order by name;
 reset role;
 

@@ -70,3 +70,50 @@ select code from tests.as_each_role($$select pat.deny_token('x')$$);
 -- Twice is once, with the later reason.
 select pat.deny_token(:'anon', 'again');
 select reason from pat.denied_tokens where role = 'anon';
+
+-- A server may take the role from elsewhere in the payload, and hand over that one as the claim. What it shows as the
+-- header is what the client wants: here it is made up to look like the claims.
+delete from pat.denied_tokens;
+create function pg_temp.made_up(claims jsonb) returns text language sql as $$
+    select 'Bearer ' || string_agg(translate(encode(convert_to(part, 'utf8'), 'base64'), E'+/=\n', '-_'), '.') || '.x'
+    from unnest(array['{"alg":"HS256"}', claims::text]) part
+$$;
+select pat.sign_jwt('{"app_metadata": {"roles": ["service_role"]}, "role": "authenticated", "iss": "supabase", "iat": 1700000000, "exp": 4102444800}') as elsewhere,
+    pat.sign_jwt('{"app_metadata": {"roles": ["service_role"]}, "role": "authenticated", "iss": "supabase", "iat": 1700000001, "exp": 4102444800}') as other \gset
+create function pg_temp.as_role(token text, role text, header text default '') returns text language sql as $$
+    select pg_temp.with_token(token, tests.claims(token) || jsonb_build_object('role', role), header)
+$$;
+select pat.deny_token(:'elsewhere');
+select role, pg_temp.as_role(:'elsewhere', role) as denied, pg_temp.as_role(:'elsewhere', role, pg_temp.made_up(tests.claims(:'elsewhere') || jsonb_build_object('role', role))) as made_up,
+    pg_temp.as_role(:'other', role) as another from unnest('{service_role,authenticated}'::text[]) role;
+-- Of a login, also as nobody in particular; of a key, the role of requests without a login says nothing.
+select pg_temp.as_role(:'elsewhere', 'anon') as of_a_key;
+select pat.deny_token(:'login');
+select role, pg_temp.as_role(:'login', role) from unnest('{authenticated,anon}'::text[]) role;
+-- With a tab after Bearer.
+select pg_temp.with_token(:'anon', tests.claims(:'anon'), E'bearer\t' || :'elsewhere');
+
+-- A key that says no more than a request without a login is denied by what is signed alone.
+select pat.sign_jwt('{"role": "anon"}') as bare \gset
+select pat.deny_token(:'bare');
+select pg_temp.with_token(:'bare') as by_the_key, pg_temp.with_token(:'bare', '{"role": "anon"}', '') as without_one;
+
+-- A token that is read strictly here, and not by some server: expired after the end of time, something twice, a number
+-- that is none. While anything is denied, claims that cannot be compared are refused.
+create function pg_temp.odd(payload text) returns text language sql as $$
+    select string_agg(translate(encode(convert_to(part, 'utf8'), 'base64'), E'+/=\n', '-_'), '.') || '.x' from unnest(array['{"alg":"HS256"}', payload]) part
+$$;
+set client_min_messages = error;
+select pat.deny_token(pg_temp.odd('{"role":"service_role","exp":1e300}')), pat.deny_token(pg_temp.odd('{"role":"service_role","sub":"a","sub":"b"}')),
+    pat.deny_token(pg_temp.odd('{"role":"service_role","exp":1e999}'));
+reset client_min_messages;
+select claims ->> 'sub' as sub, claims ->> 'exp' is not null as exp, pg_temp.with_token(:'service', claims, '')
+    from unnest(array['{"role":"service_role","exp":1e300}', '{"role":"service_role","sub":"a"}', '{"role":"service_role","sub":"b"}', '{"role":"service_role","sub":"33333333-3333-3333-3333-333333333333"}']::jsonb[]) claims;
+select count(*), count(*) filter (where expires_at is null) as for_ever, count(other_claims_digests) as with_others from pat.denied_tokens where role = 'service_role';
+select code, error from tests.error(format('select pat.deny_token(%L)', pg_temp.odd('[]')));
+begin;
+select set_config('request.jwt.claims', '{"role":"anon","n":1e999}', true) is not null as odd;
+select code, error from tests.pass();
+delete from pat.denied_tokens;
+select code, error from tests.pass();
+rollback;

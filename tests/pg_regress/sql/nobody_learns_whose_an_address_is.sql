@@ -34,9 +34,10 @@ call tests.request('anon', '{}');
 select count(request_password_reset(address)) as tokens from addresses, generate_series(1, 6) where address in ('known@example.com', 'nobody@example.com');
 reset role;
 select is_deliverable, count(*) from pat.outbox where address_digest in (select address_digest from pat.outbox group by 1 having count(*) > 1) group by 1 order by 1;
-select * from tests.error($$select pat.issue_reset_code('known@example.com')$$);
+-- A backend has no limit here, and leaves no row.
+select count(code) as of_a_backend from generate_series(1, 7), pat.issue_reset_code('known@example.com');
 update pat.outbox set created_at = created_at - interval '1 hour';
-select code is not null as an_hour_later from pat.issue_reset_code('known@example.com');
+select request_password_reset('known@example.com') is not null as an_hour_later;
 -- What is older than that is gone.
 select count(*) from pat.outbox;
 

@@ -96,3 +96,16 @@ drop role lonely;
 call tests.log_in('alice');
 select code, error from tests.error($$select mint_pat(name => 'x', kind => 'magic')$$);
 select code from tests.error($$select mint_pat(name => 'x', kind => null)$$);
+-- What knows keys and tokens knows them too, and what is wrong with one.
+reset role;
+reset request.jwt.claims;
+select token, id from mint_pat(user_id => '11111111-1111-1111-1111-111111111111', name => 'doctored', kind => 'opaque') \gset doctored_
+select pat.jwt_status(:'doctored_token'), format, role, signature, problems from pat.inspect_api_key(:'doctored_token');
+select pat.jwt_status(left(:'doctored_token', -2)), format, signature, problems from pat.inspect_api_key('"' || left(:'doctored_token', -2) || '"');
+select pat.jwt_status(overlay(:'doctored_token' placing '000' from 20)), format, signature, problems from pat.inspect_api_key(overlay(:'doctored_token' placing '000' from 20));
+update pat.api_keys set expires_at = now() - interval '1 second' where id = :'doctored_id';
+select pat.jwt_status(:'doctored_token');
+select revoke_pat(:'doctored_id');
+select pat.jwt_status(:'doctored_token'), signature, problems from pat.inspect_api_key(:'doctored_token');
+delete from pat.api_keys where id = :'doctored_id';
+select pat.jwt_status(:'doctored_token'), signature, problems from pat.inspect_api_key(:'doctored_token');

@@ -8,7 +8,7 @@ call tests.request('anon', '{"role": "anon"}');
 select has_scope('todos:read');
 reset role;
 
--- A token without scopes has all but the one for minting.
+-- A token without scopes has all but those for minting and for ending others: one that leaks stops nothing else.
 call tests.log_in('alice');
 select token as unlimited from mint_pat(name => 'unlimited') \gset
 select token as reader, id as reader_id from mint_pat(name => 'reader', scopes => '{todos:read}') \gset
@@ -37,10 +37,28 @@ reset role;
 call tests.use_token(:'unlimited');
 select * from tests.error($$select mint_pat(name => 'child')$$);
 select * from tests.error(format('select rotate_pat(%L)', :'reader_id'));
+select * from tests.error(format('select revoke_pat(%L)', :'reader_id'));
+select * from tests.error('select revoke_all_pats()');
+delete from api_keys;
 select name from api_keys order by created_at;
 reset role;
 call tests.use_token(:'wide');
 select * from tests.error($$select mint_pat(name => 'child')$$);
+select * from tests.error('select revoke_all_pats()');
+reset role;
+select token as ender from mint_pat('11111111-1111-1111-1111-111111111111', 'ender', scopes => '{tokens:delete}') \gset
+begin;
+call tests.use_token(:'ender');
+select revoke_pat(:'reader_id') as one, revoke_all_pats() > 0 as others;
+reset role;
+rollback;
+
+-- Who its user is, it sees with user:read.
+call tests.use_token(:'reader');
+select * from tests.error('select signed_in_user()');
+reset role;
+call tests.use_token(:'wide');
+select signed_in_user() ->> 'id' as user;
 reset role;
 
 -- One that may, hands out no more than it has.

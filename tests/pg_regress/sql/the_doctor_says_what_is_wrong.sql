@@ -30,6 +30,15 @@ alter database test_pg_regress reset "app.settings.jwt_secret";
 alter table auth.users rename to people;
 select * from pat.status() where "check" = 'users';
 alter table auth.people rename to users;
+begin;
+alter table auth.users rename banned_until to locked_until;
+alter table auth.users drop deleted_at;
+select * from pat.status() where "check" = 'users';
+alter table auth.users add banned_until timestamp, alter phone type bigint using null;
+select * from pat.status() where "check" = 'users';
+set local supabase_pat.live_claims = on;
+select * from pat.status() where "check" = 'users';
+rollback;
 -- It is for trusted roles.
 select role, code, error from tests.as_each_role('select pat.status()');
 select role, code from tests.as_each_role('select pat.server_state()');

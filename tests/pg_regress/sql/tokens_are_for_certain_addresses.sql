@@ -31,8 +31,11 @@ select id as rotated from rotate_pat(:'id') \gset
 select allowed_ips from api_keys where is_active;
 select id as minter from mint_pat(name => 'minter', scopes => '{tokens:write,*}', allowed_ips => '{192.0.2.1}') \gset
 call tests.request('authenticated', jsonb_build_object('sub', '11111111-1111-1111-1111-111111111111', 'type', 'personal_access_token', 'jti', :'minter', 'scope', 'tokens:write *'));
+begin;
+select code from tests.pass('POST', '/rpc/mint_pat', '{"x-forwarded-for": "192.0.2.1, 10.0.0.1"}');
 select code, error from tests.error($$select mint_pat(name => 'child', scopes => '{*}')$$);
 select code from tests.error(format($$select rotate_pat(%L)$$, :'minter'));
+commit;
 
 -- What is no list of networks.
 call tests.log_in('alice');

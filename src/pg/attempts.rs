@@ -5,8 +5,8 @@
 //! them whether a code is right would have as many tries as they like; PostgREST rolls back, for instance, where a
 //! client asks for exactly one row and filters it away. So tries are counted in shared memory too, where no
 //! rollback undoes it, before the code is looked at. That is there only if the library is preloaded, and it has
-//! places for so many: what has to give way
-//! is counted for whatever has no place ([`Places`]), so that nobody gains tries by filling them.
+//! places for so many: what has to give way is counted for whatever has no place ([`Places`]), so that nobody gains
+//! tries by filling them.
 //!
 //! Without shared memory nothing could be counted against a rollback. So all codes are long then.
 

@@ -13,7 +13,6 @@ use supabase_pat_core::error::Error;
 
 use super::clock::Instant;
 use super::kept::{Kept, change_trigger};
-use super::relations::Table;
 use super::statement::Statement;
 use super::{durability, lookup, relations};
 
@@ -74,7 +73,10 @@ pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
         token.reason.into(),
         token.expires_at.into(),
     ];
-    match relations::denied().and_then(others_column) {
+    // It came with 0.2.0.
+    let others_column = relations::denied()
+        .and_then(|table| relations::find_column(table.oid, c"other_claims_digests", None));
+    match others_column {
         Some(_) => {
             let others = (!others.is_empty()).then(|| others.concat());
             arguments.push(others.into());
@@ -83,13 +85,6 @@ pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
         None => ADD_WITHOUT_OTHERS.with(|statement| statement.run(&arguments, |_| Ok(())))?,
     }
     sweep(now)
-}
-
-/// The column of digests that came with 0.2.0.
-fn others_column(table: Table) -> Option<i16> {
-    // SAFETY: a look-up in the system caches, which makes 0 of what is not there.
-    let column = unsafe { pg_sys::get_attnum(table.oid, c"other_claims_digests".as_ptr()) };
-    (column > 0).then_some(column)
 }
 
 /// Whether there is a role of that name.

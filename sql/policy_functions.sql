@@ -1,4 +1,4 @@
--- Two functions without pgrx's wrapper: see src/pg/policy.rs. Their costs make the planner compare
+-- Two functions without pgrx's wrapper: see src/request/policy.rs. Their costs make the planner compare
 -- user ids first and ask about the token only for the rows that are left.
 create function pat.uid() returns uuid
     language c stable parallel safe cost 1

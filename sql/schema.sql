@@ -160,7 +160,7 @@ alter table pat.events enable row level security;
 select pg_extension_config_dump('pat.events', '');
 select pg_extension_config_dump('pat.events_id_seq', '');
 
--- JWTs that the gate no longer accepts, by digests: see src/core/denied.rs. Deleting a row accepts the
+-- JWTs that the gate no longer accepts, by digests: see crates/core/src/denied.rs. Deleting a row accepts the
 -- token again.
 create table pat.denied_tokens (
     message_digest bytea primary key,
@@ -178,7 +178,7 @@ alter table pat.denied_tokens enable row level security;
 
 select pg_extension_config_dump('pat.denied_tokens', '');
 
--- The keys that tokens are signed with. src/pg/ring.rs counts on the order of the columns.
+-- The keys that tokens are signed with. src/signing_keys/ring.rs counts on the order of the columns.
 create table pat.signing_keys (
     kid text primary key,
     status text not null default 'standby'

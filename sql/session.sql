@@ -20,7 +20,7 @@ select pg_catalog.pg_extension_config_dump('pat.sessions', '');
 
 alter table pat.sessions enable row level security;
 
--- Wrong passwords of the last hour, by digests of account and address: see src/pg/throttle.rs.
+-- Wrong passwords of the last hour, by digests of account and address: see src/passwords/throttle.rs.
 create table pat.wrong_passwords (
     key bytea primary key,
     wrong integer not null,
@@ -31,7 +31,7 @@ create index wrong_passwords_last_at_idx on pat.wrong_passwords (last_at);
 
 alter table pat.wrong_passwords enable row level security;
 
--- From where users have signed in lately, the latest 16 networks of each: see src/pg/known_networks.rs. Supabase
+-- From where users have signed in lately, the latest 16 networks of each: see src/sessions/known_networks.rs. Supabase
 -- keeps the same addresses in auth.sessions.
 create table pat.known_networks (
     user_id uuid,
@@ -46,7 +46,7 @@ select pg_catalog.pg_extension_config_dump('pat.known_networks', '');
 
 alter table pat.known_networks enable row level security;
 
--- Users whom sign_up has made, and who have not confirmed their address: see src/pg/sign_ups.rs.
+-- Users whom sign_up has made, and who have not confirmed their address: see src/users/sign_ups.rs.
 create table pat.pending_sign_ups (
     user_id uuid primary key,
     -- The SHA-256 of the password hash that sign_up has given them; null if version 0.1.0 has made them.

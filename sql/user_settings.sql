@@ -1,7 +1,7 @@
 -- Which operators a policy means is settled here, where it is created.
 set local search_path = pg_catalog, pg_temp;
 
--- Which settings users have. src/pg/user_settings.rs counts on the order of the columns.
+-- Which settings users have. src/user_settings/store.rs counts on the order of the columns.
 create table pat.setting_definitions (
     key text primary key,
     default_value jsonb not null,

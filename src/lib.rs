@@ -9,22 +9,18 @@
 
 use pgrx::prelude::*;
 
-mod api_key;
-mod codes;
+mod administration;
+mod events;
 mod gate;
 mod jwt;
-mod outbox;
-mod pat;
+mod passwords;
 mod pg;
-mod pgjwt;
-mod random;
-mod reset;
-mod roles;
-mod session;
-mod sign_in;
+mod request;
+mod sessions;
 mod signing_keys;
-mod status;
+mod tokens;
 mod user_settings;
+mod users;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -44,12 +40,12 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/signing_keys.sql",
     name = "signing_keys",
-    requires = ["schema", roles::is_trusted]
+    requires = ["schema", administration::roles::is_trusted]
 );
 extension_sql_file!(
     "../sql/reset.sql",
     name = "reset",
-    requires = ["schema", roles::is_trusted]
+    requires = ["schema", administration::roles::is_trusted]
 );
 extension_sql_file!(
     "../sql/session.sql",
@@ -61,15 +57,15 @@ extension_sql_file!(
     name = "user_settings",
     requires = [
         "policy_functions",
-        pat::has_scope,
-        session::is_active_session,
-        roles::is_trusted
+        tokens::has_scope,
+        sessions::is_active_session,
+        administration::roles::is_trusted
     ]
 );
 extension_sql_file!(
     "../sql/gate.sql",
     name = "gate",
-    requires = ["schema", roles::is_trusted]
+    requires = ["schema", administration::roles::is_trusted]
 );
 extension_sql_file!(
     "../sql/status.sql",
@@ -77,10 +73,10 @@ extension_sql_file!(
     requires = [
         "schema",
         "signing_keys",
-        pat::mint_pat,
-        reset::reset_code_digits,
-        status::server_state,
-        status::secret_problem
+        tokens::mint_pat,
+        passwords::reset::reset_code_digits,
+        administration::status::server_state,
+        administration::status::secret_problem
     ]
 );
 extension_sql_file!(
@@ -93,9 +89,9 @@ extension_sql_file!(
     name = "policies",
     requires = [
         "policy_functions",
-        pat::has_scope,
-        session::is_active_session,
-        roles::is_trusted
+        tokens::has_scope,
+        sessions::is_active_session,
+        administration::roles::is_trusted
     ]
 );
 extension_sql_file!(
@@ -110,12 +106,12 @@ extension_sql_file!(
         "status",
         "auth_schema",
         gate::deny_token,
-        pat::mint_pat,
-        pat::rotate_pat,
-        pat::revoke_pat,
-        pat::revoke_pat_and_its_own,
-        pat::revoke_all_pats,
-        pat::current_api_key_id,
+        tokens::mint_pat,
+        tokens::rotate_pat,
+        tokens::revoke_pat,
+        tokens::revoke_pat_and_its_own,
+        tokens::revoke_all_pats,
+        tokens::current_api_key_id,
         jwt::sign_jwt,
         jwt::verify_jwt,
         jwt::jwt_status,
@@ -129,32 +125,32 @@ extension_sql_file!(
         signing_keys::jwks,
         signing_keys::jwks_for_verifier,
         signing_keys::take_private_jwk,
-        pgjwt::sign,
-        pgjwt::algorithm_sign,
-        pgjwt::verify,
-        pgjwt::url_encode,
-        pgjwt::url_decode,
-        api_key::mint_api_key,
-        api_key::inspect_api_key,
-        reset::request_password_reset,
-        reset::issue_reset_code,
-        reset::verify_reset_code,
-        reset::reset_password,
-        reset::reset_code_digits,
-        reset::take_password_hash,
-        roles::record_initial_privileges,
-        outbox::claim_messages,
-        outbox::message_sent,
-        outbox::message_failed,
-        session::mint_session,
-        session::refresh_session,
-        session::sign_out,
-        session::is_active_session,
-        session::session_info,
-        session::signed_in_user,
-        sign_in::sign_up,
-        sign_in::confirm_sign_up,
-        sign_in::sign_in,
+        jwt::pgjwt::sign,
+        jwt::pgjwt::algorithm_sign,
+        jwt::pgjwt::verify,
+        jwt::pgjwt::url_encode,
+        jwt::pgjwt::url_decode,
+        jwt::api_keys::mint_api_key,
+        jwt::api_keys::inspect_api_key,
+        passwords::reset::request_password_reset,
+        passwords::reset::issue_reset_code,
+        passwords::reset::verify_reset_code,
+        passwords::reset::reset_password,
+        passwords::reset::reset_code_digits,
+        passwords::reset::take_password_hash,
+        administration::roles::record_initial_privileges,
+        passwords::mail::claim_messages,
+        passwords::mail::message_sent,
+        passwords::mail::message_failed,
+        sessions::mint_session,
+        sessions::refresh_session,
+        sessions::sign_out,
+        sessions::is_active_session,
+        sessions::session_info,
+        sessions::signed_in_user,
+        passwords::sign_in::sign_up,
+        passwords::sign_in::confirm_sign_up,
+        passwords::sign_in::sign_in,
         "user_settings",
         user_settings::define_setting,
         user_settings::drop_setting,
@@ -167,5 +163,13 @@ extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 #[pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
-    pg::init();
+    pg::error::install_panic_hook();
+    pg::settings::define();
+    request::run::install_hook();
+    if pg::settings::is_preloaded() {
+        passwords::attempts::init();
+        passwords::throttle::init();
+        gate::usage::init();
+        gate::worker::register();
+    }
 }

@@ -1,10 +1,11 @@
 //! Postgres's clock and calendar.
+#![allow(unsafe_code)]
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::{IntoDatum, direct_function_call, pg_sys};
 use supabase_pat_core::error::Error;
 
-use super::unguarded;
+use crate::pg::unguarded;
 
 /// Microseconds between the Unix epoch and that of Postgres, 2000-01-01.
 const EPOCH_DIFFERENCE: i64 = 946_684_800 * 1_000_000;

@@ -1,4 +1,5 @@
 //! Where we are: which cluster, and which database.
+#![allow(unsafe_code)]
 
 use pgrx::pg_sys;
 

@@ -2,7 +2,8 @@
 //!
 //! A value in a row is bytes: to take a number for a text reads memory that is not the row's. So what can be read of
 //! a row depends on the type of the [`Column`], and there is no way to come by one but to find it in the table as it
-//! is, while that cannot change: see [`super::relations`].
+//! is, while that cannot change: see [`crate::pg::relations`].
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
@@ -10,10 +11,10 @@ use std::marker::PhantomData;
 use pgrx::{FromDatum, pg_sys};
 use uuid::Uuid;
 
-use super::clock::{self, Instant};
-use super::json::JsonbText;
-use super::net::Networks;
-use super::unguarded;
+use crate::pg::clock::{self, Instant};
+use crate::pg::json::JsonbText;
+use crate::pg::net::Networks;
+use crate::pg::unguarded;
 
 /// A type of SQL that columns can have.
 pub trait Type {

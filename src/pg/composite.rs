@@ -1,4 +1,5 @@
 //! Results of a composite type.
+#![allow(unsafe_code)]
 
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::tupdesc::PgTupleDesc;

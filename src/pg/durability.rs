@@ -1,9 +1,11 @@
 //! How sure a revocation is by the time that it is answered: on disk here, or on the standbys too.
+#![allow(unsafe_code)]
 
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 
-use super::{identity, settings};
+use crate::pg::settings;
+use crate::request::identity;
 
 /// The levels of `synchronous_commit`, from least to most, as Postgres numbers them.
 #[derive(Clone, Copy, pgrx::PostgresGucEnum)]

@@ -22,7 +22,7 @@ pub fn reported<T>(body: impl FnOnce() -> Result<T, Error>) -> SqlResult<T> {
 }
 
 /// The five characters of a SQLSTATE, six bits each (`MAKE_SQLSTATE`).
-pub(super) fn encode(sqlstate: &str) -> i32 {
+pub(crate) fn encode(sqlstate: &str) -> i32 {
     let digit = |byte: u8| i32::from(byte.wrapping_sub(b'0') & 0x3f);
     sqlstate
         .bytes()

@@ -3,19 +3,20 @@
 //! A trigger on such a table sends an invalidation of the relation cache, as DDL does. Postgres delivers
 //! it to every backend of the database at commit, and through the WAL to those of a standby; in the
 //! backend that makes the change, it works from the next command on, and again if the change is rolled
-//! back. [`super::relations`] counts them.
+//! back. [`crate::pg::relations`] counts them.
 //!
 //! A backend hears of it when it accepts invalidations, which it does of itself only at the start of a
 //! transaction and with a new lock. So every use accepts them first: once the client that has changed
 //! the table has its answer, no statement anywhere uses what was there before. With nothing new, that is
 //! one comparison in shared memory, a few nanoseconds.
+#![allow(unsafe_code)]
 
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::Local;
-use super::relations::Table;
+use crate::pg::Local;
+use crate::pg::relations::Table;
 
 /// What was read from a table.
 pub struct Kept<T> {
@@ -70,7 +71,7 @@ pub fn tell_every_backend(table: Option<Table>) -> pg_sys::Datum {
 /// Defines that trigger for a table.
 macro_rules! change_trigger {
     ($info:ident, $function:ident, $table:path) => {
-        $crate::pg::policy::version_1!($info);
+        $crate::request::policy::version_1!($info);
 
         /// # Safety
         /// Called by Postgres.
@@ -84,4 +85,4 @@ macro_rules! change_trigger {
     };
 }
 
-pub(super) use change_trigger;
+pub(crate) use change_trigger;

@@ -1,10 +1,11 @@
 //! Locks on things that have no row yet, or none that may be locked.
+#![allow(unsafe_code)]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::pg_sys;
 
-use super::relations::Table;
+use crate::pg::relations::Table;
 
 /// Makes transactions that do something for the same thing in `table` wait for each other, to their
 /// ends. Readers are not concerned.

@@ -5,6 +5,7 @@
 //! a function could end all sessions of a server whose memory is limited (`vm.overcommit_memory = 2`, `ulimit -v`).
 //! An allocator cannot raise an error, since unwinding out of it is undefined. But it can end the session
 //! alone, as Postgres ends one: locks are released, the transaction is rolled back, the others go on.
+#![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::{c_char, c_int};

@@ -1,4 +1,5 @@
 //! Addresses and networks.
+#![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::net::IpAddr;

@@ -3,10 +3,11 @@
 //! They are no parameters of the statement that stores them: extensions that log statements log their parameters,
 //! and Postgres makes constants of those, which are in the log wherever plans are. So the statement calls a
 //! function, which hands the secret over, and has none at any other time.
+#![allow(unsafe_code)]
 
 use zeroize::Zeroizing;
 
-use super::Local;
+use crate::pg::Local;
 
 pub struct Pending(Local<Option<Zeroizing<String>>>);
 

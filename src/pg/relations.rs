@@ -5,7 +5,7 @@
 //! schema: finding it takes an open table and a dozen look-ups in the system caches, 2 µs.
 //!
 //! Postgres tells a backend of changes when it takes a lock that it does not have. So what is kept was right when the
-//! last message came, and is no more than a guess: it says which table to lock. [`super::scan`] takes the lock, and
+//! last message came, and is no more than a guess: it says which table to lock. [`crate::pg::scan`] takes the lock, and
 //! then asks whether the table has changed since ([`Guess::holds`]); only then does it read. From there on nothing can
 //! change that matters, neither columns nor, as whoever drops an index waits for all who have a lock on its table, the
 //! index. The name cannot come to mean another table either, but by a change of the schema's name, which locks no
@@ -13,13 +13,14 @@
 //!
 //! Nothing here runs code of a table's owner. To ask Postgres for the predicate of an index would (it folds
 //! constants, and functions that are declared immutable with them), so that only its absence is asked for.
+#![allow(unsafe_code)]
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::Local;
-use super::column::{
+use crate::pg::Local;
+use crate::pg::column::{
     Boolean, Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts,
     Timestamp, Type,
 };
@@ -397,7 +398,7 @@ pub struct Slot<L>(Local<State<L>>);
 
 struct State<L> {
     layout: Option<L>,
-    /// Counts what may have changed the table, for some tables their rows included: see [`super::kept`].
+    /// Counts what may have changed the table, for some tables their rows included: see [`crate::pg::kept`].
     changes: u64,
 }
 

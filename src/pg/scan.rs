@@ -7,8 +7,9 @@
 //! evaluate nothing that the owner of a table could have put there: no policy, no view, no predicate or
 //! expression of an index, no operator but Postgres's own.
 //!
-//! The order is: lock, see whether the table looks as it did ([`super::relations`]), take the snapshot,
+//! The order is: lock, see whether the table looks as it did ([`crate::pg::relations`]), take the snapshot,
 //! read. An older snapshot would find a table empty that has been rewritten while the lock was waited for.
+#![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
 
@@ -17,10 +18,10 @@ use pgrx::{pg_sys, set_varsize_4b};
 use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
-use super::column::{Bytes, Column, Id, Type};
-use super::error::reported;
-use super::relations::{self, Guess, Indexed, Layout};
-use super::unguarded;
+use crate::pg::column::{Bytes, Column, Id, Type};
+use crate::pg::error::reported;
+use crate::pg::relations::{self, Guess, Indexed, Layout};
+use crate::pg::unguarded;
 
 const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 

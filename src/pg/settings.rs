@@ -1,10 +1,11 @@
 //! The extension's settings. Whatever decides access, secrets or limits is for superusers to set.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 
-use super::durability::Level;
+use crate::pg::durability::Level;
 
 const DAY: i32 = 24 * 60 * 60;
 
@@ -260,7 +261,7 @@ pub fn max_name_length() -> usize {
     MAX_NAME_LENGTH.get() as usize
 }
 
-static PRELOADED: super::Local<bool> = super::Local::new(false);
+static PRELOADED: crate::pg::Local<bool> = crate::pg::Local::new(false);
 
 pub fn define() {
     // SAFETY: called once, from _PG_init.
@@ -561,7 +562,7 @@ pub fn define() {
         (2, 16 * 1024 * 1024),
         GucFlags::UNIT_BYTE,
     );
-    super::judged::define();
+    crate::request::admitted::define();
     // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };
 }

@@ -11,6 +11,7 @@
 //!
 //! Names and operators are written with their schema, so that no search path can replace them, and
 //! nothing secret is a parameter: extensions that log statements log those too.
+#![allow(unsafe_code)]
 
 use std::cell::OnceCell;
 use std::ffi::{CStr, CString, c_char};
@@ -23,8 +24,10 @@ use pgrx::{PgBuiltInOids, PgLogLevel, PgOid, PgSqlErrorCode, PgTryBuilder, pg_sy
 use supabase_pat_core::error::Error;
 use supabase_pat_core::own_sql;
 
-use super::relations::Table;
-use super::{Local, caller, relations};
+use crate::pg::Local;
+use crate::pg::relations;
+use crate::pg::relations::Table;
+use crate::pg::rights;
 
 /// A statement on the extension's own tables, which is planned once in a backend. Postgres replans it if the tables
 /// change.
@@ -256,7 +259,7 @@ impl SafeView {
         unsafe { pg_sys::LockRelationOid(view.oid, pg_sys::AccessShareLock as i32) };
         let is_it = relations::find_relation(schema, name)
             .is_some_and(|found| found.oid == view.oid && found.owner == view.owner);
-        if !is_it || !caller::may_select(view, owner) {
+        if !is_it || !rights::may_select(view, owner) {
             return Ok(None);
         }
         let present = (view.oid, owner, relations::messages_of_makers());
@@ -270,7 +273,7 @@ impl SafeView {
                 for row in rows {
                     // Rules, schemas and operators have none of their own that would matter.
                     let found = row.get::<pg_sys::Oid>(1)?;
-                    is_safe &= found.is_none_or(|found| caller::is_safe_for_owner(found, owner));
+                    is_safe &= found.is_none_or(|found| rights::is_safe_for_owner(found, owner));
                 }
                 Ok(is_safe)
             })
@@ -345,7 +348,7 @@ fn is_restricted(owner: pg_sys::Oid) -> bool {
     unsafe {
         let (role, session) = (pg_sys::GetUserId(), pg_sys::GetSessionUserId());
         let exceeds = |role| !pg_sys::has_privs_of_role(owner, role);
-        exceeds(role) && caller::is_trusted() || exceeds(session) && caller::can_rise(session)
+        exceeds(role) && rights::is_trusted() || exceeds(session) && rights::can_rise(session)
     }
 }
 
@@ -377,7 +380,7 @@ impl Raised {
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
             let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            if is_restricted || caller::distrusts_triggers() {
+            if is_restricted || rights::distrusts_triggers() {
                 context |= pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
             }
             pg_sys::SetUserIdAndSecContext(role, context);

@@ -33,7 +33,7 @@ function armsOf(source, name) {
 
 /** All errors of the sources: SQLSTATE and message; and all hints. */
 export function errorsOfTheSource() {
-  const core = read('src/core/error.rs');
+  const core = read('crates/core/src/error.rs');
   const codes = armsOf(core, 'sqlstate');
   const errors = variantsOf(core, 'Error').flatMap(({ variant, message }) => {
     const own = [...new Set(codes.filter(({ variants }) => variants.includes(variant)).map(({ literal }) => literal))];
@@ -41,13 +41,13 @@ export function errorsOfTheSource() {
     return own.map((sqlstate) => ({ sqlstate, message }));
   });
 
-  const gate = read('src/core/refusal.rs');
+  const gate = read('crates/core/src/refusal.rs');
   const places = Object.fromEntries([...gate.matchAll(/^ {12}(\w+)(?:\(_\)| \{ \.\. \})? => (\d+),$/gm)].map(([, variant, place]) => [variant, Number(place)]));
   for (const { variant, message } of variantsOf(gate, 'Refusal')) {
     errors.push({ sqlstate: `PT${places[variant] <= 8 ? 401 : places[variant] <= 13 ? 403 : 429}`, message });
   }
 
-  const settings = read('src/pg/settings.rs') + read('src/pg/judged.rs');
+  const settings = read('src/pg/settings.rs') + read('src/request/admitted.rs');
   const ofHooks = (field) => [...settings.matchAll(new RegExp(`GUC_check_${field}_string\\s*=\\s*c"([^"]*)"`, 'g'))].map(([, text]) => text);
   for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
 
@@ -64,17 +64,23 @@ export function errorsOfTheSource() {
 }
 
 /** Why a token is not valid, which an error may go on to say. */
-export const rejectionsOfTheSource = () => variantsOf(read('src/core/jwt.rs'), 'Rejection').map(({ message }) => message);
+export const rejectionsOfTheSource = () => variantsOf(read('crates/core/src/jwt.rs'), 'Rejection').map(({ message }) => message);
 
 /** What the functions say that they do where a caller may not: what only trusted roles may, and what has to write. */
 export function guardedActions() {
-  const files = readdirSync(root + 'src').filter((file) => file.endsWith('.rs')).map((file) => read(`src/${file}`));
-  return files.flatMap((source) => [...source.matchAll(/require_(trusted|writable)\("([^"]+)"\)/g)]
-    .map(([, guard, action]) => (guard === 'trusted' ? `42501 only a trusted role may ${action}` : `25006 ${action} is not possible in a read-only transaction`)));
+  const files = readdirSync(root + 'src', { recursive: true }).filter((file) => file.endsWith('.rs')).map((file) => read(`src/${file}`));
+  const guards = files.flatMap((source) => [...source.matchAll(/require_(trusted|mail_worker|writable)\("([^"]+)"\)/g)]);
+  // A pattern that finds nothing any more would let everything pass.
+  const expected = { trusted: 15, mail_worker: 3, writable: 25 };
+  for (const [guard, least] of Object.entries(expected)) {
+    const found = guards.filter(([, name]) => name === guard).length;
+    if (found < least) throw new Error(`${found} calls of require_${guard} can be read, of ${least} or more`);
+  }
+  return guards.map(([, guard, action]) => (guard === 'writable' ? `25006 ${action} is not possible in a read-only transaction` : `42501 only a trusted role may ${action}`));
 }
 
 /** Every setting that the library defines. */
 export const settingsOfTheSource = () => [...new Set([...read('src/pg/settings.rs').matchAll(/c"(supabase_pat\.\w+)",/g)].map(([, name]) => name))];
 
 /** Why the gate refuses, as events say it. */
-export const refusalReasons = () => read('src/core/refusal.rs').match(/REASONS: [^=]*= \[([^]*?)\];/)[1].match(/\w+/g);
+export const refusalReasons = () => read('crates/core/src/refusal.rs').match(/REASONS: [^=]*= \[([^]*?)\];/)[1].match(/\w+/g);

@@ -25,8 +25,8 @@ function exists(name) {
         return after !== undefined && !after.startsWith(', { todo');
       });
     case 'core':
-      return [`${file}.rs`, join(file, 'tests.rs')].filter((name) => existsSync(join(root, 'src', 'core', name)))
-        .some((name) => read('src', 'core', name).includes(`fn ${title}(`));
+      return [`${file}.rs`, join(file, 'tests.rs')].filter((name) => existsSync(join(root, 'crates', 'core', 'src', name)))
+        .some((name) => read('crates', 'core', 'src', name).includes(`fn ${title}(`));
     case 'regress':
       return ['sql/*.sql', 'expected/*.out'].every((place) => existsSync(join(root, 'tests', 'pg_regress', place.replace('*', file))));
     case 'isolation':

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use supabase_pat_core::forwarded::client_address;
-use supabase_pat_core::key::{Kind, check_name};
 use supabase_pat_core::rate::{Counter, Limit};
 use supabase_pat_core::refresh_token::{Outcome, Progress};
 use supabase_pat_core::refusal::Refusal;
+use supabase_pat_core::token::{Kind, check_name};
 
 use crate::input::{fields, text};
 

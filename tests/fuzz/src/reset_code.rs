@@ -1,10 +1,10 @@
+use supabase_pat_core::codes::{
+    Address, Code, CodeToken, Database, Holder, NewToken, Opener, Purpose, digest, digest_of,
+};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::Unverified;
 use supabase_pat_core::key_ring::{KeyRing, Keys};
 use supabase_pat_core::password::{Password, is_behind, is_verifiable};
-use supabase_pat_core::reset_code::{
-    Address, Code, CodeToken, Database, Holder, NewToken, Opener, Purpose, digest, digest_of,
-};
 use supabase_pat_core::sealed;
 use uuid::Uuid;
 

@@ -1,0 +1,5 @@
+//! How an installation stands, and whom it trusts.
+
+mod privileges;
+pub mod roles;
+pub mod status;

@@ -1,0 +1,185 @@
+//! What happened, to whom, and who did it: the table `pat.events`.
+#![allow(unsafe_code)]
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use std::ffi::CStr;
+use supabase_pat_core::claims::Credential;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::json::Members;
+use uuid::Uuid;
+
+use crate::pg::Local;
+use crate::pg::clock::Instant;
+use crate::pg::rights;
+use crate::pg::settings;
+use crate::pg::statement::Statement;
+use crate::pg::uuid::pg_uuid;
+use crate::request::http::Origin;
+use crate::request::run;
+
+thread_local! {
+    static RECORD: Statement = const { Statement::new(
+        "insert into pat.events (event, user_id, key_id, detail, role, by_key, address) \
+         values ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet)",
+        &[TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID],
+    ) };
+
+    static RECORD_COUNTED: Statement = const { Statement::new(
+        "insert into pat.events (event, user_id, detail, count, role, by_key, address) \
+         values ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet)",
+        &[TEXTOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, UUIDOID, TEXTOID],
+    ) };
+
+    static SWEEP: Statement = const { Statement::new(
+        "delete from pat.events where (happened_at, id) in (\
+             select happened_at, id from pat.events where happened_at operator(pg_catalog.<) $1 \
+             order by happened_at limit $2 for update skip locked)",
+        &[TIMESTAMPTZOID, INT8OID],
+    ) };
+}
+
+/// Who makes the present request.
+pub struct Actor {
+    role: String,
+    key: Option<Uuid>,
+    address: Option<String>,
+}
+
+impl Actor {
+    /// To be asked before rights are raised.
+    pub fn now() -> Self {
+        // SAFETY: the name of a role that exists, or null; it is copied at once.
+        let role = unsafe {
+            let name = pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true);
+            match name.is_null() {
+                true => String::new(),
+                false => CStr::from_ptr(name).to_string_lossy().into_owned(),
+            }
+        };
+        Self {
+            role,
+            key: run::with_request(|request| match &request.identity.credential {
+                Credential::Token(token) => Some(token.key_id),
+                _ => None,
+            }),
+            address: Origin::of_request().address.map(|ip| ip.to_string()),
+        }
+    }
+
+    /// The columns `role`, `by_key` and `address`; the last as text.
+    pub fn arguments(&self) -> [DatumWithOid<'_>; 3] {
+        [
+            self.role.as_str().into(),
+            self.key.map(pg_uuid).into(),
+            self.address.as_deref().into(),
+        ]
+    }
+}
+
+/// Writes an event, and removes a few that are older than they are kept.
+pub fn record(
+    event: &str,
+    user: Option<Uuid>,
+    key: Option<Uuid>,
+    detail: Option<&str>,
+) -> Result<(), Error> {
+    let actor = Actor::now();
+    let [role, by_key, address] = actor.arguments();
+    let arguments = [
+        event.into(),
+        user.map(pg_uuid).into(),
+        key.map(pg_uuid).into(),
+        detail.into(),
+        role,
+        by_key,
+        address,
+    ];
+    RECORD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    sweep(Instant::now(), 10)
+}
+
+/// What was signed last, so that signing thousands of tokens in a statement leaves one event for each that it is for: a
+/// row takes twenty times as long as a signature.
+struct Signed {
+    /// An event that is rolled back tells of nothing.
+    subtransaction: (pg_sys::TimestampTz, pg_sys::SubTransactionId),
+    event: &'static str,
+    claims: String,
+    user: Option<Uuid>,
+    detail: Option<String>,
+}
+
+static SIGNED: Local<Option<Signed>> = Local::new(None);
+
+/// Writes an event for claims that are signed, with their role as its detail: once a (sub)transaction for each role and
+/// subject. Where nothing can be written, the server's log says it.
+pub fn record_signing(event: &'static str, claims: &str) -> Result<(), Error> {
+    // SAFETY: they only read.
+    let subtransaction = unsafe {
+        (
+            pg_sys::GetCurrentTransactionStartTimestamp(),
+            pg_sys::GetCurrentSubTransactionId(),
+        )
+    };
+    // SAFETY: the reference is not held while Postgres is called.
+    let last = unsafe { SIGNED.get() }
+        .as_ref()
+        .filter(|last| last.subtransaction == subtransaction && last.event == event);
+    if last.is_some_and(|last| last.claims == claims) {
+        return Ok(());
+    }
+    let members = Members::parse(claims).ok_or(Error::ClaimsNotAnObject)?;
+    let text = |name| members.text(name).ok().flatten();
+    let user = text("sub").and_then(|sub| Uuid::try_parse(&sub).ok());
+    // A role has a name of 63 bytes at most.
+    let detail = text("role").map(|role| role.chars().take(63).collect::<String>());
+    if last.is_none_or(|last| last.user != user || last.detail != detail) {
+        match rights::require_writable(event) {
+            Ok(()) => record(event, user, None, detail.as_deref())?,
+            Err(_) => pgrx::log!(
+                "supabase_pat: {event} by {}, for the role {}, subject {}",
+                Actor::now().role,
+                detail.as_deref().unwrap_or("none"),
+                user.map_or("none".into(), |user| user.to_string()),
+            ),
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        *SIGNED.get() = Some(Signed {
+            subtransaction,
+            event,
+            claims: claims.to_owned(),
+            user,
+            detail,
+        });
+    }
+    Ok(())
+}
+
+/// Writes what has happened so many times to a user.
+pub fn record_counted(event: &str, user: Uuid, detail: &str, count: i64) -> Result<(), Error> {
+    let actor = Actor::now();
+    let [role, by_key, address] = actor.arguments();
+    let arguments = [
+        event.into(),
+        pg_uuid(user).into(),
+        detail.into(),
+        count.into(),
+        role,
+        by_key,
+        address,
+    ];
+    RECORD_COUNTED.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Removes up to `max` events that are older than they are kept.
+pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
+    let Some(seconds) = settings::event_retention() else {
+        return Ok(());
+    };
+    let end = now.plus_seconds(-seconds).to_timestamp()?;
+    SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()]))
+}

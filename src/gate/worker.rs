@@ -1,0 +1,302 @@
+//! The background workers, which carry what the gate counts in shared memory into the tables.
+//!
+//! One runs all the time, connected to no database: every few seconds it looks for databases of which
+//! there is something to write, and starts a second one for each of them, one after the other, which writes
+//! it and ends. So no database is ever kept from being dropped, or copied as a template, by a worker that
+//! sits in it, and a database without the extension is never connected to.
+//!
+//! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
+//! be lost; they change rows that nobody else changes. On a standby they start once it is promoted.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use pgrx::bgworkers::{
+    BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
+};
+use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID};
+use pgrx::prelude::*;
+use pgrx::{pg_guard, pg_sys};
+use supabase_pat_core::error::Error;
+
+use crate::events;
+use crate::gate::usage;
+use crate::gate::usage::{Refusals, Use};
+use crate::jwt::denied;
+use crate::pg::clock::Instant;
+use crate::pg::relations;
+use crate::pg::rights;
+use crate::pg::settings;
+use crate::pg::statement::Statement;
+use crate::pg::unguarded;
+use crate::pg::uuid::pg_uuid;
+
+/// How many uses are written in one transaction.
+const BATCH: usize = 1000;
+
+thread_local! {
+    static WRITE_USES: Statement = const { Statement::new(
+        "insert into pat.api_key_usage as known (key_id, user_id, last_used_at, last_used_ip) \
+         select key.id, key.user_id, used.at, used.ip::pg_catalog.inet \
+         from unnest($1, $2, $3) as used (id, at, ip) \
+         join pat.api_keys as key on key.id operator(pg_catalog.=) used.id \
+         on conflict (key_id) do update \
+         set last_used_at = excluded.last_used_at, last_used_ip = excluded.last_used_ip \
+         where known.last_used_at operator(pg_catalog.<) excluded.last_used_at",
+        &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID],
+    ) };
+
+    static WRITE_REFUSALS: Statement = const { Statement::new(
+        "insert into pat.events (event, happened_at, detail, count, key_id, by_key, user_id, address) \
+         select 'refused', at, reason, count, key, key, owner, ip::pg_catalog.inet \
+         from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, key, owner, ip)",
+        &[TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID],
+    ) };
+
+    // Some twenty pages out of all.
+    static FORGET_DELETED_KEYS: Statement = const { Statement::new(
+        "delete from pat.api_key_usage where key_id operator(pg_catalog.=) any (array(\
+             select used.key_id from pat.api_key_usage as used tablesample system (least(100, \
+                 2000.0 operator(pg_catalog./) greatest(1, pg_catalog.pg_relation_size('pat.api_key_usage') \
+                     operator(pg_catalog./) 8192))) \
+             where not exists (select from pat.api_keys as key where key.id operator(pg_catalog.=) used.key_id)))",
+        &[],
+    ) };
+}
+
+/// To be called while the library is being preloaded.
+pub fn register() {
+    BackgroundWorkerBuilder::new("supabase_pat launcher")
+        .set_type("supabase_pat launcher")
+        .set_library("supabase_pat")
+        .set_function("supabase_pat_launcher")
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(Duration::from_secs(5)))
+        .load();
+}
+
+/// # Safety
+/// Called by Postgres.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    // To no database, which is enough to see which databases there are.
+    BackgroundWorker::connect_worker_to_spi(None, None);
+    // SAFETY: set before a worker runs.
+    usage::worker_is(unsafe { pg_sys::MyProcPid });
+    while BackgroundWorker::wait_latch(Some(Duration::from_secs(settings::flush_interval()))) {
+        if BackgroundWorker::sighup_received() {
+            // SAFETY: between transactions, as Postgres's own workers do it.
+            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+        }
+        let databases = usage::databases_with_news();
+        if databases.is_empty() {
+            usage::flushed();
+        }
+        for database in databases {
+            if BackgroundWorker::sigterm_received() {
+                break;
+            }
+            match exists(database) {
+                true => write_out(database),
+                false => usage::forget(database),
+            }
+        }
+    }
+    usage::worker_is(0);
+    // Whoever terminated it, not the server that is shutting down: with status 0 it would not come again.
+    // SAFETY: the end of the process.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+fn exists(database: pg_sys::Oid) -> bool {
+    BackgroundWorker::transaction(|| {
+        // SAFETY: a look-up in the system caches, in a transaction.
+        unsafe {
+            pg_sys::SearchSysCacheExists(
+                pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+                database.into(),
+                pg_sys::Datum::from(0),
+                pg_sys::Datum::from(0),
+                pg_sys::Datum::from(0),
+            )
+        }
+    })
+}
+
+/// Starts a worker for a database, and waits for its end.
+fn write_out(database: pg_sys::Oid) {
+    let worker = BackgroundWorkerBuilder::new("supabase_pat writer")
+        .set_type("supabase_pat writer")
+        .set_library("supabase_pat")
+        .set_function("supabase_pat_writer")
+        .set_argument(Some(database.into()))
+        .enable_shmem_access(None)
+        .enable_spi_access()
+        // SAFETY: set before a worker runs.
+        .set_notify_pid(unsafe { pg_sys::MyProcPid })
+        .load_dynamic();
+    // If there is none to be had, or the postmaster is gone, the next round or the end comes by itself.
+    if let Ok(worker) = worker
+        && worker.wait_for_shutdown().is_err()
+    {
+        debug1!("supabase_pat: a writer was not waited for");
+    }
+}
+
+/// # Safety
+/// Called by Postgres, with the id of a database.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
+    // SAFETY: at the start of a worker.
+    unsafe {
+        // As in a session: it ends the transaction and the process.
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(unguarded::die));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(unguarded::die));
+        pg_sys::BackgroundWorkerUnblockSignals();
+        const BYPASS_ALLOWCONN: u32 = 1;
+        let database = pg_sys::Oid::from(database.value() as u32);
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            database,
+            pg_sys::InvalidOid,
+            BYPASS_ALLOWCONN,
+        );
+    }
+    BackgroundWorker::transaction(prepare);
+    if !write_all() {
+        // SAFETY: set before any query runs.
+        usage::forget(unsafe { pg_sys::MyDatabaseId });
+    }
+    usage::flushed();
+}
+
+/// False if the extension is not there, or in a version without these tables.
+fn write_all() -> bool {
+    let mut next = Some(0);
+    while let Some(set) = next {
+        let uses;
+        (uses, next) = usage::uses(set, BATCH);
+        if uses.is_empty() {
+            continue;
+        }
+        if !in_transaction(&[c"api_keys", c"api_key_usage"], || write_uses(&uses)) {
+            return false;
+        }
+        usage::have_been_written(&uses);
+    }
+    let refusals = usage::refusals();
+    if !refusals.is_empty() {
+        if !in_transaction(&[c"events"], || write_refusals(&refusals)) {
+            return false;
+        }
+        usage::refusals_have_been_written(&refusals);
+    }
+    // One table at a time, so that nobody who locks them in another order waits in a circle.
+    const MANY: i64 = 10_000;
+    let now = Instant::now();
+    in_transaction(&[c"events"], || events::sweep(now, MANY))
+        && in_transaction(&[c"denied_tokens"], || denied::sweep(now))
+        && in_transaction(&[c"api_keys", c"api_key_usage"], forget_deleted_keys)
+}
+
+/// What holds for the rest of the process.
+fn prepare() {
+    for (name, value) in [
+        (c"synchronous_commit", c"off"),
+        // Shorter than anybody's deadlock_timeout: it is the writer that gives up.
+        (c"lock_timeout", c"200ms"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
+    ] {
+        // SAFETY: settings that a superuser may set for a session.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+    rights::distrust_triggers();
+}
+
+/// Writes something into tables of the schema `pat`, if they are the extension's. An error ends the
+/// transaction and the process; the next one tries again.
+///
+/// A table that somebody made under that name after the extension was dropped could have triggers, which
+/// would run as a superuser here.
+fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -> bool {
+    /// STATEMENT_TIMEOUT in timeout.h. Postgres starts that clock itself for statements of clients alone.
+    const STATEMENT_TIMEOUT: i32 = 3;
+    const MILLISECONDS: i32 = 10_000;
+    BackgroundWorker::transaction(AssertUnwindSafe(|| {
+        // SAFETY: a backend with a database has that clock.
+        unsafe { unguarded::enable_timeout_after(STATEMENT_TIMEOUT, MILLISECONDS) };
+        let are_ours = tables.iter().all(|table| relations::hold_own_table(table));
+        if are_ours && let Err(error) = write() {
+            error!("{error}");
+        }
+        // SAFETY: as above.
+        unsafe { unguarded::disable_timeout(STATEMENT_TIMEOUT, false) };
+        are_ours
+    }))
+}
+
+fn write_uses(uses: &[Use]) -> Result<(), Error> {
+    let times: Result<Vec<TimestampWithTimeZone>, Error> =
+        uses.iter().map(|used| used.at.to_timestamp()).collect();
+    let ids: Vec<PgUuid> = uses.iter().map(|used| pg_uuid(used.key)).collect();
+    let addresses: Vec<Option<String>> = uses
+        .iter()
+        .map(|used| used.address.map(|ip| ip.to_string()))
+        .collect();
+    let arguments = [ids.into(), times?.into(), addresses.into()];
+    WRITE_USES.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
+    let times: Result<Vec<TimestampWithTimeZone>, Error> = refusals
+        .iter()
+        .map(|refused| refused.last_at.to_timestamp())
+        .collect();
+    let reasons: Vec<&str> = refusals.iter().map(|refused| refused.reason).collect();
+    let counts: Vec<i64> = refusals
+        .iter()
+        .map(|refused| refused.count as i64)
+        .collect();
+    let ids = |id: fn(&Refusals) -> Option<uuid::Uuid>| -> Vec<Option<PgUuid>> {
+        refusals
+            .iter()
+            .map(|refused| id(refused).map(pg_uuid))
+            .collect()
+    };
+    let addresses: Vec<Option<String>> = refusals
+        .iter()
+        .map(|refused| refused.address.map(|ip| ip.to_string()))
+        .collect();
+    let arguments = [
+        times?.into(),
+        reasons.into(),
+        counts.into(),
+        ids(|refused| refused.key).into(),
+        ids(|refused| refused.user).into(),
+        addresses.into(),
+    ];
+    WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Of keys that have been deleted, in some places of the table: a few each time, all of them in time.
+fn forget_deleted_keys() -> Result<(), Error> {
+    FORGET_DELETED_KEYS.with(|statement| statement.run(&[], |_| Ok(())))
+}

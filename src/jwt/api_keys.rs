@@ -1,0 +1,133 @@
+//! Supabase's API keys: mint them, and find out what is wrong with one.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use supabase_pat_core::api_key::{self, Checked, Keys, Roles};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::jwt::{self, ApiKeyPayload, Rejection, Unverified};
+use supabase_pat_core::opaque_token::OpaqueToken;
+
+use crate::events;
+use crate::pg::clock::{self, Instant};
+use crate::pg::composite;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::rights;
+use crate::pg::settings;
+use crate::signing_keys::ring::{self, KeysInUse};
+use crate::tokens::lookup;
+
+// pgrx would call the second argument `r#ref`.
+#[pg_extern(
+    requires = ["schema"],
+    sql = r#"
+create function pat.mint_api_key(role text, ref text default null, expires_in interval default '10 years') returns text
+    language c as 'MODULE_PATHNAME', 'mint_api_key_wrapper';
+"#
+)]
+fn mint_api_key(
+    role: Option<&str>,
+    project: default!(Option<&str>, "NULL"),
+    expires_in: default!(Option<Interval>, "'10 years'"),
+) -> SqlResult<String> {
+    reported(|| {
+        rights::require_trusted("mint API keys")?;
+        let role = role.ok_or(Error::NullArgument("role"))?;
+        let (anon, service) = (settings::anon_role(), settings::service_role_name());
+        if role != anon && role != service {
+            return Err(Error::NoApiKeyRole { anon, service });
+        }
+        let expires_in = expires_in.ok_or(Error::NullArgument("expires_in"))?;
+        if clock::is_infinite(&expires_in) {
+            return Err(Error::LifetimeInfinite);
+        }
+        let now = Instant::now();
+        let expires_at = now.plus(expires_in);
+        if expires_at.floor_to_second() <= now {
+            return Err(Error::LifetimeTooShort);
+        }
+        let payload = ApiKeyPayload::new(
+            role,
+            project,
+            (now.unix_seconds(), expires_at.unix_seconds()),
+        )?;
+        let key = ring::signing_key()?;
+        let api_key = jwt::sign(&payload, &key)?;
+        events::record_signing("api_key_minted", &payload.to_json()?)?;
+        Ok(api_key)
+    })
+}
+
+#[pg_extern(stable, parallel_restricted, requires = ["schema"])]
+fn inspect_api_key(
+    key: Option<&str>,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<pgrx::composite_type!('static, "pat.api_key_report"), ErrorReport> {
+    reported(|| {
+        let (anon, authenticated, service) = (
+            settings::anon_role(),
+            settings::authenticated_role(),
+            settings::service_role_name(),
+        );
+        let roles = Roles {
+            anon: &anon,
+            authenticated: &authenticated,
+            service: &service,
+        };
+        // A secret that cannot be used here is no key.
+        let keys = Installation(KeysInUse::to_inspect().ok());
+        let now = Instant::now().unix_seconds();
+        let report = api_key::inspect(key.unwrap_or_default(), now, &roles, &keys);
+        let time = |seconds: Option<i64>| match seconds {
+            Some(seconds) => Instant::from_unix_seconds(seconds).to_timestamp().map(Some),
+            None => Ok(None),
+        };
+        let fields = [
+            report.format.as_str().into_datum(),
+            report.role.into_datum(),
+            report.r#ref.into_datum(),
+            report.iss.into_datum(),
+            time(report.issued_at)?.into_datum(),
+            time(report.expires_at)?.into_datum(),
+            i32::try_from(report.length).ok().into_datum(),
+            report.signature.as_str().into_datum(),
+            report.problems.into_datum(),
+        ];
+        composite::result_row(call, fields)
+    })
+}
+
+/// The keys of this installation, if they can be read.
+struct Installation(Option<KeysInUse>);
+
+impl Keys for Installation {
+    fn check(&self, token: &str) -> Checked {
+        let Some(keys) = &self.0 else {
+            return Checked::NoKey;
+        };
+        let found = Unverified::parse(token).and_then(|token| {
+            keys.borrow().verify(&token)?;
+            token.claims()
+        });
+        match found {
+            Ok(claims) if crate::jwt::is_live(&claims) => Checked::Matches,
+            Ok(_) => Checked::NotLive,
+            Err(Rejection::RevokedKey) => Checked::Revoked,
+            Err(Rejection::UnknownKey) if keys.configured().is_none() => Checked::NoKey,
+            Err(_) => Checked::DoesNotMatch,
+        }
+    }
+
+    fn check_opaque(&self, token: &OpaqueToken) -> Checked {
+        match lookup::key_of_token(&token.digest()) {
+            None => Checked::NoKey,
+            Some(key) if lookup::verdict_on(key.id, key.user).is_live => Checked::Matches,
+            Some(_) => Checked::NotLive,
+        }
+    }
+
+    fn shared_secret(&self) -> Option<&[u8]> {
+        let configured = self.0.as_ref()?.configured()?;
+        Some(configured.secret()?.expose())
+    }
+}

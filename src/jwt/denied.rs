@@ -1,0 +1,139 @@
+//! The JWTs that the gate no longer accepts: see [`crate::pg::kept`]. There are none as a rule, and then a request
+//! costs a comparison of two numbers.
+#![allow(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::rc::Rc;
+
+use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{BYTEAOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
+use supabase_pat_core::denied::Digest;
+use supabase_pat_core::error::Error;
+
+use crate::pg::clock::Instant;
+use crate::pg::durability;
+use crate::pg::kept::{Kept, change_trigger};
+use crate::pg::relations;
+use crate::pg::statement::Statement;
+use crate::tokens::lookup;
+
+thread_local! {
+    static ADD: Statement = const { Statement::new(
+        "insert into pat.denied_tokens \
+             (message_digest, claims_digest, role, user_id, reason, expires_at, other_claims_digests) \
+         values ($1, $2, $3, $4, $5, $6, $7) \
+         on conflict (message_digest) do update set reason = excluded.reason, \
+             claims_digest = excluded.claims_digest, other_claims_digests = excluded.other_claims_digests",
+        &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID],
+    ) };
+
+    // As 0.1.0 had it, until the extension is updated.
+    static ADD_WITHOUT_OTHERS: Statement = const { Statement::new(
+        "insert into pat.denied_tokens (message_digest, claims_digest, role, user_id, reason, expires_at) \
+         values ($1, $2, $3, $4, $5, $6) \
+         on conflict (message_digest) do update set reason = excluded.reason",
+        &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID],
+    ) };
+
+    // A DELETE makes every backend read the table anew, also if it deletes nothing.
+    static HAS_EXPIRED: Statement = const { Statement::new(
+        "select from pat.denied_tokens where expires_at operator(pg_catalog.<) $1 limit 1",
+        &[TIMESTAMPTZOID],
+    ) };
+
+    static SWEEP: Statement = const { Statement::new(
+        "delete from pat.denied_tokens where message_digest operator(pg_catalog.=) any (array(\
+             select message_digest from pat.denied_tokens \
+             where expires_at operator(pg_catalog.<) $1 limit 100 for update skip locked))",
+        &[TIMESTAMPTZOID],
+    ) };
+}
+
+/// What is known of a token that is denied, for those who look at the table.
+pub struct Denied<'a> {
+    pub message: Digest,
+    /// As it stands, then as servers may change it. None if they say nothing of the token.
+    pub claims: &'a [Digest],
+    pub role: Option<&'a str>,
+    pub user: Option<PgUuid>,
+    pub reason: Option<&'a str>,
+    pub expires_at: Option<TimestampWithTimeZone>,
+}
+
+pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
+    durability::of_revocation()?;
+    let (first, others) = match token.claims {
+        [] => (&token.message, [].as_slice()),
+        [first, others @ ..] => (first, others),
+    };
+    let mut arguments = vec![
+        token.message.to_vec().into(),
+        first.to_vec().into(),
+        token.role.into(),
+        token.user.into(),
+        token.reason.into(),
+        token.expires_at.into(),
+    ];
+    // It came with 0.2.0.
+    let others_column = relations::denied()
+        .and_then(|table| relations::find_column(table.oid, c"other_claims_digests", None));
+    match others_column {
+        Some(_) => {
+            let others = (!others.is_empty()).then(|| others.concat());
+            arguments.push(others.into());
+            ADD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+        }
+        None => ADD_WITHOUT_OTHERS.with(|statement| statement.run(&arguments, |_| Ok(())))?,
+    }
+    sweep(now)
+}
+
+/// Whether there is a role of that name.
+pub fn is_role(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: a look-up in the system caches. Names are cut at 63 bytes, and a longer one is none.
+    name.count_bytes() < pg_sys::NAMEDATALEN as usize
+        && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
+}
+
+/// Forgets those that expired a while ago: longer than any server's clock may be behind.
+pub fn sweep(now: Instant) -> Result<(), Error> {
+    const DAY: i64 = 86_400;
+    let end = [now.plus_seconds(-DAY).to_timestamp()?.into()];
+    match HAS_EXPIRED.with(|statement| statement.run(&end, |rows| Ok(!rows.is_empty())))? {
+        true => SWEEP.with(|statement| statement.sweep(&end)),
+        false => Ok(()),
+    }
+}
+
+/// The digests of what is denied.
+#[derive(Default)]
+pub struct DeniedTokens(HashSet<Digest>);
+
+impl DeniedTokens {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn has(&self, digest: Option<Digest>) -> bool {
+        digest.is_some_and(|digest| self.0.contains(&digest))
+    }
+}
+
+static KEPT: Kept<DeniedTokens> = Kept::new(relations::denied, relations::denied_changes);
+
+/// What is denied now, in whatever transaction.
+pub fn tokens() -> Rc<DeniedTokens> {
+    let read = |_| DeniedTokens(lookup::denied_digests().into_iter().collect());
+    KEPT.now(read).unwrap_or_default()
+}
+
+change_trigger!(
+    pg_finfo_supabase_pat_denied_tokens_changed,
+    supabase_pat_denied_tokens_changed,
+    relations::denied
+);

@@ -1,0 +1,165 @@
+//! JSON Web Tokens in SQL: sign, verify, look into.
+
+pub mod api_keys;
+pub mod denied;
+pub mod pgjwt;
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::jwt::{self, Checks, Rejection, Unverified, Verified};
+use supabase_pat_core::opaque_token::{self, OpaqueToken};
+
+use crate::events;
+use crate::pg::clock::{self, Instant};
+use crate::pg::composite;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::json::JsonbText;
+use crate::pg::rights;
+use crate::pg::settings;
+use crate::signing_keys::ring::{self, KeysInUse};
+use crate::tokens::lookup;
+
+#[pg_extern(requires = ["schema"])]
+fn sign_jwt(
+    claims: Option<JsonbText>,
+    expires_in: default!(Option<Interval>, "NULL"),
+) -> SqlResult<String> {
+    reported(|| {
+        rights::require_trusted("sign tokens")?;
+        let JsonbText(claims) = claims.ok_or(Error::NullArgument("claims"))?;
+        let now = Instant::now();
+        let expires_at = match expires_in {
+            Some(interval) if clock::is_infinite(&interval) => {
+                return Err(Error::LifetimeInfinite);
+            }
+            Some(interval) => Some(now.plus(interval).unix_seconds()),
+            None => None,
+        };
+        let complete = jwt::with_times(&claims, now.unix_seconds(), expires_at)?;
+        let key = ring::signing_key()?;
+        let token = jwt::sign_text(&complete, &key)?;
+        events::record_signing("jwt_signed", &claims)?;
+        Ok(token)
+    })
+}
+
+#[pg_extern(stable, parallel_restricted, requires = ["schema"])]
+fn verify_jwt(
+    token: Option<&str>,
+    audience: default!(Option<&str>, "NULL"),
+    require_exp: default!(Option<bool>, true),
+) -> SqlResult<JsonbText> {
+    reported(|| {
+        rights::require_trusted("verify tokens")?;
+        let token = token.ok_or(Error::NullArgument("token"))?;
+        let require_exp = require_exp.ok_or(Error::NullArgument("require_exp"))?;
+        let checks = |issuer| Checks {
+            audience,
+            requires_expiry: require_exp,
+            now: Instant::now().unix_seconds(),
+            issuer,
+            clock_skew: settings::clock_skew(),
+        };
+        let token = Unverified::parse(token)?;
+        let keys = KeysInUse::for_token(&token)?;
+        if keys.is_empty() {
+            return Err(Error::NoSecret);
+        }
+        let verified = verify(&token, &keys, checks(&settings::issuer()))?;
+        Ok(JsonbText(verified.into_payload()))
+    })
+}
+
+#[pg_extern(stable, parallel_restricted, requires = ["schema"])]
+fn jwt_status(token: Option<&str>) -> &'static str {
+    if let Some(text) = token
+        && text.starts_with(opaque_token::PREFIX)
+    {
+        return opaque_status(text);
+    }
+    match token.map_or(Err(Rejection::Malformed("it is null")), status) {
+        Ok(()) => "valid",
+        Err(rejection) => rejection.status(),
+    }
+}
+
+/// The same of an opaque personal access token.
+fn opaque_status(text: &str) -> &'static str {
+    let Some(token) = OpaqueToken::parse(text) else {
+        return "malformed";
+    };
+    match lookup::key_of_token(&token.digest()) {
+        None => "unknown_key",
+        Some(key) if lookup::verdict_on(key.id, key.user).is_live => "valid",
+        Some(key) if !key.is_revoked && key.expires_at <= Instant::now() => "expired",
+        Some(_) => "revoked",
+    }
+}
+
+/// Whether a token is valid, and if not, why.
+pub fn status(token: &str) -> Result<(), Rejection> {
+    let token = Unverified::parse(token)?;
+    // A secret that cannot be used here is no key.
+    let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
+    let checks = Checks {
+        audience: None,
+        requires_expiry: true,
+        now: Instant::now().unix_seconds(),
+        issuer: &settings::issuer(),
+        clock_skew: settings::clock_skew(),
+    };
+    verify(&token, &keys, checks).map(|_| ())
+}
+
+/// Checks everything: the token, and, if it is a personal access token, its key.
+fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verified, Rejection> {
+    let verified = Verified::check(token, &keys.borrow(), &checks)?;
+    if verified.is_personal_access_token() && !is_live(verified.payload()) {
+        return Err(Rejection::DeadKey);
+    }
+    match denied::tokens().has(Some(token.digest())) {
+        true => Err(Rejection::Denied),
+        false => Ok(verified),
+    }
+}
+
+/// Whether the key of a personal access token is live; true for what is none.
+pub fn is_live(claims: &str) -> bool {
+    let settings = ClaimSettings {
+        claims: Some(claims),
+        ..ClaimSettings::default()
+    };
+    match Identity::from_settings(&settings).credential {
+        Credential::Login => true,
+        Credential::Token(token) => lookup::verdict_on(token.key_id, token.user).is_live,
+        Credential::Malformed => false,
+    }
+}
+
+#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+fn decode_jwt(
+    token: &str,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<pgrx::composite_type!('static, "pat.decoded_jwt"), ErrorReport> {
+    reported(|| {
+        let token = Unverified::parse(token)?;
+        let fields = [token.header().to_owned(), token.claims()?];
+        composite::result_row(call, fields.map(|json| JsonbText(json).into_datum()))
+    })
+}
+
+#[pg_extern(stable, parallel_safe, requires = ["schema"])]
+fn jwt_expires_in(token: &str) -> SqlResult<Option<Interval>> {
+    reported(|| {
+        let expiry = Unverified::parse(token)?.expires_at()?;
+        Ok(expiry.and_then(|expiry| clock::interval(expiry - Instant::now().unix_seconds())))
+    })
+}
+
+#[pg_extern(immutable, parallel_safe, requires = ["schema"])]
+fn bearer_token(authorization: &str) -> Option<&str> {
+    jwt::bearer_token(authorization)
+}

@@ -1,0 +1,325 @@
+//! Sessions: begin, refresh, end, and look at the present one.
+
+pub mod known_networks;
+pub mod store;
+
+use pgrx::datum::Uuid as PgUuid;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
+use pgrx::prelude::*;
+use supabase_pat_core::claims::{Credential, SessionClaim};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::jwt;
+use supabase_pat_core::refresh_token::{self, Outcome, RefreshToken};
+use supabase_pat_core::session::{AccessPayload, Info, Method};
+use uuid::{Builder, Uuid};
+
+use crate::events;
+use crate::pg::clock::{self, Instant};
+use crate::pg::composite;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::json::JsonbText;
+use crate::pg::random;
+use crate::pg::rights;
+use crate::pg::settings;
+use crate::pg::uuid::pg_uuid;
+use crate::request::caller::Caller;
+use crate::request::http::{self, Origin};
+use crate::request::run;
+use crate::signing_keys::ring::{self, KeysInUse};
+use crate::tokens::lookup;
+use crate::tokens::store::lock_to_revoke;
+use crate::users::sign_ups;
+use crate::users::{self, MayLogIn};
+use store::{Stored, Which};
+
+const USER_READ: &str = "user:read";
+
+/// The fields of `public.minted_session`.
+pub type Fields = [Option<pg_sys::Datum>; 6];
+
+#[pg_extern(requires = ["schema"])]
+fn mint_session(
+    user_id: Option<PgUuid>,
+    call: pg_sys::FunctionCallInfo,
+) -> Result<pgrx::composite_type!('static, "public.minted_session"), ErrorReport> {
+    reported(|| {
+        rights::require_trusted("mint sessions")?;
+        rights::require_writable("a new session")?;
+        let user = user_id.ok_or(Error::NullArgument("user_id"))?;
+        let user = Uuid::from_bytes(*user.as_bytes());
+        ring::lock_to_sign();
+        let session = begin(&users::lock(user)?, Method::Trusted, Instant::now())?;
+        events::record("session_minted", Some(user), None, None)?;
+        composite::result_row(call, session)
+    })
+}
+
+#[pg_extern(schema = "public", requires = ["schema"])]
+fn refresh_session(
+    refresh_token: Option<&str>,
+    call: pg_sys::FunctionCallInfo,
+) -> Option<pgrx::composite_type!('static, "public.minted_session")> {
+    // pgrx does not know an Option of a composite type in a Result.
+    let refreshed = reported(|| {
+        rights::require_writable("refreshing a session")?;
+        refuse_personal_access_tokens("refresh a session")?;
+        let refreshed = match refresh_token.and_then(RefreshToken::parse) {
+            Some(token) => refresh(&token)?,
+            None => None,
+        };
+        if refreshed.is_none() {
+            http::answer_with("401")?;
+        }
+        refreshed
+            .map(|session| composite::result_row(call, session))
+            .transpose()
+    });
+    refreshed.unwrap_or_report()
+}
+
+#[pg_extern(schema = "public", requires = ["schema"])]
+fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
+    reported(|| {
+        rights::require_writable("signing out")?;
+        refuse_personal_access_tokens("sign out")?;
+        // A token that has outlived its session has nothing to end, nor has a user who may not log in.
+        let caller = || match Caller::now() {
+            Err(Error::SessionEnded | Error::BannedUser(_) | Error::UnknownUser(_)) => Ok(None),
+            caller => caller.map(Some),
+        };
+        let Some(user) = caller()?.map(|caller| caller.user()) else {
+            return Ok(0);
+        };
+        let user = user.ok_or(Error::NoUser)?;
+        // Who ends sessions of the same user waits, so that none ends others after it has ended itself. Its row is not
+        // held: a refresh holds what comes before that.
+        lock_to_revoke(user);
+        if caller()?.is_none() {
+            return Ok(0);
+        }
+        let session = run::with_request(|request| match request.identity.session {
+            SessionClaim::Id(session) => Some(session),
+            _ => None,
+        });
+        let which = match (scope.ok_or(Error::NullArgument("scope"))?, session) {
+            ("global", _) => Which::All,
+            ("local", Some(session)) => Which::One(session),
+            ("others", Some(session)) => Which::AllBut(session),
+            // Without a session there is none of its own to end, and all others are.
+            ("local", None) => return Ok(0),
+            ("others", None) => Which::All,
+            _ => return Err(Error::SignOutScope),
+        };
+        Ok(store::end(user, which)? as i32)
+    })
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
+fn is_active_session() -> bool {
+    run::with_request(|request| request.is_active())
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+fn session_info(
+    call: pg_sys::FunctionCallInfo,
+) -> Result<pgrx::composite_type!('static, "pat.session_report"), ErrorReport> {
+    reported(|| {
+        let info = run::with_request(|request| {
+            request.claims().map(Info::from_claims).unwrap_or_default()
+        });
+        let now = Instant::now().unix_seconds();
+        let time = |seconds: Option<i64>| match seconds {
+            Some(seconds) => Instant::from_unix_seconds(seconds).to_timestamp().map(Some),
+            None => Ok(None),
+        };
+        let expires_in = info
+            .expires_at
+            .and_then(|expiry| clock::interval(expiry - now));
+        let should_refresh = info.should_refresh(now);
+        let fields = [
+            info.user.map(pg_uuid).into_datum(),
+            info.session.map(pg_uuid).into_datum(),
+            info.role.into_datum(),
+            info.aal.into_datum(),
+            info.email.into_datum(),
+            time(info.issued_at)?.into_datum(),
+            time(info.expires_at)?.into_datum(),
+            expires_in.into_datum(),
+            should_refresh.into_datum(),
+            info.is_personal_access_token.into_datum(),
+        ];
+        composite::result_row(call, fields)
+    })
+}
+
+#[pg_extern(schema = "public", stable, parallel_restricted, requires = ["schema"])]
+fn signed_in_user() -> SqlResult<Option<JsonbText>> {
+    reported(|| {
+        let scope = USER_READ.parse()?;
+        let user = run::with_request(|request| {
+            if !request.is_active() {
+                return Ok(None);
+            }
+            match request.has_scope(&scope) {
+                true => Ok(request.identity.user),
+                false => Err(Error::ScopeMissing("see its user", USER_READ)),
+            }
+        })?;
+        let Some(user) = user else {
+            return Ok(None);
+        };
+        let row = users::row(user)?;
+        let role = settings::authenticated_role();
+        Ok(row.map(|row| JsonbText(row.to_json(&role).to_string())))
+    })
+}
+
+/// A personal access token is no login, and must not become one.
+fn refuse_personal_access_tokens(action: &'static str) -> Result<(), Error> {
+    match run::with_request(|request| matches!(request.identity.credential, Credential::Login)) {
+        true => Ok(()),
+        false => Err(Error::NotWithToken(action)),
+    }
+}
+
+/// Why a user may not have a session, where whoever asks is only told that they get none.
+///
+/// # Errors
+/// Any other error.
+pub fn refusal_of(error: Error) -> Result<&'static str, Error> {
+    match error {
+        Error::UnknownUser(_) => Ok("the user has been deleted"),
+        Error::BannedUser(_) => Ok("the user is banned"),
+        Error::RoleNotAllowed(_) => {
+            Ok("auth.users gives the user a role that is not for users who log in")
+        }
+        error => Err(error),
+    }
+}
+
+/// Begins a session.
+pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<Fields, Error> {
+    let user = user.id();
+    ring::lock_to_sign();
+    let session = Builder::from_random_bytes(random::bytes()?).into_uuid();
+    if settings::single_session() {
+        store::end(user, Which::All)?;
+    }
+    store::forget_orphans(user)?;
+    let key = ring::signing_key()?;
+    let ends_at = settings::session_timebox().map(|seconds| now.plus_seconds(seconds));
+    let origin = Origin::of_request();
+    store::begin(session, user, (method, key.id()), now, ends_at, &origin)?;
+    users::signed_in(user, now)?;
+    sign_ups::forget(user)?;
+    match method {
+        Method::Password | Method::Code => known_networks::note(user, origin.address, now)?,
+        // From where a trusted role vouches for them says nothing of where they are.
+        Method::Trusted => (),
+    }
+    let refresh_token = refresh_token::issue(&key, session, 0)?;
+    tokens(user, session, (method, now), refresh_token, now)
+}
+
+/// `None` where the token is refused, for whatever reason.
+fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
+    // No key that it rests on is revoked from here on.
+    ring::lock_to_sign();
+    let keys = KeysInUse::all()?;
+    let is_signed = |stored: &Stored| {
+        let key = keys.find(stored.key_of(token.number));
+        key.is_some_and(|key| token.is_signed_by(key))
+    };
+    // Nobody makes others wait with a token that is made up.
+    let Some(stored) = store::find(token.session)?.filter(is_signed) else {
+        return Ok(None);
+    };
+    let user = match users::lock(stored.user) {
+        Ok(user) => user.id(),
+        Err(error) => {
+            let is_role = matches!(error, Error::RoleNotAllowed(_));
+            let reason = refusal_of(error)?;
+            if is_role {
+                events::record("refresh_refused", Some(stored.user), None, Some(reason))?;
+            }
+            return Ok(None);
+        }
+    };
+    let Some(stored) = store::lock(token.session)?.filter(is_signed) else {
+        store::forget_orphans(user)?;
+        return Ok(None);
+    };
+    let now = Instant::now();
+    let end = |event: &str| {
+        store::end(stored.user, Which::One(token.session))?;
+        events::record(event, Some(stored.user), None, None)?;
+        Ok(None)
+    };
+    if is_over(&stored, now) {
+        return end("session_expired");
+    }
+    if !lookup::session_verdict(token.session, stored.user).is_live {
+        return Ok(None);
+    }
+    let reuse_interval = settings::refresh_reuse_interval() * 1_000_000;
+    let outcome = stored
+        .progress
+        .outcome(token.number, now.unix_micros(), reuse_interval);
+    let refresh_token = match outcome {
+        Outcome::Reused => return end("refresh_token_reused"),
+        Outcome::LiveAgain => {
+            let live = stored.progress.live;
+            match keys.find(stored.key_of(live)) {
+                Some(key) => refresh_token::issue(key, token.session, live)?,
+                None => return Ok(None), // its signing key has been revoked
+            }
+        }
+        Outcome::Next => {
+            let next = token.number + 1;
+            let key = ring::signing_key()?;
+            store::advance(token.session, &stored, next, key.id(), now)?;
+            refresh_token::issue(&key, token.session, next)?
+        }
+    };
+    let signed_in = (stored.method, stored.created_at);
+    tokens(stored.user, token.session, signed_in, refresh_token, now).map(Some)
+}
+
+fn is_over(stored: &Stored, now: Instant) -> bool {
+    let is_past = |since: Instant, limit: Option<i64>| {
+        limit.is_some_and(|seconds| since.plus_seconds(seconds) <= now)
+    };
+    is_past(stored.refreshed_at, settings::session_inactivity())
+        || is_past(stored.created_at, settings::session_timebox())
+}
+
+/// The tokens of a session.
+fn tokens(
+    user: Uuid,
+    session: Uuid,
+    (method, signed_in_at): (Method, Instant),
+    refresh_token: String,
+    now: Instant,
+) -> Result<Fields, Error> {
+    let row = users::row(user)?.ok_or(Error::UnknownUser(user))?;
+    let key = ring::signing_key()?;
+    let issuer = settings::issuer();
+    let role = rights::role_of_user(row.named_role())?;
+    let lifetime = settings::access_token_lifetime();
+    let (issued_at, expires_at) = (now.unix_seconds(), now.unix_seconds() + lifetime);
+    let payload = AccessPayload::new(
+        (user, &row),
+        session,
+        (&issuer, &role),
+        (method, signed_in_at.unix_seconds()),
+        (issued_at, expires_at),
+    );
+    Ok([
+        jwt::sign(&payload, &key)?.into_datum(),
+        "bearer".into_datum(),
+        i32::try_from(lifetime).ok().into_datum(),
+        expires_at.into_datum(),
+        refresh_token.into_datum(),
+        JsonbText(row.to_json(&role).to_string()).into_datum(),
+    ])
+}

@@ -57,8 +57,8 @@ extension_sql_file!(
     name = "user_settings",
     requires = [
         "policy_functions",
-        tokens::has_scope,
-        sessions::is_active_session,
+        request::policy::has_scope,
+        request::policy::is_active_session,
         administration::roles::is_trusted
     ]
 );
@@ -89,8 +89,8 @@ extension_sql_file!(
     name = "policies",
     requires = [
         "policy_functions",
-        tokens::has_scope,
-        sessions::is_active_session,
+        request::policy::has_scope,
+        request::policy::is_active_session,
         administration::roles::is_trusted
     ]
 );
@@ -105,13 +105,13 @@ extension_sql_file!(
         "gate",
         "status",
         "auth_schema",
-        gate::deny_token,
+        gate::deny::deny_token,
         tokens::mint_pat,
         tokens::rotate_pat,
         tokens::revoke_pat,
         tokens::revoke_pat_and_its_own,
         tokens::revoke_all_pats,
-        tokens::current_api_key_id,
+        request::policy::current_api_key_id,
         jwt::sign_jwt,
         jwt::verify_jwt,
         jwt::jwt_status,
@@ -145,7 +145,7 @@ extension_sql_file!(
         sessions::mint_session,
         sessions::refresh_session,
         sessions::sign_out,
-        sessions::is_active_session,
+        request::policy::is_active_session,
         sessions::session_info,
         sessions::signed_in_user,
         passwords::sign_in::sign_up,
@@ -164,8 +164,10 @@ extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
     pg::error::install_panic_hook();
+    request::admitted::define();
+    // Nobody defines a setting of ours after this.
     pg::settings::define();
-    request::run::install_hook();
+    request::run::install_hook(gate::returned::check);
     if pg::settings::is_preloaded() {
         passwords::attempts::init();
         passwords::throttle::init();

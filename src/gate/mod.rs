@@ -1,6 +1,7 @@
 //! The gate: one function for PostgREST's `db-pre-request`, which turns away each request that should not
 //! run, before any query.
 
+pub mod deny;
 pub mod raise;
 pub mod returned;
 pub mod usage;
@@ -13,27 +14,23 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{Credential, SessionClaim};
 use supabase_pat_core::denied;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::json::Members;
-use supabase_pat_core::jwt::{self, Rejection, TokenPayload, Unverified};
+use supabase_pat_core::jwt::{self, TokenPayload};
 use supabase_pat_core::opaque_token::{self, OpaqueToken};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::route::Needed;
 use supabase_pat_core::scope::{Scope, Scopes};
 use uuid::Uuid;
 
-use crate::events;
-use crate::jwt::denied::Denied;
 use crate::pg::clock::Instant;
-use crate::pg::error::{SqlResult, reported};
-use crate::pg::rights;
 use crate::pg::settings;
-use crate::pg::uuid::pg_uuid;
 use crate::request::admitted;
 use crate::request::http::Request;
 use crate::request::identity;
+use crate::request::liveness::{self, Horizon, Verdict};
 use crate::request::run;
-use crate::tokens::lookup::{self, Horizon, Key, UserState, Verdict};
-use crate::tokens::store;
+use crate::tokens::lookup::{self, StoredToken};
+use crate::users;
+use crate::users::state::UserState;
 use raise::{Raised, Sentence};
 
 raise::gate!(pg_finfo_supabase_pat_gate, supabase_pat_gate, decide);
@@ -104,7 +101,7 @@ fn admit(request: &Request, bearer: &mut Option<(Uuid, Uuid)>) -> Result<(), Sto
 
 /// The token of a request, whose key is live.
 struct Token {
-    key: Key,
+    key: StoredToken,
     scopes: Scopes,
     /// What could be seen when the key was looked up.
     seen: Option<Horizon>,
@@ -116,8 +113,8 @@ impl Token {
         let digest = OpaqueToken::parse(text)
             .ok_or(Refusal::MalformedToken)?
             .digest();
-        let seen = lookup::horizon();
-        let key = lookup::key_of_token(&digest).ok_or(Refusal::UnknownToken)?;
+        let seen = liveness::horizon();
+        let key = lookup::by_digest(&digest).ok_or(Refusal::UnknownToken)?;
         *bearer = Some((key.id, key.user));
         check_life(&key)?;
         Ok(Self {
@@ -146,8 +143,8 @@ impl Token {
         let Some((id, user, scopes)) = claimed else {
             return Ok(None);
         };
-        let seen = lookup::horizon();
-        let key = lookup::key(id).filter(|key| key.user == user);
+        let seen = liveness::horizon();
+        let key = lookup::by_id(id).filter(|key| key.user == user);
         let key = key.ok_or(Refusal::UnknownToken)?;
         *bearer = Some((id, user));
         check_life(&key)?;
@@ -163,12 +160,12 @@ impl Token {
     /// up again.
     fn assume(&self) -> Result<(), Stop> {
         let live = match settings::live_claims() {
-            true => lookup::live_user(self.key.user),
+            true => users::state::live_user(self.key.user),
             false => None,
         };
         if self.is_opaque || live.is_some() {
             let named = live.as_ref().and_then(|user| user.role.as_deref());
-            let role = rights::role_of_user(named)
+            let role = users::role_of_user(named)
                 .map_err(|_| Refusal::RoleNotAllowed(named.unwrap_or_default().to_owned()))?;
             let claims = match self.is_opaque {
                 true => self.claims(&role)?,
@@ -229,7 +226,7 @@ fn check_denied(request: &Request) -> Result<(), Stop> {
     }
 }
 
-fn check_life(key: &Key) -> Result<(), Refusal> {
+fn check_life(key: &StoredToken) -> Result<(), Refusal> {
     match key.user_state {
         _ if key.is_revoked => Err(Refusal::Revoked),
         _ if key.expires_at <= Instant::now() => Err(Refusal::Expired),
@@ -239,7 +236,7 @@ fn check_life(key: &Key) -> Result<(), Refusal> {
     }
 }
 
-fn check_address(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
+fn check_address(key: &StoredToken, address: Option<IpAddr>) -> Result<(), Refusal> {
     let Some(networks) = key.allowed_networks() else {
         return Ok(());
     };
@@ -280,7 +277,7 @@ fn check_scope(scopes: &Scopes, request: &Request) -> Result<Option<Scope>, Stop
     Ok(schemas.iter().find_map(missing))
 }
 
-fn count(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
+fn count(key: &StoredToken, address: Option<IpAddr>) -> Result<(), Refusal> {
     let admitted = usage::admit(key.id, key.user, key.limit, address, is_dead);
     admitted.map_err(|refusal| match (refusal, key.limit) {
         (usage::Refusal::Wait(micros), Some(limit)) => Refusal::TooManyRequests {
@@ -298,69 +295,9 @@ fn count(key: &Key, address: Option<IpAddr>) -> Result<(), Refusal> {
 /// anything, this is not known of any.
 fn is_dead(key: Uuid) -> bool {
     !raise::transaction_has_written()
-        && lookup::key(key).is_none_or(|key| {
+        && lookup::by_id(key).is_none_or(|key| {
             key.is_revoked
                 || key.expires_at <= Instant::now()
                 || matches!(key.user_state, UserState::Gone)
         })
-}
-
-/// Whether a token that is not valid is signed with one of our keys, as far as that was looked at.
-fn is_ours(rejection: &Rejection) -> bool {
-    use Rejection::{BadSignature, Malformed, UnknownKey};
-    !matches!(rejection, BadSignature | UnknownKey | Malformed(_))
-}
-
-#[pg_extern(requires = ["schema"])]
-fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> SqlResult<()> {
-    reported(|| {
-        rights::require_trusted("deny tokens")?;
-        rights::require_writable("denying a token")?;
-        let token = token.ok_or(Error::NullArgument("token"))?.trim();
-        let token = jwt::bearer_token(token).unwrap_or(token);
-        let now = Instant::now();
-        if token.starts_with(opaque_token::PREFIX) {
-            let token = OpaqueToken::parse(token).ok_or(Error::NoSuchToken)?;
-            let key = lookup::key_of_token(&token.digest()).ok_or(Error::NoSuchToken)?;
-            store::revoke_family(key.id, now)?;
-            return events::record("token_denied", Some(key.user), Some(key.id), reason);
-        }
-        // Strictly, for what is wrong with it; a server that reads it otherwise may accept it all the same.
-        let parsed = Unverified::parse(token);
-        let claims = match (jwt::payload_of_any(token), &parsed) {
-            (Some(claims), _) => claims,
-            (None, Err(rejection)) => return Err((*rejection).into()),
-            (None, Ok(token)) => token.claims()?,
-        };
-        let members = Members::parse_lenient(&claims).map_err(|_| Error::ClaimsNotAnObject)?;
-        let message = denied::digest_of_message(token).ok_or(Error::ClaimsNotAnObject)?;
-        let text = |name| members.text(name).ok().flatten();
-        let uuid = |name| text(name).and_then(|text| Uuid::parse_str(&text).ok());
-        if crate::jwt::status(token).is_err_and(|rejection| !is_ours(&rejection)) {
-            warning!("the token is not signed with a key of this database; is it complete?");
-        }
-        let role = text("role");
-        let expires_at = parsed.and_then(|token| token.expires_at()).ok().flatten();
-        let expires_at = expires_at.map(Instant::from_unix_seconds);
-        let digests = denied::digests_of_payload(
-            &claims,
-            &settings::anon_role(),
-            crate::jwt::denied::is_role,
-        );
-        let denied = Denied {
-            message,
-            claims: &digests,
-            role: role.as_deref(),
-            user: uuid("sub").map(pg_uuid),
-            reason,
-            expires_at: expires_at.map(Instant::to_timestamp).transpose()?,
-        };
-        crate::jwt::denied::add(&denied, now)?;
-        let key = uuid("jti").filter(|&key| store::owner_of(key) == uuid("sub"));
-        if let Some(key) = key {
-            // At once, and where no gate stands too.
-            store::revoke_family(key, now)?;
-        }
-        events::record("token_denied", uuid("sub"), key, reason)
-    })
 }

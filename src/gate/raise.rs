@@ -92,7 +92,7 @@ pub unsafe fn carry_out(sentence: Sentence) -> Datum {
 /// `Result<Sentence, Error>`.
 macro_rules! gate {
     ($info:ident, $function:ident, $decide:path) => {
-        $crate::request::policy::version_1!($info);
+        $crate::pg::function::version_1!($info);
 
         /// # Safety
         /// Called by Postgres.

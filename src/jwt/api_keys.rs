@@ -14,6 +14,7 @@ use crate::pg::composite;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::rights;
 use crate::pg::settings;
+use crate::request::liveness;
 use crate::signing_keys::ring::{self, KeysInUse};
 use crate::tokens::lookup;
 
@@ -119,9 +120,9 @@ impl Keys for Installation {
     }
 
     fn check_opaque(&self, token: &OpaqueToken) -> Checked {
-        match lookup::key_of_token(&token.digest()) {
+        match lookup::by_digest(&token.digest()) {
             None => Checked::NoKey,
-            Some(key) if lookup::verdict_on(key.id, key.user).is_live => Checked::Matches,
+            Some(key) if liveness::token_verdict(key.id, key.user).is_live => Checked::Matches,
             Some(_) => Checked::NotLive,
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
@@ -13,11 +14,12 @@ use supabase_pat_core::denied::Digest;
 use supabase_pat_core::error::Error;
 
 use crate::pg::clock::Instant;
+use crate::pg::column::{Bytes, BytesCopy, Column};
 use crate::pg::durability;
 use crate::pg::kept::{Kept, change_trigger};
-use crate::pg::relations;
+use crate::pg::relations::{self, Table, layout};
+use crate::pg::scan::{expect, look};
 use crate::pg::statement::Statement;
-use crate::tokens::lookup;
 
 thread_local! {
     static ADD: Statement = const { Statement::new(
@@ -77,8 +79,8 @@ pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
         token.expires_at.into(),
     ];
     // It came with 0.2.0.
-    let others_column = relations::denied()
-        .and_then(|table| relations::find_column(table.oid, c"other_claims_digests", None));
+    let others_column =
+        table().and_then(|table| relations::find_column(table.oid, c"other_claims_digests", None));
     match others_column {
         Some(_) => {
             let others = (!others.is_empty()).then(|| others.concat());
@@ -110,6 +112,57 @@ pub fn sweep(now: Instant) -> Result<(), Error> {
     }
 }
 
+/// `pat.denied_tokens`.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    table: Table,
+    pub message_digest: Column<Bytes>,
+    pub claims_digest: Column<Bytes>,
+    /// `None` in 0.1.0.
+    pub other_claims_digests: Option<Column<Bytes>>,
+}
+
+layout!(Rows, ROWS, c"pat".c"denied_tokens", |open| {
+    Some(Rows {
+        table: open.table,
+        message_digest: open.column(c"message_digest")?,
+        claims_digest: open.column(c"claims_digest")?,
+        other_claims_digests: open.column(c"other_claims_digests"),
+    })
+});
+
+/// `None` while the extension is being installed or dropped.
+fn table() -> Option<Table> {
+    relations::find_table(c"pat", c"denied_tokens")
+}
+
+/// The digests of each row of `pat.denied_tokens`: one in each of two columns, and any number in a third one, which
+/// 0.1.0 did not have.
+fn digests() -> Vec<[u8; 32]> {
+    let mut digests: Vec<BytesCopy> = Vec::new();
+    let read = look::<Rows, _>(|denied| {
+        let layout = &denied.layout;
+        denied.rows(|row| {
+            digests.extend(row.get(layout.message_digest));
+            digests.extend(row.get(layout.claims_digest));
+            digests.extend(
+                layout
+                    .other_claims_digests
+                    .and_then(|column| row.get(column)),
+            );
+            ControlFlow::Continue(())
+        });
+    });
+    expect::<Rows, _>(read);
+    let all: Vec<Vec<u8>> = digests
+        .into_iter()
+        .map(|digests| digests.to_bytes())
+        .collect();
+    all.iter()
+        .flat_map(|bytes| bytes.as_chunks().0.iter().copied())
+        .collect()
+}
+
 /// The digests of what is denied.
 #[derive(Default)]
 pub struct DeniedTokens(HashSet<Digest>);
@@ -124,16 +177,16 @@ impl DeniedTokens {
     }
 }
 
-static KEPT: Kept<DeniedTokens> = Kept::new(relations::denied, relations::denied_changes);
+static KEPT: Kept<DeniedTokens> = Kept::new(table, relations::changes_of::<Rows>);
 
 /// What is denied now, in whatever transaction.
 pub fn tokens() -> Rc<DeniedTokens> {
-    let read = |_| DeniedTokens(lookup::denied_digests().into_iter().collect());
+    let read = |_| DeniedTokens(digests().into_iter().collect());
     KEPT.now(read).unwrap_or_default()
 }
 
 change_trigger!(
     pg_finfo_supabase_pat_denied_tokens_changed,
     supabase_pat_denied_tokens_changed,
-    relations::denied
+    table
 );

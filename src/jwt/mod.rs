@@ -19,6 +19,7 @@ use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::rights;
 use crate::pg::settings;
+use crate::request::liveness;
 use crate::signing_keys::ring::{self, KeysInUse};
 use crate::tokens::lookup;
 
@@ -91,9 +92,9 @@ fn opaque_status(text: &str) -> &'static str {
     let Some(token) = OpaqueToken::parse(text) else {
         return "malformed";
     };
-    match lookup::key_of_token(&token.digest()) {
+    match lookup::by_digest(&token.digest()) {
         None => "unknown_key",
-        Some(key) if lookup::verdict_on(key.id, key.user).is_live => "valid",
+        Some(key) if liveness::token_verdict(key.id, key.user).is_live => "valid",
         Some(key) if !key.is_revoked && key.expires_at <= Instant::now() => "expired",
         Some(_) => "revoked",
     }
@@ -134,7 +135,7 @@ pub fn is_live(claims: &str) -> bool {
     };
     match Identity::from_settings(&settings).credential {
         Credential::Login => true,
-        Credential::Token(token) => lookup::verdict_on(token.key_id, token.user).is_live,
+        Credential::Token(token) => liveness::token_verdict(token.key_id, token.user).is_live,
         Credential::Malformed => false,
     }
 }

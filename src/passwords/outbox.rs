@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::ops::ControlFlow;
 
 use pg_sys::BuiltinOid::{BOOLOID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
@@ -14,12 +15,13 @@ use uuid::Uuid;
 
 use crate::passwords::attempts::{self, Payers, Stored};
 use crate::pg::clock::Instant;
+use crate::pg::column::{Column, Id, Integer};
 use crate::pg::lock;
-use crate::pg::relations;
+use crate::pg::relations::{self, Rows, Table, layout};
+use crate::pg::scan::{expect, look};
 use crate::pg::statement::Statement;
 use crate::pg::unguarded;
 use crate::pg::uuid::pg_uuid;
-use crate::tokens::lookup;
 
 thread_local! {
     static COUNT_REQUESTS: Statement = const { Statement::new(
@@ -298,9 +300,37 @@ pub fn drop_unreadable(id: Uuid) -> Result<(), Error> {
     DROP_UNREADABLE.with(|statement| statement.run(&[pg_uuid(id).into()], |_| Ok(())))
 }
 
-/// How many wrong tries at the code of a token were committed.
+/// `pat.code_attempts`.
+#[derive(Clone, Copy)]
+pub struct CodeAttempts {
+    table: Table,
+    pub by_token: pg_sys::Oid,
+    pub token_id: Column<Id>,
+    pub attempts: Column<Integer>,
+}
+
+layout!(CodeAttempts, CODE_ATTEMPTS, c"pat".c"code_attempts", |open| {
+    let token_id = open.column(c"token_id")?;
+    Some(CodeAttempts {
+        table: open.table,
+        by_token: open.index(token_id, Rows::All),
+        token_id,
+        attempts: open.column(c"attempts")?,
+    })
+});
+
+/// How many wrong tries at the code of a token are in the table `pat.code_attempts`.
 pub fn attempts(token: Uuid) -> u32 {
-    lookup::attempts(token)
+    let attempts = look::<CodeAttempts, _>(|tries| {
+        let layout = &tries.layout;
+        let mut attempts = 0;
+        tries.rows_with(layout.token_id, layout.by_token, &token, |row| {
+            attempts = row.get(layout.attempts).map_or(0, |count| count as u32);
+            ControlFlow::Break(())
+        });
+        attempts
+    });
+    expect::<CodeAttempts, _>(attempts).unwrap_or(0)
 }
 
 /// Writes down a wrong try at a code. `expires_at` is when its token does. What it was worth is kept for a day.

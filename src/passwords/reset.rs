@@ -17,10 +17,10 @@ use crate::request::http::Origin;
 use crate::sessions::known_networks;
 use crate::sessions::store::Which;
 use crate::signing_keys::ring;
-use crate::tokens::lookup::{self, UserState};
 use crate::tokens::store;
 use crate::users;
 use crate::users::sign_ups;
+use crate::users::state::{UserState, state_of_user};
 
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn request_password_reset(email: Option<&str>) -> SqlResult<String> {
@@ -95,7 +95,7 @@ fn reset_password(
         let to_revoke = store::lock_to_revoke(holder.user);
         let now = Instant::now();
         users::lock_row(holder.user)?;
-        if lookup::state_of_user(holder.user)? != UserState::Active {
+        if state_of_user(holder.user)? != UserState::Active {
             return Ok(false); // deleted or banned in the meantime
         }
         if !users::set_password(&holder, &hash, now)? {

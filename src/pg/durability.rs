@@ -4,8 +4,8 @@
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 
+use crate::pg::guc;
 use crate::pg::settings;
-use crate::request::identity;
 
 /// The levels of `synchronous_commit`, from least to most, as Postgres numbers them.
 #[derive(Clone, Copy, pgrx::PostgresGucEnum)]
@@ -41,7 +41,7 @@ pub fn of_revocation() -> Result<(), Error> {
     // SAFETY: a number that only this backend sets.
     let present = unsafe { pg_sys::synchronous_commit };
     match present < level as i32 {
-        true => identity::set(c"synchronous_commit", level.name()),
+        true => guc::set(c"synchronous_commit", level.name()),
         false => Ok(()),
     }
 }

@@ -71,7 +71,7 @@ pub fn tell_every_backend(table: Option<Table>) -> pg_sys::Datum {
 /// Defines that trigger for a table.
 macro_rules! change_trigger {
     ($info:ident, $function:ident, $table:path) => {
-        $crate::request::policy::version_1!($info);
+        $crate::pg::function::version_1!($info);
 
         /// # Safety
         /// Called by Postgres.

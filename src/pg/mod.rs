@@ -6,6 +6,8 @@ pub mod column;
 pub mod composite;
 pub mod durability;
 pub mod error;
+pub mod function;
+pub mod guc;
 pub mod json;
 pub mod kept;
 mod local;

@@ -20,10 +20,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::pg::Local;
-use crate::pg::column::{
-    Boolean, Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts,
-    Timestamp, Type,
-};
+use crate::pg::column::{Bytes, Column, Found, Id, Type};
 
 #[derive(Clone, Copy)]
 pub struct Table {
@@ -43,244 +40,41 @@ pub trait Layout: Copy + 'static {
     fn table(&self) -> Table;
 }
 
-/// `pat.api_keys`.
-#[derive(Clone, Copy)]
-pub struct Keys {
-    pub table: Table,
-    /// The indexes are no object where there is none: then the table is scanned.
-    pub by_id: pg_sys::Oid,
-    pub by_user: pg_sys::Oid,
-    /// Holds the opaque tokens alone.
-    pub by_digest: pg_sys::Oid,
-    pub id: Column<Id>,
-    pub user_id: Column<Id>,
-    pub created_at: Column<Timestamp>,
-    pub expires_at: Column<Timestamp>,
-    pub revoked_at: Column<Timestamp>,
-    pub rate_limit: Column<Integer>,
-    pub rate_window: Column<Duration>,
-    pub scopes: Column<Texts>,
-    pub allowed_ips: Column<NetworkList>,
-    pub token_digest: Column<Bytes>,
-}
-
-/// `auth.users`, which is Supabase's: only what is there can be looked at.
-#[derive(Clone, Copy)]
-pub struct Users {
-    pub table: Table,
-    pub by_id: pg_sys::Oid,
-    pub id: Column<Id>,
-    pub deleted_at: Found<Timestamp>,
-    pub banned_until: Found<Timestamp>,
-    pub role: Found<Text>,
-    pub email: Found<Text>,
-    pub phone: Found<Text>,
-    pub app_metadata: Found<Json>,
-    pub user_metadata: Found<Json>,
-    pub is_anonymous: Found<Boolean>,
-}
-
-/// `auth.sessions`, which is Supabase's too.
-#[derive(Clone, Copy)]
-pub struct Sessions {
-    pub table: Table,
-    pub by_id: pg_sys::Oid,
-    pub id: Column<Id>,
-    pub user_id: Column<Id>,
-    pub not_after: Found<Timestamp>,
-}
-
-/// `pat.user_settings`.
-#[derive(Clone, Copy)]
-pub struct UserSettings {
-    pub table: Table,
-    pub by_user: pg_sys::Oid,
-    pub user_id: Column<Id>,
-    pub settings: Column<Json>,
-}
-
-/// `pat.setting_definitions`.
-#[derive(Clone, Copy)]
-pub struct SettingDefinitions {
-    table: Table,
-    pub key: Column<Text>,
-    pub default_value: Column<Json>,
-    pub schema: Column<Json>,
-    pub overridable: Column<Boolean>,
-}
-
-/// `pat.denied_tokens`.
-#[derive(Clone, Copy)]
-pub struct DeniedTokens {
-    table: Table,
-    pub message_digest: Column<Bytes>,
-    pub claims_digest: Column<Bytes>,
-    /// `None` in 0.1.0.
-    pub other_claims_digests: Option<Column<Bytes>>,
-}
-
-/// `pat.signing_keys`.
-#[derive(Clone, Copy)]
-pub struct SigningKeys {
-    table: Table,
-    pub kid: Column<Text>,
-    pub status: Column<Text>,
-}
-
-/// `pat.private_keys`.
-#[derive(Clone, Copy)]
-pub struct PrivateKeys {
-    table: Table,
-    pub kid: Column<Text>,
-    pub jwk: Column<Text>,
-}
-
-/// `pat.code_attempts`.
-#[derive(Clone, Copy)]
-pub struct CodeAttempts {
-    table: Table,
-    pub by_token: pg_sys::Oid,
-    pub token_id: Column<Id>,
-    pub attempts: Column<Integer>,
-}
-
 /// Declares which table a layout is of, and how it is found.
 macro_rules! layout {
     ($layout:ident, $slot:ident, $schema:literal . $name:literal, |$open:ident| $find:expr) => {
-        static $slot: Slot<$layout> = Slot::new();
+        static $slot: $crate::pg::relations::Slot<$layout> = $crate::pg::relations::Slot::new();
 
-        impl Layout for $layout {
-            const SCHEMA: &'static CStr = $schema;
-            const NAME: &'static CStr = $name;
-            const SLOT: &'static Slot<Self> = &$slot;
+        impl $crate::pg::relations::Layout for $layout {
+            const SCHEMA: &'static std::ffi::CStr = $schema;
+            const NAME: &'static std::ffi::CStr = $name;
+            const SLOT: &'static $crate::pg::relations::Slot<Self> = &$slot;
 
-            fn find($open: &OpenTable) -> Option<Self> {
+            fn find($open: &$crate::pg::relations::OpenTable) -> Option<Self> {
                 $find
             }
 
-            fn table(&self) -> Table {
+            fn table(&self) -> $crate::pg::relations::Table {
                 self.table
             }
         }
     };
 }
 
-layout!(Keys, KEYS, c"pat".c"api_keys", |open| {
-    let (id, user_id) = (open.column(c"id")?, open.column(c"user_id")?);
-    let token_digest = open.column(c"token_digest")?;
-    Some(Keys {
-        table: open.table,
-        by_id: open.index(id, Rows::All),
-        by_user: open.index(user_id, Rows::All),
-        by_digest: open.index(token_digest, Rows::AllOrSome),
-        id,
-        user_id,
-        created_at: open.column(c"created_at")?,
-        expires_at: open.column(c"expires_at")?,
-        revoked_at: open.column(c"revoked_at")?,
-        rate_limit: open.column(c"rate_limit")?,
-        rate_window: open.column(c"rate_window")?,
-        scopes: open.column(c"scopes")?,
-        allowed_ips: open.column(c"allowed_ips")?,
-        token_digest,
-    })
-});
+pub(crate) use layout;
 
-layout!(Users, USERS, c"auth".c"users", |open| {
-    let id = open.column(c"id")?;
-    Some(Users {
-        table: open.table,
-        by_id: open.index(id, Rows::All),
-        id,
-        deleted_at: open.find(c"deleted_at"),
-        banned_until: open.find(c"banned_until"),
-        role: open.find(c"role"),
-        email: open.find(c"email"),
-        phone: open.find(c"phone"),
-        app_metadata: open.find(c"raw_app_meta_data"),
-        user_metadata: open.find(c"raw_user_meta_data"),
-        is_anonymous: open.find(c"is_anonymous"),
-    })
-});
+/// Any table of the extension's, to know its owner by.
+#[derive(Clone, Copy)]
+struct OwnTable {
+    table: Table,
+}
 
-layout!(Sessions, SESSIONS, c"auth".c"sessions", |open| {
-    let id = open.column(c"id")?;
-    Some(Sessions {
-        table: open.table,
-        by_id: open.index(id, Rows::All),
-        id,
-        user_id: open.column(c"user_id")?,
-        not_after: open.find(c"not_after"),
-    })
-});
+layout!(OwnTable, OWN_TABLE, c"pat".c"api_keys", |open| Some(OwnTable { table: open.table }));
 
-layout!(UserSettings, USER_SETTINGS, c"pat".c"user_settings", |open| {
-    let user_id = open.column(c"user_id")?;
-    Some(UserSettings {
-        table: open.table,
-        by_user: open.index(user_id, Rows::All),
-        user_id,
-        settings: open.column(c"settings")?,
-    })
-});
-
-layout!(SettingDefinitions, DEFINITIONS, c"pat".c"setting_definitions", |open| {
-    Some(SettingDefinitions {
-        table: open.table,
-        key: open.column(c"key")?,
-        default_value: open.column(c"default_value")?,
-        schema: open.column(c"schema")?,
-        overridable: open.column(c"overridable")?,
-    })
-});
-
-layout!(DeniedTokens, DENIED, c"pat".c"denied_tokens", |open| {
-    Some(DeniedTokens {
-        table: open.table,
-        message_digest: open.column(c"message_digest")?,
-        claims_digest: open.column(c"claims_digest")?,
-        other_claims_digests: open.column(c"other_claims_digests"),
-    })
-});
-
-layout!(SigningKeys, SIGNING_KEYS, c"pat".c"signing_keys", |open| {
-    Some(SigningKeys {
-        table: open.table,
-        kid: open.column(c"kid")?,
-        status: open.column(c"status")?,
-    })
-});
-
-layout!(PrivateKeys, PRIVATE_KEYS, c"pat".c"private_keys", |open| {
-    Some(PrivateKeys {
-        table: open.table,
-        kid: open.column(c"kid")?,
-        jwk: open.column(c"jwk")?,
-    })
-});
-
-layout!(CodeAttempts, CODE_ATTEMPTS, c"pat".c"code_attempts", |open| {
-    let token_id = open.column(c"token_id")?;
-    Some(CodeAttempts {
-        table: open.table,
-        by_token: open.index(token_id, Rows::All),
-        token_id,
-        attempts: open.column(c"attempts")?,
-    })
-});
-
-/// All of them, for the messages of changes.
-static ALL: [&(dyn Concerned + Sync); 9] = [
-    &KEYS,
-    &USERS,
-    &SESSIONS,
-    &USER_SETTINGS,
-    &DEFINITIONS,
-    &DENIED,
-    &SIGNING_KEYS,
-    &PRIVATE_KEYS,
-    &CODE_ATTEMPTS,
-];
+/// Who owns the extension's tables. `None` while it is being installed or dropped.
+pub fn extension_owner() -> Option<pg_sys::Oid> {
+    current::<OwnTable>().map(|own| own.table.owner)
+}
 
 /// A table that is open and locked, so that it stays as it is.
 pub struct OpenTable {
@@ -289,7 +83,7 @@ pub struct OpenTable {
 }
 
 /// Which rows an index must have.
-enum Rows {
+pub enum Rows {
     All,
     /// Those that somebody looks for, at least.
     AllOrSome,
@@ -316,19 +110,19 @@ impl Indexed for Bytes {
 }
 
 impl OpenTable {
-    fn find<T: Type>(&self, name: &CStr) -> Found<T> {
+    pub fn find<T: Type>(&self, name: &CStr) -> Found<T> {
         // SAFETY: the table is open and locked.
         unsafe { Column::find((*self.relation).rd_att, name) }
     }
 
     /// A column that must be there, and of that type.
-    fn column<T: Type>(&self, name: &CStr) -> Option<Column<T>> {
+    pub fn column<T: Type>(&self, name: &CStr) -> Option<Column<T>> {
         self.find(name).as_expected()
     }
 
     /// A btree index that can be used, whose first column is `column`, in the order that Postgres has for its type. No
     /// object if there is none.
-    fn index<T: Indexed>(&self, column: Column<T>, rows: Rows) -> pg_sys::Oid {
+    pub fn index<T: Indexed>(&self, column: Column<T>, rows: Rows) -> pg_sys::Oid {
         // SAFETY: the table is open.
         let indexes: Vec<pg_sys::Oid> = unsafe {
             let list = pg_sys::RelationGetIndexList(self.relation);
@@ -400,6 +194,8 @@ struct State<L> {
     layout: Option<L>,
     /// Counts what may have changed the table, for some tables their rows included: see [`crate::pg::kept`].
     changes: u64,
+    /// Whether the messages of changes reach it.
+    is_told: bool,
 }
 
 /// How a table looked when there had been so many changes.
@@ -421,11 +217,25 @@ trait Concerned {
     fn has_changed(&self, relation: pg_sys::Oid);
 }
 
+/// Those that this backend has looked for: others have nothing that could be out of date.
+static TOLD: Local<Vec<&'static (dyn Concerned + Sync)>> = Local::new(Vec::new());
+
+/// Lets the messages of changes reach a slot from now on.
+fn tell<L: Layout>(slot: &'static Slot<L>) {
+    // SAFETY: nothing is called that could come back here.
+    unsafe {
+        if !std::mem::replace(&mut slot.0.get().is_told, true) {
+            TOLD.get().push(slot);
+        }
+    }
+}
+
 impl<L> Slot<L> {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Local::new(State {
             layout: None,
             changes: 0,
+            is_told: false,
         }))
     }
 }
@@ -471,6 +281,7 @@ pub fn guess<L: Layout>() -> Option<Guess<L>> {
 #[cold]
 fn find<L: Layout>() -> Option<Guess<L>> {
     listen();
+    tell(L::SLOT);
     let changes = changes_of::<L>();
     let table = find_table(L::SCHEMA, L::NAME)?;
     let lock = pg_sys::AccessShareLock as i32;
@@ -502,64 +313,10 @@ pub fn exists<L: Layout>() -> bool {
 }
 
 /// As it is told now, for whoever does not look with the lock: no more than a moment old.
-fn layout<L: Layout>() -> Option<L> {
+pub fn current<L: Layout>() -> Option<L> {
     // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
     unsafe { pg_sys::AcceptInvalidationMessages() };
     guess().map(|guess| guess.layout)
-}
-
-/// `None` while the extension is being installed or dropped, or if the table has been changed.
-pub fn keys() -> Option<Keys> {
-    layout()
-}
-
-/// `None` if there is no table `auth.users` with a column `id` of type uuid.
-pub fn users() -> Option<Users> {
-    layout()
-}
-
-/// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
-pub fn sessions() -> Option<Sessions> {
-    layout()
-}
-
-/// Who owns the extension's tables. `None` while it is being installed or dropped.
-pub fn extension_owner() -> Option<pg_sys::Oid> {
-    keys()
-        .map(|keys| keys.table.owner)
-        .or_else(|| find_table(Keys::SCHEMA, Keys::NAME).map(|table| table.owner))
-}
-
-/// As [`keys`], for `pat.user_settings`.
-pub fn user_settings() -> Option<UserSettings> {
-    layout()
-}
-
-/// `pat.denied_tokens`; `None` while the extension is being installed or dropped.
-pub fn denied() -> Option<Table> {
-    find_table(DeniedTokens::SCHEMA, DeniedTokens::NAME)
-}
-
-pub fn denied_changes() -> u64 {
-    changes_of::<DeniedTokens>()
-}
-
-/// `pat.signing_keys`; `None` while the extension is being installed or dropped.
-pub fn ring() -> Option<Table> {
-    find_table(SigningKeys::SCHEMA, SigningKeys::NAME)
-}
-
-pub fn ring_changes() -> u64 {
-    changes_of::<SigningKeys>() + changes_of::<PrivateKeys>()
-}
-
-/// `pat.setting_definitions`; `None` while the extension is being installed or dropped.
-pub fn definitions() -> Option<Table> {
-    find_table(SettingDefinitions::SCHEMA, SettingDefinitions::NAME)
-}
-
-pub fn definition_changes() -> u64 {
-    changes_of::<SettingDefinitions>()
 }
 
 /// A plain table, its owner included, by its full name.
@@ -694,9 +451,11 @@ fn listen() {
 
 unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
     // SAFETY: nobody holds a reference while Postgres processes invalidations.
-    unsafe { *MESSAGES.get() += 1 };
-    for slot in ALL {
-        slot.has_changed(relation);
+    unsafe {
+        *MESSAGES.get() += 1;
+        for slot in TOLD.get() {
+            slot.has_changed(relation);
+        }
     }
 }
 

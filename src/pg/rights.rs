@@ -1,7 +1,7 @@
-//! Who calls, and what they may.
+//! The role in force, and what it may.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
@@ -32,28 +32,21 @@ pub fn role_is(name: &str) -> bool {
     unsafe { pg_sys::get_role_oid(name.as_ptr(), true) == pg_sys::GetUserId() }
 }
 
+/// Whether the role in force has the privileges of the one of that name, and there is such a one.
+pub fn has_those_of(name: &CStr) -> bool {
+    // SAFETY: look-ups in the system caches.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::InvalidOid && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
+    }
+}
+
 /// # Errors
 /// [`Error::NotTrusted`], for roles that were granted EXECUTE by hand.
 pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     match is_trusted() {
         true => Ok(()),
         false => Err(Error::NotTrusted(action)),
-    }
-}
-
-/// As [`require_trusted`], and for the role that sends mails, which is trusted with nothing else.
-///
-/// # Errors
-/// [`Error::NotTrusted`].
-pub fn require_mail_worker(action: &'static str) -> Result<(), Error> {
-    // SAFETY: look-ups in the system caches.
-    let is_mail_worker = settings::mail_worker_role().is_some_and(|name| unsafe {
-        let worker = pg_sys::get_role_oid(name.as_ptr(), true);
-        worker != pg_sys::InvalidOid && pg_sys::has_privs_of_role(pg_sys::GetUserId(), worker)
-    });
-    match is_mail_worker {
-        true => Ok(()),
-        false => require_trusted(action),
     }
 }
 
@@ -121,19 +114,6 @@ pub fn can_rise(role: pg_sys::Oid) -> bool {
     unsafe {
         pg_sys::superuser_arg(role)
             || trusted_roles().any(|trusted| pg_sys::is_member_of_role(role, trusted))
-    }
-}
-
-/// The role that a row of `auth.users` gives its user: the one that it names, or else that of logged-in users. Whoever
-/// may write that row must not make anybody trusted by it.
-///
-/// # Errors
-/// [`Error::RoleNotAllowed`].
-pub fn role_of_user(named: Option<&str>) -> Result<String, Error> {
-    match named {
-        None | Some("") => Ok(settings::authenticated_role()),
-        Some(role) if may_become_trusted(role) => Err(Error::RoleNotAllowed(role.to_owned())),
-        Some(role) => Ok(role.to_owned()),
     }
 }
 

@@ -562,7 +562,6 @@ pub fn define() {
         (2, 16 * 1024 * 1024),
         GucFlags::UNIT_BYTE,
     );
-    crate::request::admitted::define();
     // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };
 }

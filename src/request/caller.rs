@@ -11,21 +11,13 @@ use std::rc::Rc;
 use pgrx::pg_sys::BuiltinOid::UUIDOID;
 use supabase_pat_core::claims::{Credential, Identity, SessionClaim, TokenClaims};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::restrictions::Restrictions;
-use supabase_pat_core::scope::{Scopes, TOKENS_DELETE, TOKENS_WRITE};
 use uuid::Uuid;
 
-use crate::pg::relations;
-use crate::pg::rights;
-use crate::pg::settings;
 use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
-use crate::request::Request;
-use crate::request::identity;
-use crate::request::run;
-use crate::tokens::lookup::{self, UserState};
-use crate::tokens::store;
-use crate::users;
+use crate::pg::{lock, rights, settings};
+use crate::request::{Request, run, session, tables};
+use crate::users::state::{self, UserState, state_of_user};
 
 thread_local! {
     // Whoever revokes, replaces or deletes the token waits until this transaction has ended, and this one for
@@ -76,16 +68,14 @@ impl Caller {
             // One after the other holds the row. Else many at once could hold it in turn without a gap, and whoever
             // revokes would wait for ever.
             if let Some(user) = self.identity.user {
-                store::lock_to_revoke(user);
+                lock_user(user);
             }
             match (&self.identity.credential, self.identity.session) {
                 (Credential::Token(token), _) => {
                     let key = [pg_uuid(token.key_id).into()];
                     HOLD_KEY.with(|statement| statement.run_on_latest(&key))?;
                 }
-                (Credential::Login, SessionClaim::Id(session)) => {
-                    crate::sessions::store::hold(session)?
-                }
+                (Credential::Login, SessionClaim::Id(session)) => session::hold(session)?,
                 _ => (),
             }
             self.judge()?;
@@ -107,8 +97,8 @@ impl Caller {
                 false => Err(Error::DeadToken),
             },
             (Credential::Login, user) => {
-                if let Some(user) = user.filter(|_| relations::users().is_some()) {
-                    require_active(user, lookup::state_of_user(user)?)?;
+                if let Some(user) = user.filter(|_| state::table().is_some()) {
+                    require_active(user, state_of_user(user)?)?;
                 }
                 match is_active() {
                     true => Ok(()),
@@ -118,13 +108,21 @@ impl Caller {
         }
     }
 
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     pub fn user(&self) -> Option<Uuid> {
         self.identity.user
     }
 
     /// The personal access token of the request, if it was made with one and the role in force is not trusted
     /// by itself.
-    fn token(&self) -> Option<&TokenClaims> {
+    pub fn token(&self) -> Option<&TokenClaims> {
         match &self.identity.credential {
             Credential::Token(token) if !self.is_trusted => Some(token),
             _ => None,
@@ -166,80 +164,14 @@ impl Caller {
             _ => Ok(()),
         }
     }
+}
 
-    /// A token must not be able to renew itself or to make another, unless it was made for that,
-    /// and then it hands out no more than it has. No more does a login that is restricted.
-    pub fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
-        self.require_scope(verb, TOKENS_WRITE)?;
-        let Some(token) = self.token() else {
-            return Ok(());
-        };
-        if !token.scopes.include(scopes) {
-            return Err(Error::ScopeWidened);
-        }
-        // The next token would have an allowance of its own, and the one after that.
-        match lookup::key(token.key_id) {
-            Some(key) if key.limit.is_some() || key.allowed_networks().is_some() => {
-                Err(Error::NotWithLimitedToken(verb))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What restricts a login restricts the token that it makes too, which lives longer. So a restricted login makes
-    /// none, unless a setting says so; and then this is what the token must say of it.
-    ///
-    /// # Errors
-    /// [`Error::RoleOfLogin`], [`Error::RestrictedLogin`], [`Error::AalTooLow`], [`Error::LoginScopeWidened`],
-    /// [`Error::UnclearClaims`], [`Error::ClaimsTooLarge`], [`Error::NoUsersTable`].
-    pub fn restrictions(
-        &self,
-        verb: &'static str,
-        user: Uuid,
-        scopes: &Scopes,
-    ) -> Result<Restrictions, Error> {
-        let is_anonymous = users::is_anonymous(user)?;
-        if self.is_trusted {
-            return Ok(Restrictions::of_user(is_anonymous));
-        }
-        let authenticated = settings::authenticated_role();
-        let claims = run::with_request(|request| request.claims().map(str::to_owned));
-        let found =
-            Restrictions::of_claims(claims.as_deref(), is_anonymous, identity::legacy_claim)?;
-        if !rights::role_is(&authenticated) || !found.has_role(&authenticated) {
-            return Err(Error::RoleOfLogin(verb, authenticated));
-        }
-        if let (Credential::Login, SessionClaim::Id(session)) =
-            (&self.identity.credential, self.identity.session)
-            && !found.names_client()
-            && crate::sessions::store::is_of_a_client(session)?
-        {
-            // Which one its claims do not say, so that its token could not either.
-            return Err(Error::RestrictedLogin(verb, "of an application"));
-        }
-        if let Some(kind) = found.kind()
-            && !settings::mint_for_restricted_logins()
-        {
-            return Err(Error::RestrictedLogin(verb, kind));
-        }
-        if let Credential::Login = self.identity.credential {
-            let required = settings::mint_requires_aal();
-            if !found.has_aal(&required) {
-                return Err(Error::AalTooLow(verb, required));
-            }
-            if !found.scope_includes(scopes) {
-                return Err(Error::LoginScopeWidened);
-            }
-        }
-        Ok(found)
-    }
-
-    /// A token may always revoke itself.
-    pub fn check_may_revoke(&self, key: Option<Uuid>) -> Result<(), Error> {
-        match self.token() {
-            Some(token) if key == Some(token.key_id) => Ok(()),
-            _ => self.require_scope("revoke other tokens", TOKENS_DELETE),
-        }
+/// Makes transactions that give `user` a token, revoke tokens of theirs or end their sessions wait for each other: none
+/// counts, or ends, without what the others do. Held to the end of the transaction; taken before any lock on a row, so
+/// that nobody waits in a circle. Readers are not concerned.
+pub fn lock_user(user: Uuid) {
+    if let Some(tokens) = tables::tokens() {
+        lock::bucket(tokens.table, &user);
     }
 }
 

@@ -10,9 +10,8 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::forwarded::client_address;
 use supabase_pat_core::json::Members;
 
+use crate::pg::guc::{self, setting};
 use crate::pg::settings;
-use crate::request;
-use crate::request::identity::{self, setting};
 
 /// What a request is, as far as the gate looks at it.
 #[derive(Default)]
@@ -114,12 +113,12 @@ impl Origin {
 /// the refusal has to leave behind.
 pub fn answer_with(status: &str) -> Result<(), Error> {
     // A setting of nobody's, which everybody may set for their transaction.
-    identity::set(c"response.status", status)
+    guc::set(c"response.status", status)
 }
 
 /// The first schema of the search path, if it was set for this request or session.
 fn schema_of_search_path() -> Option<String> {
-    let record = request::find_setting(c"search_path")?;
+    let record = guc::find_setting(c"search_path")?;
     // SAFETY: a record of Postgres's.
     if unsafe { (*record).source } < pg_sys::GucSource::PGC_S_SESSION {
         return None;

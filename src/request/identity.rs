@@ -1,13 +1,13 @@
 //! Making a request somebody's: the role in force, and the claims, under all the names that servers and
 //! policies know them by. All of it ends with the transaction.
-#![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
-use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
+
+use crate::pg::guc::{c_string, replace, set, setting};
 
 /// Servers set these too, or did: one setting a claim.
 const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
@@ -60,60 +60,8 @@ pub fn forbid_writing() -> Result<(), Error> {
     set(c"transaction_read_only", "on")
 }
 
-/// Gives a setting another value, if it has one.
-fn replace(name: &CStr, value: &str) -> Result<(), Error> {
-    match setting(name) {
-        Some(old) if old != value => set(name, value),
-        _ => Ok(()),
-    }
-}
-
 /// A claim as servers set it that set one setting a claim.
 pub fn legacy_claim(name: &str) -> Option<String> {
     let name = CString::new(format!("{}{name}", PREFIXES[0])).ok()?;
     setting(&name)
-}
-
-/// `None` if there is no such setting, or it is empty.
-pub fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: a setting that is missing is a null pointer; the text is copied at once.
-    let text = unsafe {
-        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if text.is_null() {
-            return None;
-        }
-        let bytes = CStr::from_ptr(text).to_bytes();
-        match std::str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
-            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
-        }
-    };
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// As `SET LOCAL` by the role in force.
-pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
-    let value = c_string(value)?;
-    // SAFETY: it takes two C strings, and raises an error if the role may not set that.
-    unsafe {
-        let context = match pg_sys::superuser() {
-            true => pg_sys::GucContext::PGC_SUSET,
-            false => pg_sys::GucContext::PGC_USERSET,
-        };
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            context,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
-    Ok(())
-}
-
-fn c_string(text: &str) -> Result<CString, Error> {
-    CString::new(text).map_err(|_| Error::Internal("a setting cannot hold that".into()))
 }

@@ -5,8 +5,11 @@ pub mod admitted;
 pub mod caller;
 pub mod http;
 pub mod identity;
+pub mod liveness;
 pub mod policy;
 pub mod run;
+pub mod session;
+pub mod tables;
 
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
@@ -19,7 +22,8 @@ use supabase_pat_core::scope::Scope;
 
 use crate::pg::Local;
 use crate::pg::clock::Instant;
-use crate::tokens::lookup::{self, Horizon, Verdict};
+use crate::pg::guc;
+use liveness::{Horizon, Verdict};
 
 /// A request's identity, as far as it has been found out.
 pub struct Request {
@@ -110,7 +114,7 @@ impl Request {
                 Credential::Malformed => false,
                 Credential::Token(token) => {
                     let verdict = verdict(&self.identity, || {
-                        lookup::verdict_on(token.key_id, token.user)
+                        liveness::token_verdict(token.key_id, token.user)
                     });
                     verdict.is_some_and(|verdict| {
                         verdict.is_live
@@ -144,7 +148,7 @@ impl Request {
             (Credential::Login, SessionClaim::None) => true,
             (Credential::Login, SessionClaim::Id(session)) => {
                 self.identity.user.is_some_and(|user| {
-                    verdict(&self.identity, || lookup::session_verdict(session, user))
+                    verdict(&self.identity, || liveness::session_verdict(session, user))
                         .is_some_and(|verdict| verdict.is_live)
                 })
             }
@@ -196,7 +200,7 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
 /// How what an identity rests on stands, its token or its session. `None` while the extension is being installed or
 /// dropped.
 fn verdict(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> Option<Verdict> {
-    let horizon = lookup::horizon()?;
+    let horizon = liveness::horizon()?;
     let last = || {
         // SAFETY: the reference is not held while Postgres is called.
         let last = unsafe { LAST.get() };
@@ -256,51 +260,10 @@ impl Source {
     }
 }
 
-/// The record of a setting, if it exists.
-#[cfg(not(feature = "pg15"))]
-pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: with `skip_errors`, a missing setting is a null pointer.
-    let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
-    (!record.is_null()).then_some(record)
-}
-
-/// The record of a setting, if it exists.
-#[cfg(feature = "pg15")]
-pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    let (record, found) = settings_from(name.to_bytes()).next()?;
-    found
-        .eq_ignore_ascii_case(name.to_bytes())
-        .then_some(record)
-}
-
-/// The records of settings, each with its name, from the first that is not before `start`, which is lower case. Postgres 15 keeps
-/// them in an array that is sorted by name, ignoring case, and exports no search in it.
-#[cfg(feature = "pg15")]
-fn settings_from(
-    start: &[u8],
-) -> impl Iterator<Item = (*mut pg_sys::config_generic, &'static [u8])> {
-    // SAFETY: the array has as many records as Postgres says, and each has a name.
-    let (settings, name) = unsafe {
-        let settings = std::slice::from_raw_parts(
-            crate::pg::unguarded::get_guc_variables(),
-            crate::pg::unguarded::GetNumConfigOptions() as usize,
-        );
-        let name = |record: *mut pg_sys::config_generic| CStr::from_ptr((*record).name).to_bytes();
-        (settings, name)
-    };
-    let first = settings.partition_point(|&record| {
-        let folded = name(record).iter().map(u8::to_ascii_lowercase);
-        folded.lt(start.iter().copied())
-    });
-    settings[first..]
-        .iter()
-        .map(move |&record| (record, name(record)))
-}
-
 /// The settings of [`SETTINGS`], as far as they exist.
 #[cfg(not(feature = "pg15"))]
 fn find_sources() -> [Option<Source>; SETTINGS.len()] {
-    SETTINGS.map(|name| find_setting(name).and_then(Source::of))
+    SETTINGS.map(|name| guc::find_setting(name).and_then(Source::of))
 }
 
 /// The settings of [`SETTINGS`], as far as they exist: with one search, since they stand together.
@@ -308,7 +271,7 @@ fn find_sources() -> [Option<Source>; SETTINGS.len()] {
 fn find_sources() -> [Option<Source>; SETTINGS.len()] {
     const PREFIX: &[u8] = b"request.jwt.claim";
     let mut found = [None; SETTINGS.len()];
-    let ours = settings_from(PREFIX).take_while(|(_, name)| {
+    let ours = guc::settings_from(PREFIX).take_while(|(_, name)| {
         let start = name.get(..PREFIX.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
     });

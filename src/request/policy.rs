@@ -1,28 +1,20 @@
-//! The two functions that a policy calls once a row: `pat.uid()` and `is_valid_api_token()`.
+//! What policies ask about the request.
 //!
-//! They are plain version-1 functions, declared in sql/policy_functions.sql: the wrapper of
+//! `pat.uid()` and `is_valid_api_token()`, which they call once a row, are plain version-1 functions: the wrapper of
 //! `#[pg_extern]` takes about 10 ns, twice what is left of them once the answer is known.
 #![allow(unsafe_code)]
 
-use pgrx::pg_guard;
+use pgrx::datum::Uuid as PgUuid;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
+use pgrx::prelude::*;
+use supabase_pat_core::claims::Credential;
+use supabase_pat_core::scope::Scope;
 use uuid::Uuid;
 
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::function::version_1;
+use crate::pg::uuid::pg_uuid;
 use crate::request::run;
-
-macro_rules! version_1 {
-    ($info:ident) => {
-        #[allow(unsafe_code)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
-            const RECORD: pgrx::pg_sys::Pg_finfo_record =
-                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-            &RECORD
-        }
-    };
-}
-
-pub(crate) use version_1;
 
 version_1!(pg_finfo_supabase_pat_is_valid_api_token);
 version_1!(pg_finfo_supabase_pat_uid);
@@ -87,4 +79,25 @@ unsafe extern "C-unwind" fn keep_user(call: FunctionCallInfo) -> Datum {
         (*call).isnull = false;
         Datum::from(kept)
     }
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
+fn has_scope(scope: &str) -> SqlResult<bool> {
+    reported(|| {
+        let scope: Scope = scope.parse()?;
+        Ok(run::with_request(|request| request.has_scope(&scope)))
+    })
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+fn current_api_key_id() -> Option<PgUuid> {
+    run::with_request(|request| match &request.identity.credential {
+        Credential::Token(token) => Some(pg_uuid(token.key_id)),
+        _ => None,
+    })
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
+fn is_active_session() -> bool {
+    run::with_request(|request| request.is_active())
 }

@@ -38,7 +38,6 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
-use crate::gate::returned;
 use crate::pg::Local;
 use crate::pg::unguarded;
 use crate::request::Request;
@@ -51,6 +50,9 @@ pub struct Run {
 }
 
 static RUNS: Local<Vec<Run>> = Local::new(Vec::new());
+type Check = unsafe fn(*mut pg_sys::QueryDesc);
+
+static BEFORE_OUTERMOST: Local<Option<Check>> = Local::new(None);
 static PREVIOUS_HOOK: Local<pg_sys::ExecutorRun_hook_type> = Local::new(None);
 
 /// What an earlier call in this run has found, if it still holds.
@@ -101,9 +103,12 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
     }
 }
 
-pub fn install_hook() {
+/// `before_outermost` sees each statement before it runs, but for those that run inside another. It may raise an error,
+/// and is called in a frame without a guard and without anything that needs dropping.
+pub fn install_hook(before_outermost: Check) {
     // SAFETY: called once, from _PG_init.
     unsafe {
+        *BEFORE_OUTERMOST.get() = Some(before_outermost);
         *PREVIOUS_HOOK.get() = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
@@ -124,8 +129,8 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query. No reference is held across the call, and an
             // error that jumps over this frame skips no destructor.
             unsafe {
-                if depth == 0 {
-                    returned::check(query);
+                if depth == 0 && let Some(check) = *BEFORE_OUTERMOST.get() {
+                    check(query);
                 }
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,

@@ -22,12 +22,11 @@ use crate::pg::random;
 use crate::pg::rights;
 use crate::pg::settings;
 use crate::pg::uuid::pg_uuid;
-use crate::request::caller::Caller;
+use crate::request::caller::{self, Caller};
 use crate::request::http::{self, Origin};
+use crate::request::liveness;
 use crate::request::run;
 use crate::signing_keys::ring::{self, KeysInUse};
-use crate::tokens::lookup;
-use crate::tokens::store::lock_to_revoke;
 use crate::users::sign_ups;
 use crate::users::{self, MayLogIn};
 use store::{Stored, Which};
@@ -93,7 +92,7 @@ fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
         let user = user.ok_or(Error::NoUser)?;
         // Who ends sessions of the same user waits, so that none ends others after it has ended itself. Its row is not
         // held: a refresh holds what comes before that.
-        lock_to_revoke(user);
+        caller::lock_user(user);
         if caller()?.is_none() {
             return Ok(0);
         }
@@ -112,11 +111,6 @@ fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
         };
         Ok(store::end(user, which)? as i32)
     })
-}
-
-#[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
-fn is_active_session() -> bool {
-    run::with_request(|request| request.is_active())
 }
 
 #[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
@@ -258,7 +252,7 @@ fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
     if is_over(&stored, now) {
         return end("session_expired");
     }
-    if !lookup::session_verdict(token.session, stored.user).is_live {
+    if !liveness::session_verdict(token.session, stored.user).is_live {
         return Ok(None);
     }
     let reuse_interval = settings::refresh_reuse_interval() * 1_000_000;
@@ -304,7 +298,7 @@ fn tokens(
     let row = users::row(user)?.ok_or(Error::UnknownUser(user))?;
     let key = ring::signing_key()?;
     let issuer = settings::issuer();
-    let role = rights::role_of_user(row.named_role())?;
+    let role = users::role_of_user(row.named_role())?;
     let lifetime = settings::access_token_lifetime();
     let (issued_at, expires_at) = (now.unix_seconds(), now.unix_seconds() + lifetime);
     let payload = AccessPayload::new(

@@ -2,6 +2,8 @@
 //!
 //! Rows are locked in this order, so that nobody waits in a circle: the user's, ours, that of `auth.sessions`.
 
+use std::ops::ControlFlow;
+
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID, UUIDOID};
 use supabase_pat_core::error::Error;
@@ -11,11 +13,12 @@ use uuid::Uuid;
 
 use crate::pg::clock::Instant;
 use crate::pg::durability;
-use crate::pg::relations::{self, Sessions};
+use crate::pg::relations;
+use crate::pg::scan::look;
 use crate::pg::statement::{self, Statement};
 use crate::pg::uuid::pg_uuid;
 use crate::request::http::Origin;
-use crate::tokens::lookup;
+use crate::request::tables::{self, Sessions};
 use crate::users;
 
 thread_local! {
@@ -105,7 +108,7 @@ pub fn begin(
     ends_at: Option<Instant>,
     origin: &Origin,
 ) -> Result<(), Error> {
-    let Sessions { table, .. } = relations::sessions().ok_or(Error::NoSessionsTable)?;
+    let Sessions { table, .. } = tables::sessions().ok_or(Error::NoSessionsTable)?;
     let (mut columns, mut values) = (String::from("id, user_id"), String::from("$1, $2"));
     for (column, name, value) in [
         (c"created_at", "created_at", "$3"),
@@ -150,7 +153,7 @@ pub fn find(session: Uuid) -> Result<Option<Stored>, Error> {
 /// The session, which nobody else refreshes or ends until the end of the transaction. `None` if there is none, here
 /// or in `auth.sessions`.
 pub fn lock(session: Uuid) -> Result<Option<Stored>, Error> {
-    let Sessions { table, .. } = relations::sessions().ok_or(Error::NoSessionsTable)?;
+    let Sessions { table, .. } = tables::sessions().ok_or(Error::NoSessionsTable)?;
     let Some(stored) = LOCK.with(|statement| read(statement, session))? else {
         return Ok(None);
     };
@@ -217,7 +220,7 @@ pub fn advance(
     ];
     ADVANCE.with(|statement| statement.run(&arguments, |_| Ok(())))?;
 
-    let Sessions { table, .. } = relations::sessions().ok_or(Error::NoSessionsTable)?;
+    let Sessions { table, .. } = tables::sessions().ok_or(Error::NoSessionsTable)?;
     let mut changes = Vec::new();
     for (column, change) in [
         (c"updated_at", "updated_at = $2"),
@@ -257,36 +260,13 @@ pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
     durability::of_revocation()?;
     users::lock_row(user)?;
     FORGET.with(|statement| statement.run_on_latest(&arguments()))?;
-    let Some(Sessions { table, .. }) = relations::sessions() else {
+    let Some(Sessions { table, .. }) = tables::sessions() else {
         return Ok(0);
     };
     let sql = "delete from auth.sessions where user_id operator(pg_catalog.=) $1 \
          and ($2 is null or id operator(pg_catalog.=) $2) \
          and ($3 is null or id operator(pg_catalog.<>) $3) returning 1";
     statement::run_once_on_latest(table, sql, &arguments())
-}
-
-/// Makes whoever ends a session wait until this transaction has ended. Refreshing it waits for nothing.
-pub fn hold(session: Uuid) -> Result<(), Error> {
-    let Some(Sessions { table, .. }) = relations::sessions() else {
-        return Ok(());
-    };
-    let sql = "select from auth.sessions where id operator(pg_catalog.=) $1 for key share";
-    statement::run_once_on_latest(table, sql, &[pg_uuid(session).into()])?;
-    Ok(())
-}
-
-/// Whether a session was given to an OAuth application.
-pub fn is_of_a_client(session: Uuid) -> Result<bool, Error> {
-    let Some(Sessions { table, .. }) = relations::sessions() else {
-        return Ok(false);
-    };
-    if relations::find_column(table.oid, c"oauth_client_id", None).is_none() {
-        return Ok(false);
-    }
-    let sql = "select from auth.sessions \
-         where id operator(pg_catalog.=) $1 and oauth_client_id is not null";
-    statement::run_once_on_latest(table, sql, &[pg_uuid(session).into()]).map(|count| count > 0)
 }
 
 /// Forgets what is left of a user's sessions that somebody else has ended.
@@ -306,12 +286,32 @@ pub fn forget_orphans(user: Uuid) -> Result<(), Error> {
             Ok(ours)
         })
     })?;
-    let gone: Vec<PgUuid> = lookup::gone_sessions(&ours)?
-        .into_iter()
-        .map(pg_uuid)
-        .collect();
+    let gone: Vec<PgUuid> = gone_sessions(&ours)?.into_iter().map(pg_uuid).collect();
     if gone.is_empty() {
         return Ok(());
     }
     FORGET_SOME.with(|statement| statement.run(&[gone.into()], |_| Ok(())))
+}
+
+/// Which of some sessions are no longer in `auth.sessions`.
+///
+/// # Errors
+/// [`Error::NoSessionsTable`].
+fn gone_sessions(sessions: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    let mut gone: Vec<Uuid> = Vec::with_capacity(sessions.len());
+    look::<Sessions, _>(|table| {
+        let layout = &table.layout;
+        for session in sessions {
+            let mut is_gone = true;
+            table.rows_with(layout.id, layout.by_id, session, |_| {
+                is_gone = false;
+                ControlFlow::Break(())
+            });
+            if is_gone {
+                gone.push(*session);
+            }
+        }
+    })
+    .ok_or(Error::NoSessionsTable)?;
+    Ok(gone)
 }

@@ -2,6 +2,7 @@
 
 pub mod ring;
 pub mod secret;
+mod store;
 
 use pgrx::prelude::*;
 use supabase_pat_core::algorithm::Algorithm;
@@ -17,7 +18,6 @@ use crate::pg::json::JsonbText;
 use crate::pg::random;
 use crate::pg::rights;
 use crate::pg::settings;
-use crate::tokens::store;
 use ring::KeysInUse;
 
 #[pg_extern(requires = ["schema"])]
@@ -65,13 +65,11 @@ fn rotate_signing_key(kid: Option<&str>) -> SqlResult<()> {
         rights::require_writable("rotating signing keys")?;
         let kid = kid.ok_or(Error::NullArgument("kid"))?;
         ring::lock_to_change(false);
-        match store::signing_key_status(kid)? {
+        match store::status_of(kid)? {
             None => Err(Error::UnknownKeyId(kid.to_owned())),
             Some(Status::Revoked) => Err(Error::KeyIsRevoked(kid.to_owned())),
             Some(Status::Current) => Ok(()),
-            Some(Status::Standby | Status::Previous) => {
-                store::rotate_signing_key(kid, Instant::now())
-            }
+            Some(Status::Standby | Status::Previous) => store::rotate(kid, Instant::now()),
         }
     })
 }
@@ -83,13 +81,11 @@ fn revoke_signing_key(kid: Option<&str>) -> SqlResult<()> {
         rights::require_writable("revoking a signing key")?;
         let kid = kid.ok_or(Error::NullArgument("kid"))?;
         ring::lock_to_change(true);
-        match store::signing_key_status(kid)? {
+        match store::status_of(kid)? {
             None => Err(Error::UnknownKeyId(kid.to_owned())),
             Some(Status::Current) => Err(Error::KeyIsCurrent(kid.to_owned())),
             Some(Status::Revoked) => Ok(()),
-            Some(Status::Standby | Status::Previous) => {
-                store::revoke_signing_key(kid, Instant::now())
-            }
+            Some(Status::Standby | Status::Previous) => store::revoke(kid, Instant::now()),
         }
     })
 }
@@ -122,7 +118,7 @@ fn add_foreign(key: &SigningKey) -> Result<String, Error> {
 
 fn add(key: &SigningKey) -> Result<String, Error> {
     let id = key.id().ok_or(Error::NullArgument("kid"))?;
-    match store::add_signing_key(id, key)? {
+    match store::add(id, key)? {
         true => Ok(id.to_owned()),
         false => Err(Error::KeyIdTaken(id.to_owned())),
     }

@@ -12,16 +12,56 @@ use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey};
 use supabase_pat_core::signing_key::SigningKey;
 use zeroize::Zeroizing;
 
-use crate::pg::column::TextCopy;
+use crate::pg::column::{Column, Text, TextCopy};
 use crate::pg::kept::{Kept, change_trigger};
 use crate::pg::pending::Pending;
-use crate::pg::relations;
-use crate::pg::relations::{PrivateKeys, SigningKeys};
+use crate::pg::relations::{self, Table, layout};
 use crate::pg::scan;
 use crate::pg::settings;
 use crate::signing_keys::secret;
 
-static KEPT: Kept<KeyRing> = Kept::new(relations::ring, relations::ring_changes);
+/// `pat.signing_keys`.
+#[derive(Clone, Copy)]
+pub struct SigningKeys {
+    table: Table,
+    pub kid: Column<Text>,
+    pub status: Column<Text>,
+}
+
+layout!(SigningKeys, SIGNING_KEYS, c"pat".c"signing_keys", |open| {
+    Some(SigningKeys {
+        table: open.table,
+        kid: open.column(c"kid")?,
+        status: open.column(c"status")?,
+    })
+});
+
+/// `pat.private_keys`.
+#[derive(Clone, Copy)]
+pub struct PrivateKeys {
+    table: Table,
+    pub kid: Column<Text>,
+    pub jwk: Column<Text>,
+}
+
+layout!(PrivateKeys, PRIVATE_KEYS, c"pat".c"private_keys", |open| {
+    Some(PrivateKeys {
+        table: open.table,
+        kid: open.column(c"kid")?,
+        jwk: open.column(c"jwk")?,
+    })
+});
+
+/// `None` while the extension is being installed or dropped.
+fn table() -> Option<Table> {
+    relations::find_table(c"pat", c"signing_keys")
+}
+
+fn changes() -> u64 {
+    relations::changes_of::<SigningKeys>() + relations::changes_of::<PrivateKeys>()
+}
+
+static KEPT: Kept<KeyRing> = Kept::new(table, changes);
 
 /// The keys as they are now, in whatever transaction.
 pub fn key_ring() -> Rc<KeyRing> {
@@ -123,7 +163,7 @@ impl KeysInUse {
 /// Makes this transaction, which is about to sign, and one that revokes a key wait for each other, so
 /// that no token comes to be under a key that has been revoked. Rotations do not wait.
 pub fn lock_to_sign() {
-    if let Some(table) = relations::ring() {
+    if let Some(table) = table() {
         // SAFETY: takes a lock like any other, or raises an error.
         unsafe { pg_sys::LockRelationOid(table.oid, pg_sys::RowShareLock as i32) };
     }
@@ -136,7 +176,7 @@ pub fn lock_to_change(ends_tokens: bool) {
         true => pg_sys::ExclusiveLock,
         false => pg_sys::ShareRowExclusiveLock,
     };
-    if let Some(table) = relations::ring() {
+    if let Some(table) = table() {
         // SAFETY: takes a lock like any other, or raises an error.
         unsafe { pg_sys::LockRelationOid(table.oid, mode as i32) };
     }
@@ -187,5 +227,5 @@ fn stored_keys() -> Vec<RingKey> {
 change_trigger!(
     pg_finfo_supabase_pat_signing_keys_changed,
     supabase_pat_signing_keys_changed,
-    relations::ring
+    table
 );

@@ -13,9 +13,9 @@ use supabase_pat_core::secret::Secret;
 use supabase_pat_core::signing_key::SigningKey;
 
 use crate::pg::Local;
+use crate::pg::guc;
 use crate::pg::settings;
 use crate::pg::statement::SafeView;
-use crate::request;
 
 const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
      where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
@@ -96,7 +96,7 @@ fn read_file(path: &str) -> Result<Vec<u8>, Error> {
 /// to nobody, so any role can set it.
 fn legacy_secret() -> Option<&'static [u8]> {
     use pg_sys::GucSource::{PGC_S_ARGV, PGC_S_DATABASE, PGC_S_FILE, PGC_S_GLOBAL};
-    let record = request::find_setting(c"app.settings.jwt_secret")?;
+    let record = guc::find_setting(c"app.settings.jwt_secret")?;
     // SAFETY: the record is Postgres's. A setting that belongs to nobody is of type string. The text
     // stays as long as nothing reloads the configuration, which happens between statements.
     let text = unsafe {

@@ -10,7 +10,7 @@ use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
 use crate::pg::error::reported;
-use crate::request::policy::version_1;
+use crate::pg::function::version_1;
 use crate::tokens::store;
 
 version_1!(pg_finfo_key_deleted_wrapper);

@@ -3,11 +3,9 @@
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::{pg_sys, spi};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::key_ring::Status;
 use supabase_pat_core::opaque_token::Digest;
 use supabase_pat_core::rate::Limit;
 use supabase_pat_core::scope::Scopes;
-use supabase_pat_core::signing_key::SigningKey;
 use supabase_pat_core::token::Kind;
 use uuid::Uuid;
 
@@ -15,36 +13,39 @@ use crate::events::Actor;
 use crate::pg::clock::{self, Instant};
 use crate::pg::durability;
 use crate::pg::json;
-use crate::pg::lock;
 use crate::pg::net::Networks;
 use crate::pg::relations;
 use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
-use crate::request::caller::Judged;
+use crate::request::caller::{self, Judged};
 use crate::signing_keys::ring;
 use crate::tokens::lookup;
 
 /// A row to be added to `pat.api_keys`.
-pub struct NewKey<'a> {
+pub struct NewToken<'a> {
     pub id: Uuid,
     pub name: &'a str,
     pub scopes: &'a Scopes,
     pub hint: &'a str,
     pub created_at: Instant,
     pub expires_at: Instant,
-    /// The id of the signing key, if it is one of the ring.
-    pub signing_key: Option<&'a str>,
-    /// Of an opaque token.
-    pub token_digest: Option<Digest>,
+    pub known_by: KnownBy,
     pub limits: Limits,
-    pub origin: Origin,
+    pub provenance: Provenance,
 }
 
-/// Where a key comes from, as far as it is remembered.
-#[derive(Default)]
-pub struct Origin {
-    /// The key that made it.
-    pub made_by: Option<Uuid>,
+/// What a token is recognised by when it comes.
+pub enum KnownBy {
+    /// The signature of a JWT: the id of the signing key, none for the configured secret.
+    SigningKey(Option<String>),
+    /// The text of an opaque token.
+    Digest(Digest),
+}
+
+/// Where a token comes from, as far as it is remembered.
+pub struct Provenance {
+    /// The token of the request that made it.
+    pub made_with: Option<Uuid>,
     /// What its token carries of the claims of a restricted login, a JSON object.
     pub claims: Option<String>,
 }
@@ -60,7 +61,7 @@ pub enum Limits {
 }
 
 /// What a rotation takes over from the key that it replaces.
-pub struct RotatedKey {
+pub struct ReplacedToken {
     pub name: String,
     pub kind: Kind,
     pub scopes: Scopes,
@@ -188,48 +189,13 @@ thread_local! {
         &[UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TIMESTAMPTZOID],
     ) };
 
-    static ADD_SIGNING_KEY: Statement = const { Statement::new(
-        "with key as (insert into pat.signing_keys (kid, algorithm) \
-         values ($1, $2) on conflict (kid) do nothing returning kid) \
-         insert into pat.private_keys (kid, jwk) select kid, pat.take_private_jwk() from key returning 1",
-        &[TEXTOID, TEXTOID],
-    ) };
-
-    static SIGNING_KEY_STATUS: Statement = const { Statement::new(
-        "select status from pat.signing_keys where kid operator(pg_catalog.=) $1",
-        &[TEXTOID],
-    ) };
-
-    static ROTATE_SIGNING_KEY: Statement = const { Statement::new(
-        "update pat.signing_keys set \
-         status = case when kid operator(pg_catalog.=) $1 then 'current' else 'previous' end, \
-         activated_at = case when kid operator(pg_catalog.=) $1 then $2 else activated_at end \
-         where kid operator(pg_catalog.=) $1 or status operator(pg_catalog.=) 'current'",
-        &[TEXTOID, TIMESTAMPTZOID],
-    ) };
-
-    static REVOKE_SIGNING_KEY: Statement = const { Statement::new(
-        "update pat.signing_keys set status = 'revoked', revoked_at = $2 \
-         where kid operator(pg_catalog.=) $1",
-        &[TEXTOID, TIMESTAMPTZOID],
-    ) };
-
-    static REVOKE_SIGNED_WITH: Statement = const { Statement::new(
-        "with dead as (update pat.api_keys set revoked_at = $2 \
-             where signing_key operator(pg_catalog.=) $1 and revoked_at is null \
-             and expires_at operator(pg_catalog.>) $2 returning id, user_id) \
-         insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address, detail) \
-         select 'token_revoked', $2, user_id, id, $3, $4, $5::pg_catalog.inet, \
-             pg_catalog.concat('with signing key ', $1) from dead returning 1",
-        &[TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDOID, TEXTOID],
-    ) };
 }
 
 /// Gives the user a key. What grants is judged behind all locks, so there is no way here without.
-pub fn insert(to_grant: &Judged<ToGrant>, key: &NewKey) -> Result<(), Error> {
-    insert_row(to_grant.user(), key)?;
-    let Origin { made_by, claims } = &key.origin;
-    if made_by.is_none() && claims.is_none() {
+pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
+    insert_row(to_grant.user(), new)?;
+    let Provenance { made_with, claims } = &new.provenance;
+    if made_with.is_none() && claims.is_none() {
         return Ok(());
     }
     if !has_origins() {
@@ -240,9 +206,9 @@ pub fn insert(to_grant: &Judged<ToGrant>, key: &NewKey) -> Result<(), Error> {
         };
     }
     let arguments = [
-        uuid(key.id),
+        uuid(new.id),
         uuid(to_grant.user()),
-        made_by.map(pg_uuid).into(),
+        made_with.map(pg_uuid).into(),
         claims.clone().map(json::JsonbText).into(),
     ];
     ADD_ORIGIN.with(|statement| statement.run(&arguments, |_| Ok(())))
@@ -252,24 +218,28 @@ fn has_origins() -> bool {
     relations::find_table(c"pat", c"api_key_origins").is_some()
 }
 
-fn insert_row(user: Uuid, key: &NewKey) -> Result<(), Error> {
+fn insert_row(user: Uuid, new: &NewToken) -> Result<(), Error> {
     let actor = Actor::now();
     let [role, by_key, address] = actor.arguments();
+    let (signing_key, digest) = match &new.known_by {
+        KnownBy::SigningKey(id) => (id.as_deref(), None),
+        KnownBy::Digest(digest) => (None, Some(digest.0.to_vec())),
+    };
     let mut arguments = vec![
-        uuid(key.id),
+        uuid(new.id),
         uuid(user),
-        key.name.into(),
-        key.scopes.to_texts().into(),
-        key.hint.into(),
-        key.created_at.to_timestamp()?.into(),
-        key.expires_at.to_timestamp()?.into(),
-        key.signing_key.into(),
+        new.name.into(),
+        new.scopes.to_texts().into(),
+        new.hint.into(),
+        new.created_at.to_timestamp()?.into(),
+        new.expires_at.to_timestamp()?.into(),
+        signing_key.into(),
         role,
         by_key,
         address,
-        key.token_digest.map(|digest| digest.0.to_vec()).into(),
+        digest.into(),
     ];
-    let (allowed_ips, rate) = match key.limits {
+    let (allowed_ips, rate) = match new.limits {
         Limits::Of { allowed_ips, rate } => (allowed_ips, rate),
         Limits::LikeThoseOf(old) => {
             arguments.push(uuid(old));
@@ -374,7 +344,7 @@ pub fn replace(
     successor: Uuid,
     now: Instant,
     grace_ends: Option<Instant>,
-) -> Result<Option<RotatedKey>, Error> {
+) -> Result<Option<ReplacedToken>, Error> {
     let grace_ends = grace_ends.map(Instant::to_timestamp).transpose()?;
     let arguments = [
         uuid(id),
@@ -413,7 +383,7 @@ pub fn replace(
                 Some(texts) => Scopes::known(texts.iter().flatten().map(String::as_str)),
                 None => Scopes::Unlimited,
             };
-            Ok(Some(RotatedKey {
+            Ok(Some(ReplacedToken {
                 name,
                 kind,
                 scopes,
@@ -424,57 +394,15 @@ pub fn replace(
     })
 }
 
-/// Adds a signing key on standby. False if there is one of that id.
-pub fn add_signing_key(id: &str, key: &SigningKey) -> Result<bool, Error> {
-    let arguments = [id.into(), key.algorithm().as_str().into()];
-    ring::with_private_jwk(key, || {
-        ADD_SIGNING_KEY.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
-    })
-}
-
-pub fn signing_key_status(id: &str) -> Result<Option<Status>, Error> {
-    SIGNING_KEY_STATUS.with(|statement| {
-        statement.run(&[id.into()], |rows| {
-            if rows.is_empty() {
-                return Ok(None);
-            }
-            let status = rows.first().get_one::<String>()?;
-            Ok(status.and_then(|status| status.parse().ok()))
-        })
-    })
-}
-
-/// Makes a key the current one, and the current one a previous one.
-pub fn rotate_signing_key(id: &str, now: Instant) -> Result<(), Error> {
-    let arguments = [id.into(), now.to_timestamp()?.into()];
-    ROTATE_SIGNING_KEY.with(|statement| statement.run(&arguments, |_| Ok(())))
-}
-
-/// Revokes a key, and the tokens that were minted with it.
-pub fn revoke_signing_key(id: &str, now: Instant) -> Result<(), Error> {
-    durability::of_revocation()?;
-    let now = now.to_timestamp()?;
-    REVOKE_SIGNING_KEY.with(|statement| statement.run(&[id.into(), now.into()], |_| Ok(())))?;
-    let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
-    let arguments = [id.into(), now.into(), role, by_key, address];
-    REVOKE_SIGNED_WITH.with(|statement| statement.run_on_latest(&arguments))?;
-    Ok(())
-}
-
 impl ToGrant {
     pub fn user(&self) -> Uuid {
         self.0.user
     }
 }
 
-/// Makes transactions that give `user` a key, or revoke keys of theirs, wait for each other: none
-/// counts, or revokes, without the others' keys. Held to the end of the transaction; taken before
-/// any lock on a row, so that nobody waits in a circle. Readers are not concerned.
+/// Makes this transaction and those that give the same user a token wait for each other: see [`caller::lock_user`].
 pub fn lock_to_revoke(user: Uuid) -> ToRevoke {
-    if let Some(keys) = relations::keys() {
-        lock::bucket(keys.table, &user);
-    }
+    caller::lock_user(user);
     ToRevoke { user }
 }
 

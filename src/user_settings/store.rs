@@ -17,17 +17,15 @@ use supabase_pat_core::user_settings::{Definition, Definitions};
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
-use crate::pg::column::JsonCopy;
+use crate::pg::column::{Boolean, Column, Id, Json, JsonCopy, Text};
 use crate::pg::json::JsonbText;
 use crate::pg::kept::{Kept, change_trigger};
 use crate::pg::lock;
-use crate::pg::relations;
-use crate::pg::relations::SettingDefinitions;
-use crate::pg::scan;
+use crate::pg::relations::{self, Rows, Table, layout};
+use crate::pg::scan::{self, expect, look};
 use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
 use crate::request::caller::Judged;
-use crate::tokens::lookup;
 
 thread_local! {
     static DEFINE: Statement = const { Statement::new(
@@ -69,7 +67,54 @@ thread_local! {
     ) };
 }
 
-static KEPT: Kept<Definitions> = Kept::new(relations::definitions, relations::definition_changes);
+/// `pat.user_settings`.
+#[derive(Clone, Copy)]
+pub struct UserSettings {
+    pub table: Table,
+    pub by_user: pg_sys::Oid,
+    pub user_id: Column<Id>,
+    pub settings: Column<Json>,
+}
+
+layout!(UserSettings, USER_SETTINGS, c"pat".c"user_settings", |open| {
+    let user_id = open.column(c"user_id")?;
+    Some(UserSettings {
+        table: open.table,
+        by_user: open.index(user_id, Rows::All),
+        user_id,
+        settings: open.column(c"settings")?,
+    })
+});
+
+/// `pat.setting_definitions`.
+#[derive(Clone, Copy)]
+pub struct SettingDefinitions {
+    table: Table,
+    pub key: Column<Text>,
+    pub default_value: Column<Json>,
+    pub schema: Column<Json>,
+    pub overridable: Column<Boolean>,
+}
+
+layout!(SettingDefinitions, DEFINITIONS, c"pat".c"setting_definitions", |open| {
+    Some(SettingDefinitions {
+        table: open.table,
+        key: open.column(c"key")?,
+        default_value: open.column(c"default_value")?,
+        schema: open.column(c"schema")?,
+        overridable: open.column(c"overridable")?,
+    })
+});
+
+/// `None` while the extension is being installed or dropped.
+fn definitions_table() -> Option<Table> {
+    relations::find_table(c"pat", c"setting_definitions")
+}
+
+static KEPT: Kept<Definitions> = Kept::new(
+    definitions_table,
+    relations::changes_of::<SettingDefinitions>,
+);
 
 /// The settings that there are now, in whatever transaction.
 pub fn definitions() -> Rc<Definitions> {
@@ -114,7 +159,7 @@ pub fn check_for_interrupts() {
 
 /// What a user has set, as it is in the table now.
 pub fn of_user(user: Uuid) -> Option<String> {
-    lookup::settings_of(user).map(JsonCopy::into_text)
+    settings_of(user).map(JsonCopy::into_text)
 }
 
 /// Makes a transaction that changes declarations wait for those that set values by them, and lets no
@@ -132,14 +177,14 @@ pub struct ToSet {
 /// row that could be locked.
 pub fn lock_to_set(user: Uuid) -> ToSet {
     lock_definitions(pg_sys::RowShareLock);
-    if let Some(settings) = relations::user_settings() {
+    if let Some(settings) = relations::current::<UserSettings>() {
         lock::bucket(settings.table, &user);
     }
     ToSet { user }
 }
 
 fn lock_definitions(mode: u32) {
-    if let Some(table) = relations::definitions() {
+    if let Some(table) = definitions_table() {
         // SAFETY: takes a lock like any other, or raises an error.
         unsafe { pg_sys::LockRelationOid(table.oid, mode as i32) };
     }
@@ -223,5 +268,19 @@ pub fn set(to_set: &Judged<ToSet>, settings: &str, now: Instant) -> Result<(), E
 change_trigger!(
     pg_finfo_supabase_pat_setting_definitions_changed,
     supabase_pat_setting_definitions_changed,
-    relations::definitions
+    definitions_table
 );
+
+/// What is in the table `pat.user_settings` for a user.
+fn settings_of(user: Uuid) -> Option<JsonCopy> {
+    let settings = look::<UserSettings, _>(|settings| {
+        let layout = &settings.layout;
+        let mut found = None;
+        settings.rows_with(layout.user_id, layout.by_user, &user, |row| {
+            found = row.get(layout.settings);
+            ControlFlow::Break(())
+        });
+        found
+    });
+    expect::<UserSettings, _>(settings)?
+}

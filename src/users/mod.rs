@@ -5,6 +5,7 @@
 //! roles that are none may put triggers on `auth.users`.
 
 pub mod sign_ups;
+pub mod state;
 
 use pgrx::datum::Uuid as PgUuid;
 use supabase_pat_core::codes::{Address, Holder};
@@ -13,18 +14,20 @@ use supabase_pat_core::session::User;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use state::{UserState, state_of_user};
+
 use crate::pg::clock::Instant;
 use crate::pg::pending::Pending;
 use crate::pg::relations;
 use crate::pg::rights;
+use crate::pg::settings;
 use crate::pg::statement::{read_once, run_once, run_once_on_latest};
 use crate::pg::uuid::pg_uuid;
-use crate::tokens::lookup::{self, UserState};
 
 /// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
 /// identity provider logs in.
 pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let has = |column| relations::find_column(users.oid, column, None).is_some();
     if !has(c"email") || !has(c"encrypted_password") {
         return Err(Error::NoPasswords);
@@ -98,7 +101,7 @@ impl MayLogIn {
 /// # Errors
 /// [`Error::UnknownUser`], [`Error::BannedUser`], [`Error::RoleNotAllowed`].
 pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let text = |column, name| match relations::find_column(users.oid, column, None) {
         Some(_) => name,
         None => "null",
@@ -117,12 +120,12 @@ pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
         }
     })?;
     let (password_hash, role) = row.ok_or(Error::UnknownUser(user))?;
-    match lookup::state_of_user(user)? {
+    match state_of_user(user)? {
         UserState::Active => (),
         UserState::Banned { .. } => return Err(Error::BannedUser(user)),
         UserState::Gone => return Err(Error::UnknownUser(user)),
     }
-    rights::role_of_user(role.as_deref())?;
+    role_of_user(role.as_deref())?;
     Ok(MayLogIn {
         user,
         password_hash,
@@ -131,7 +134,7 @@ pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
 
 /// Locks the row of a user, whoever they are: nobody begins a session of theirs until the end of the transaction.
 pub fn lock_row(user: Uuid) -> Result<(), Error> {
-    let Some(users) = relations::users() else {
+    let Some(users) = state::table() else {
         return Ok(());
     };
     let sql = "select from auth.users where id operator(pg_catalog.=) $1 for no key update";
@@ -141,7 +144,7 @@ pub fn lock_row(user: Uuid) -> Result<(), Error> {
 /// Locks the row of a user who has not confirmed an address, and for whom nothing else speaks either: no login, no
 /// phone, no invitation. `None` for everybody else; else the password hash.
 pub fn lock_untouched(user: Uuid) -> Result<Option<Option<String>>, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let mut sql = String::from(
         "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1",
     );
@@ -182,7 +185,7 @@ pub struct NewUser<'a> {
 
 /// Adds a user, as Supabase Auth does it. False if the address is taken.
 pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let (mut columns, mut values) = (
         String::from("id, email, encrypted_password"),
         String::from("$1, $2, pat.take_password_hash()"),
@@ -246,7 +249,7 @@ pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
 
 /// Gives a user of [`lock_untouched`] the password and metadata of the latest who signed up with the address.
 pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<(), Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let mut sql =
         String::from("update auth.users set encrypted_password = pat.take_password_hash()");
     for (column, change) in [
@@ -271,7 +274,7 @@ pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Re
 
 /// Notes that the address of a user is theirs. False if it was known already.
 pub fn confirm(user: Uuid, now: Instant) -> Result<bool, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let sql = "update auth.users set email_confirmed_at = $2, updated_at = $2 \
          where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
     let arguments = [pg_uuid(user).into(), now.to_timestamp()?.into()];
@@ -290,7 +293,7 @@ pub fn confirm(user: Uuid, now: Instant) -> Result<bool, Error> {
 /// Gives somebody a new password hash, as Supabase Auth does it after a recovery, and tells whether they
 /// still had the old one.
 pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let has = |column| relations::find_column(users.oid, column, None).is_some();
     // The hashes are compared here, since a filter in the statement would be shown with its plan.
     let sql = "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1 for update";
@@ -371,7 +374,7 @@ pub fn forget_tokens(user: Uuid) -> Result<(), Error> {
 
 /// The row of a user, as JSON.
 pub fn row(user: Uuid) -> Result<Option<User>, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let sql = "select pg_catalog.to_jsonb(u)::text from auth.users as u \
          where u.id operator(pg_catalog.=) $1";
     let text = read_once(users, sql, &[pg_uuid(user).into()], |rows| {
@@ -385,7 +388,7 @@ pub fn row(user: Uuid) -> Result<Option<User>, Error> {
 
 /// Whether a user has signed in as nobody in particular. `None` where `auth.users` does not know.
 pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let column = relations::find_column(users.oid, c"is_anonymous", Some(pgrx::pg_sys::BOOLOID));
     if column.is_none() {
         return Ok(None);
@@ -396,7 +399,7 @@ pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
 
 /// Notes when a user has signed in.
 pub fn signed_in(user: Uuid, now: Instant) -> Result<(), Error> {
-    let users = relations::users().ok_or(Error::NoUsersTable)?.table;
+    let users = state::table().ok_or(Error::NoUsersTable)?.table;
     if relations::find_column(users.oid, c"last_sign_in_at", None).is_none() {
         return Ok(());
     }
@@ -407,4 +410,19 @@ pub fn signed_in(user: Uuid, now: Instant) -> Result<(), Error> {
         &[pg_uuid(user).into(), now.to_timestamp()?.into()],
         |_| Ok(()),
     )
+}
+
+/// The role that a row of `auth.users` gives its user: the one that it names, or else that of logged-in users. Whoever
+/// may write that row must not make anybody trusted by it.
+///
+/// # Errors
+/// [`Error::RoleNotAllowed`].
+pub fn role_of_user(named: Option<&str>) -> Result<String, Error> {
+    match named {
+        None | Some("") => Ok(settings::authenticated_role()),
+        Some(role) if rights::may_become_trusted(role) => {
+            Err(Error::RoleNotAllowed(role.to_owned()))
+        }
+        Some(role) => Ok(role.to_owned()),
+    }
 }

@@ -15,7 +15,7 @@ use crate::pg::random;
 use crate::pg::relations;
 use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
-use crate::tokens::lookup::{self, UserState};
+use crate::users::state::{UserState, state_of_user};
 
 thread_local! {
     static NOTE: Statement = const { Statement::new(
@@ -129,7 +129,7 @@ fn forget_some_that_are_gone() -> Result<(), Error> {
     })?;
     let mut gone = Vec::new();
     for user in some {
-        if lookup::state_of_user(user)? == UserState::Gone {
+        if state_of_user(user)? == UserState::Gone {
             gone.push(pg_uuid(user));
         }
     }

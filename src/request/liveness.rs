@@ -1,0 +1,136 @@
+//! Whether a token or a session is live: direct index scans, as [`crate::pg::scan`] says.
+#![allow(unsafe_code)]
+
+use std::ops::ControlFlow;
+
+use pgrx::pg_sys;
+use uuid::Uuid;
+
+use crate::pg::clock::Instant;
+use crate::pg::column::Found;
+use crate::pg::relations;
+use crate::pg::scan::{Row, look_at_both};
+use crate::pg::unguarded;
+use crate::request::tables::{Sessions, Tokens};
+use crate::users::state::{UserState, Users, state_of};
+
+/// Whether a token or a session is live, and for how long that is the answer if no row changes.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    pub is_live: bool,
+    /// Whether it counts only where the gate has judged it: a token for certain addresses, or with a limit.
+    pub needs_gate: bool,
+    pub holds_until: Instant,
+}
+
+impl Verdict {
+    /// What has ended does not come back.
+    const DEAD: Self = Self {
+        is_live: false,
+        needs_gate: false,
+        holds_until: Instant::END,
+    };
+
+    /// On something that lives until `end`, as long as its user may log in.
+    fn until(end: Instant, user: UserState) -> Self {
+        match user {
+            UserState::Active => Self {
+                is_live: true,
+                needs_gate: false,
+                holds_until: end,
+            },
+            UserState::Banned { until } => Self {
+                holds_until: until,
+                ..Self::DEAD
+            },
+            UserState::Gone => Self::DEAD,
+        }
+    }
+}
+
+/// What a look-up can see: while this stays the same, so does its outcome.
+///
+/// Postgres counts the transactions of the cluster that have ended after writing something, and
+/// reuses a snapshot as long as the count stands still; the command counter tells what this
+/// transaction has written itself. The messages of changes tell what tables look like: they come a moment
+/// after the transaction has ended by that count, and until its locks are gone nobody is kept from looking where
+/// another schema has come to have the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    ended_transactions: u64,
+    command: pg_sys::CommandId,
+    messages: u64,
+}
+
+/// There is always one.
+pub fn horizon() -> Option<Horizon> {
+    // SAFETY: as at any lock that is taken; the snapshot, a new one since no object is no catalogue, is looked at before
+    // anything else can replace it.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            unguarded::AcceptInvalidationMessages();
+            let messages = relations::messages();
+            let snapshot = unguarded::GetCatalogSnapshot(pg_sys::InvalidOid);
+            Some(Horizon {
+                ended_transactions: (*snapshot).snapXactCompletionCount,
+                command: (*snapshot).curcid,
+                messages,
+            })
+        })
+    }
+}
+
+/// Whether the token exists, belongs to the user, and is neither revoked nor expired, and its user
+/// is active.
+pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
+    let verdict = look_at_both::<Tokens, Users, _>(|tokens, users| {
+        let layout = &tokens.layout;
+        let mut expiry = None;
+        let mut needs_gate = false;
+        tokens.rows_with(layout.id, layout.by_id, &token, |row| {
+            if row.get(layout.user_id) == Some(user) {
+                expiry = live_until(layout, row);
+                needs_gate = row.has(layout.rate_limit) || row.has(layout.allowed_ips);
+            }
+            ControlFlow::Break(())
+        });
+        match expiry {
+            Some(expiry) => Verdict {
+                needs_gate,
+                ..Verdict::until(expiry, state_of(users, &user))
+            },
+            None => Verdict::DEAD,
+        }
+    });
+    verdict.unwrap_or(Verdict::DEAD)
+}
+
+/// Whether a session is there, is the user's, has not come to its end, and the user is active.
+pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
+    let verdict = look_at_both::<Sessions, Users, _>(|sessions, users| {
+        let layout = &sessions.layout;
+        let mut ends_at = None;
+        sessions.rows_with(layout.id, layout.by_id, &session, |row| {
+            if row.get(layout.user_id) == Some(user) {
+                ends_at = match layout.not_after {
+                    Found::AsExpected(column) => row.get(column).or(Some(Instant::END)),
+                    Found::Missing => Some(Instant::END),
+                    // When it ends cannot be read, only that it does.
+                    Found::OfAnotherType(column) => (!row.has(column)).then_some(Instant::END),
+                };
+            }
+            ControlFlow::Break(())
+        });
+        match ends_at {
+            Some(end) if end > Instant::now() => Verdict::until(end, state_of(users, &user)),
+            _ => Verdict::DEAD,
+        }
+    });
+    verdict.unwrap_or(Verdict::DEAD)
+}
+
+/// When a key expires, if it is live now.
+pub fn live_until(tokens: &Tokens, row: &Row) -> Option<Instant> {
+    let expiry = row.get(tokens.expires_at)?;
+    (!row.has(tokens.revoked_at) && expiry > Instant::now()).then_some(expiry)
+}

@@ -1,0 +1,81 @@
+//! The two tables that say whether a request is anybody's still: that of the tokens, and that of the sessions.
+
+use pgrx::pg_sys;
+
+use crate::pg::column::{
+    Bytes, Column, Duration, Found, Id, Integer, NetworkList, Texts, Timestamp,
+};
+use crate::pg::relations::{self, Rows, Table, layout};
+
+/// `pat.api_keys`.
+#[derive(Clone, Copy)]
+pub struct Tokens {
+    pub table: Table,
+    /// The indexes are no object where there is none: then the table is scanned.
+    pub by_id: pg_sys::Oid,
+    pub by_user: pg_sys::Oid,
+    /// Holds the opaque tokens alone.
+    pub by_digest: pg_sys::Oid,
+    pub id: Column<Id>,
+    pub user_id: Column<Id>,
+    pub created_at: Column<Timestamp>,
+    pub expires_at: Column<Timestamp>,
+    pub revoked_at: Column<Timestamp>,
+    pub rate_limit: Column<Integer>,
+    pub rate_window: Column<Duration>,
+    pub scopes: Column<Texts>,
+    pub allowed_ips: Column<NetworkList>,
+    pub token_digest: Column<Bytes>,
+}
+
+layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
+    let (id, user_id) = (open.column(c"id")?, open.column(c"user_id")?);
+    let token_digest = open.column(c"token_digest")?;
+    Some(Tokens {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        by_user: open.index(user_id, Rows::All),
+        by_digest: open.index(token_digest, Rows::AllOrSome),
+        id,
+        user_id,
+        created_at: open.column(c"created_at")?,
+        expires_at: open.column(c"expires_at")?,
+        revoked_at: open.column(c"revoked_at")?,
+        rate_limit: open.column(c"rate_limit")?,
+        rate_window: open.column(c"rate_window")?,
+        scopes: open.column(c"scopes")?,
+        allowed_ips: open.column(c"allowed_ips")?,
+        token_digest,
+    })
+});
+
+/// `auth.sessions`, which is Supabase's too.
+#[derive(Clone, Copy)]
+pub struct Sessions {
+    pub table: Table,
+    pub by_id: pg_sys::Oid,
+    pub id: Column<Id>,
+    pub user_id: Column<Id>,
+    pub not_after: Found<Timestamp>,
+}
+
+layout!(Sessions, SESSIONS, c"auth".c"sessions", |open| {
+    let id = open.column(c"id")?;
+    Some(Sessions {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        id,
+        user_id: open.column(c"user_id")?,
+        not_after: open.find(c"not_after"),
+    })
+});
+
+/// `None` while the extension is being installed or dropped, or if the table has been changed.
+pub fn tokens() -> Option<Tokens> {
+    relations::current()
+}
+
+/// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
+pub fn sessions() -> Option<Sessions> {
+    relations::current()
+}

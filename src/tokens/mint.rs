@@ -1,0 +1,186 @@
+//! Making a token: what may be asked for, and the row and the text that come of it.
+
+use pgrx::datum::Interval;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::jwt::{self, TokenPayload};
+use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::rate::Limit;
+use supabase_pat_core::restrictions::Restrictions;
+use supabase_pat_core::scope::Scopes;
+use supabase_pat_core::token::{self, Kind};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::lookup;
+use super::store::{self, Limits, NewToken, Provenance, ToGrant};
+use crate::pg::clock::{self, Instant};
+use crate::pg::random;
+use crate::pg::settings;
+use crate::request::caller::{self, Caller, Judged};
+use crate::signing_keys::ring;
+
+/// What a token is to be.
+pub struct Wanted<'a> {
+    pub id: Uuid,
+    pub name: &'a str,
+    pub kind: Kind,
+    pub scopes: &'a Scopes,
+    pub restrictions: &'a Restrictions,
+    pub limits: Limits,
+    pub created_at: Instant,
+    /// On a full second.
+    pub expires_at: Instant,
+}
+
+/// The text of a token, and how it is known without it.
+struct Made {
+    text: Zeroizing<String>,
+    known_by: store::KnownBy,
+}
+
+impl Wanted<'_> {
+    /// Registers the token and returns its text.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`], [`Error::RestrictedOpaque`], those of a user who may not have one, and of the signing key.
+    pub fn issue(
+        &self,
+        caller: &Caller,
+        to_grant: &Judged<ToGrant>,
+    ) -> Result<Zeroizing<String>, Error> {
+        let user = to_grant.user();
+        let (state, live) = lookup::standing_of(user)?;
+        caller::require_active(user, state)?;
+        let max = settings::max_keys_per_user();
+        if live >= max {
+            return Err(Error::TooManyKeys { user, max });
+        }
+        let Made { text, known_by } = match self.kind {
+            Kind::Jwt => self.signed(user)?,
+            Kind::Opaque => self.drawn()?,
+        };
+        store::insert(
+            to_grant,
+            &NewToken {
+                id: self.id,
+                name: self.name,
+                scopes: self.scopes,
+                hint: token::hint(&text),
+                created_at: self.created_at,
+                expires_at: self.expires_at,
+                known_by,
+                limits: self.limits,
+                provenance: Provenance {
+                    made_with: caller.token_id(),
+                    claims: self.restrictions.carried().to_json()?,
+                },
+            },
+        )?;
+        Ok(text)
+    }
+
+    fn signed(&self, user: Uuid) -> Result<Made, Error> {
+        let key = ring::signing_key()?;
+        let (role, issuer) = (settings::authenticated_role(), settings::issuer());
+        let payload = TokenPayload::new(
+            user,
+            self.id,
+            self.scopes,
+            (&role, &issuer),
+            (
+                self.created_at.unix_seconds(),
+                self.expires_at.unix_seconds(),
+            ),
+        )
+        .restricted_as(self.restrictions);
+        Ok(Made {
+            text: Zeroizing::new(jwt::sign(&payload, &key)?),
+            known_by: store::KnownBy::SigningKey(key.id().map(str::to_owned)),
+        })
+    }
+
+    fn drawn(&self) -> Result<Made, Error> {
+        // Its claims are those that the gate gives it.
+        if self.restrictions.kind().is_some() {
+            return Err(Error::RestrictedOpaque);
+        }
+        let token = OpaqueToken::new(&random::bytes()?)
+            .ok_or_else(|| Error::Internal("the random bytes are none".into()))?;
+        Ok(Made {
+            text: Zeroizing::new(token.expose().to_owned()),
+            known_by: store::KnownBy::Digest(token.digest()),
+        })
+    }
+}
+
+pub fn requested_scopes(scopes: Option<&[Option<String>]>) -> Result<Scopes, Error> {
+    let Some(scopes) = scopes else {
+        return Ok(Scopes::Unlimited);
+    };
+    let texts: Option<Vec<&str>> = scopes.iter().map(Option::as_deref).collect();
+    Scopes::requested(texts.ok_or(Error::NullArgument("a scope"))?)
+}
+
+pub fn requested_rate(
+    limit: Option<i32>,
+    window: Option<Interval>,
+) -> Result<Option<Limit>, Error> {
+    let Some(limit) = limit else {
+        return Ok(None);
+    };
+    let window = window.ok_or(Error::NullArgument("rate_window"))?;
+    let micros = match clock::is_infinite(&window) {
+        true => i64::MAX,
+        false => i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
+    };
+    Limit::requested(limit, micros).map(Some)
+}
+
+/// When a token that is minted now expires, on a full second.
+pub fn expiry(now: Instant, expires_in: Option<Interval>) -> Result<Instant, Error> {
+    let max = settings::max_lifetime();
+    let Some(expires_in) = expires_in else {
+        let lifetime = settings::default_lifetime().min(max);
+        return Ok(now.floor_to_second().plus_seconds(lifetime));
+    };
+    const DAY: i64 = 86_400;
+    let too_long = Error::LifetimeTooLong { max_seconds: max };
+    if clock::is_infinite(&expires_in) {
+        return Err(Error::LifetimeInfinite);
+    }
+    // Far from what a calendar can add, and from what any limit allows.
+    if expires_in.as_micros().unsigned_abs() > 1000 * 365 * 86_400_000_000 {
+        return Err(match expires_in.as_micros() > 0 {
+            true => too_long,
+            false => Error::LifetimeTooShort,
+        });
+    }
+    let expires_at = now.plus(expires_in).floor_to_second();
+    if expires_at <= now {
+        return Err(Error::LifetimeTooShort);
+    }
+    // '1 year' may be 366 days, and a limit of 365 days means a year.
+    let whole_years = match max % (365 * DAY) {
+        0 => now.plus(Interval::from_years((max / (365 * DAY)) as i32)),
+        _ => now,
+    };
+    match expires_at <= now.plus_seconds(max).max(whole_years) {
+        true => Ok(expires_at),
+        false => Err(too_long),
+    }
+}
+
+/// When the grace of a rotated key ends, `None` for at once.
+pub fn grace_end(now: Instant, grace: Interval) -> Result<Option<Instant>, Error> {
+    if clock::is_infinite(&grace) || grace.as_micros() < 0 {
+        return Err(Error::GraceOutOfRange);
+    }
+    match grace.as_micros() {
+        0 => Ok(None),
+        // The key's own expiry comes first anyway.
+        micros if micros > 1000 * 365 * 86_400_000_000 => {
+            Ok(Some(now.plus_seconds(1000 * 365 * 86_400)))
+        }
+        _ => Ok(Some(now.plus(grace))),
+    }
+}

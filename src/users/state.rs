@@ -1,0 +1,159 @@
+//! How users stand, and what their claims should say, read without a query as [`crate::pg::scan`] does.
+
+use std::ops::ControlFlow;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReportable;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::live_claims::LiveUser;
+use uuid::Uuid;
+
+use crate::pg::clock::Instant;
+use crate::pg::column::{Boolean, Column, Found, Id, Json, JsonCopy, Text, Timestamp};
+use crate::pg::error::reported;
+use crate::pg::relations::{self, Rows, Table, layout};
+use crate::pg::scan::{Open, look};
+
+/// `auth.users`, which is Supabase's: only what is there can be looked at.
+#[derive(Clone, Copy)]
+pub struct Users {
+    pub table: Table,
+    pub by_id: pg_sys::Oid,
+    pub id: Column<Id>,
+    pub deleted_at: Found<Timestamp>,
+    pub banned_until: Found<Timestamp>,
+    pub role: Found<Text>,
+    pub email: Found<Text>,
+    pub phone: Found<Text>,
+    pub app_metadata: Found<Json>,
+    pub user_metadata: Found<Json>,
+    pub is_anonymous: Found<Boolean>,
+}
+
+layout!(Users, USERS, c"auth".c"users", |open| {
+    let id = open.column(c"id")?;
+    Some(Users {
+        table: open.table,
+        by_id: open.index(id, Rows::All),
+        id,
+        deleted_at: open.find(c"deleted_at"),
+        banned_until: open.find(c"banned_until"),
+        role: open.find(c"role"),
+        email: open.find(c"email"),
+        phone: open.find(c"phone"),
+        app_metadata: open.find(c"raw_app_meta_data"),
+        user_metadata: open.find(c"raw_user_meta_data"),
+        is_anonymous: open.find(c"is_anonymous"),
+    })
+});
+
+/// `None` if there is no table `auth.users` with a column `id` of type uuid.
+pub fn table() -> Option<Users> {
+    relations::current()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum UserState {
+    Active,
+    Banned {
+        until: Instant,
+    },
+    /// Missing, or deleted softly.
+    Gone,
+}
+
+/// How a user stands.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
+pub fn state_of_user(user: Uuid) -> Result<UserState, Error> {
+    look::<Users, _>(|users| state_of(users, &user)).ok_or(Error::NoUsersTable)
+}
+
+pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
+    let layout = &users.layout;
+    let mut state = UserState::Gone;
+    users.rows_with(layout.id, layout.by_id, user, |row| {
+        let is_deleted = match layout.deleted_at {
+            Found::AsExpected(column) => row.has(column),
+            Found::OfAnotherType(column) => row.has(column),
+            Found::Missing => false,
+        };
+        let banned_until = match layout.banned_until {
+            Found::AsExpected(column) => row.get(column),
+            // Until when cannot be read, only that somebody wrote something there.
+            Found::OfAnotherType(column) => row.has(column).then_some(Instant::END),
+            Found::Missing => None,
+        };
+        state = match banned_until {
+            _ if is_deleted => UserState::Gone,
+            Some(until) if until > Instant::now() => UserState::Banned { until },
+            _ => UserState::Active,
+        };
+        ControlFlow::Break(())
+    });
+    state
+}
+
+/// What the claims of a user should say now. `None` if there is no such user.
+///
+/// Raises an error if a column that a claim is read from has another type: what cannot be read must not be
+/// taken for empty.
+pub fn live_user(user: Uuid) -> Option<LiveUser> {
+    let (columns, found) = look::<Users, _>(|users| {
+        let layout = &users.layout;
+        let mut found = None;
+        users.rows_with(layout.id, layout.by_id, &user, |row| {
+            let text = |column: Found<Text>| column.as_expected().and_then(|it| row.get(it));
+            let json = |column: Found<Json>| column.as_expected().and_then(|it| row.get(it));
+            found = Some((
+                [layout.role, layout.email, layout.phone].map(text),
+                [layout.app_metadata, layout.user_metadata].map(json),
+                // Supabase Auth never writes null there.
+                (layout.is_anonymous.as_expected()).map(|it| row.get(it).unwrap_or(true)),
+            ));
+            ControlFlow::Break(())
+        });
+        (users.layout, found)
+    })?;
+    let unfit = [
+        unfit(columns.role, "auth.users.role", "text"),
+        unfit(columns.email, "auth.users.email", "text"),
+        unfit(columns.phone, "auth.users.phone", "text"),
+        unfit(
+            columns.app_metadata,
+            "auth.users.raw_app_meta_data",
+            "jsonb",
+        ),
+        unfit(
+            columns.user_metadata,
+            "auth.users.raw_user_meta_data",
+            "jsonb",
+        ),
+        unfit(columns.is_anonymous, "auth.users.is_anonymous", "boolean"),
+    ];
+    if let Some(error) = unfit.into_iter().flatten().next() {
+        reported(|| Err(error)).unwrap_or_report()
+    }
+    let (texts, metadata, is_anonymous) = found?;
+    let [role, email, phone] = texts.map(|text| {
+        text.map(|text| text.to_text())
+            .filter(|text| !text.is_empty())
+    });
+    let [app_metadata, user_metadata] = metadata.map(|json| json.map(JsonCopy::into_text));
+    Some(LiveUser {
+        role,
+        email,
+        phone,
+        app_metadata,
+        user_metadata,
+        is_anonymous,
+    })
+}
+
+fn unfit<T>(column: Found<T>, name: &'static str, expected: &'static str) -> Option<Error> {
+    match column {
+        Found::OfAnotherType(_) => Some(Error::UnfitColumn(name, expected)),
+        Found::AsExpected(_) | Found::Missing => None,
+    }
+}

@@ -8,7 +8,7 @@ use supabase_pat_core::signing_key::Weakness;
 use crate::gate::raise;
 use crate::gate::usage;
 use crate::pg::clock::Instant;
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::rights;
 use crate::pg::settings;
@@ -22,6 +22,7 @@ fn server_state(
     reported(|| {
         rights::require_trusted("see how things stand")?;
         let state = usage::state();
+        let state = state.as_ref();
         let time = |at: Option<Instant>| at.map(Instant::to_timestamp).transpose();
         let (key, problem) = match ring::signing_key() {
             Ok(key) => match key.weakness() {
@@ -39,18 +40,24 @@ fn server_state(
         let next = next.as_deref().map(raise::find_next).transpose();
         let count = |count: Option<u64>| count.and_then(|count| i64::try_from(count).ok());
         let fields = [
-            settings::is_preloaded().into_datum(),
-            state.as_ref().and_then(|state| state.worker).into_datum(),
-            time(state.as_ref().and_then(|state| state.flushed_at))?.into_datum(),
-            count(state.as_ref().and_then(|state| state.requests)).into_datum(),
-            time(state.as_ref().and_then(|state| state.last_request_at))?.into_datum(),
-            count(state.as_ref().map(|state| state.lost)).into_datum(),
-            key.into_datum(),
-            problem.into_datum(),
-            next.as_ref().ok().copied().flatten().into_datum(),
-            next.as_ref().err().map(Error::to_string).into_datum(),
-            settings::debug_reset_code().is_some().into_datum(),
-            env!("CARGO_PKG_VERSION").into_datum(),
+            Field::new(c"is_preloaded", settings::is_preloaded()),
+            Field::new(c"worker", state.and_then(|state| state.worker)),
+            Field::new(
+                c"flushed_at",
+                time(state.and_then(|state| state.flushed_at))?,
+            ),
+            Field::new(c"requests", count(state.and_then(|state| state.requests))),
+            Field::new(
+                c"last_request_at",
+                time(state.and_then(|state| state.last_request_at))?,
+            ),
+            Field::new(c"lost", count(state.map(|state| state.lost))),
+            Field::new(c"signing_key", key),
+            Field::new(c"signing_problem", problem),
+            Field::new(c"next_pre_request", next.as_ref().ok().copied().flatten()),
+            Field::new(c"next_problem", next.as_ref().err().map(Error::to_string)),
+            Field::new(c"has_debug_code", settings::debug_reset_code().is_some()),
+            Field::new(c"version", env!("CARGO_PKG_VERSION")),
         ];
         composite::result_row(call, fields)
     })

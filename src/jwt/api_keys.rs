@@ -10,7 +10,7 @@ use supabase_pat_core::opaque_token::OpaqueToken;
 
 use crate::events;
 use crate::pg::clock::{self, Instant};
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::rights;
 use crate::pg::settings;
@@ -84,15 +84,15 @@ fn inspect_api_key(
             None => Ok(None),
         };
         let fields = [
-            report.format.as_str().into_datum(),
-            report.role.into_datum(),
-            report.r#ref.into_datum(),
-            report.iss.into_datum(),
-            time(report.issued_at)?.into_datum(),
-            time(report.expires_at)?.into_datum(),
-            i32::try_from(report.length).ok().into_datum(),
-            report.signature.as_str().into_datum(),
-            report.problems.into_datum(),
+            Field::new(c"format", report.format.as_str()),
+            Field::new(c"role", report.role),
+            Field::new(c"ref", report.r#ref),
+            Field::new(c"iss", report.iss),
+            Field::new(c"issued_at", time(report.issued_at)?),
+            Field::new(c"expires_at", time(report.expires_at)?),
+            Field::new(c"length", i32::try_from(report.length).ok()),
+            Field::new(c"signature", report.signature.as_str()),
+            Field::new(c"problems", report.problems),
         ];
         composite::result_row(call, fields)
     })

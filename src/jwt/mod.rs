@@ -14,7 +14,7 @@ use supabase_pat_core::opaque_token::{self, OpaqueToken};
 
 use crate::events;
 use crate::pg::clock::{self, Instant};
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::rights;
@@ -147,8 +147,11 @@ fn decode_jwt(
 ) -> Result<pgrx::composite_type!('static, "pat.decoded_jwt"), ErrorReport> {
     reported(|| {
         let token = Unverified::parse(token)?;
-        let fields = [token.header().to_owned(), token.claims()?];
-        composite::result_row(call, fields.map(|json| JsonbText(json).into_datum()))
+        let fields = [
+            Field::new(c"header", JsonbText(token.header().to_owned())),
+            Field::new(c"payload", JsonbText(token.claims()?)),
+        ];
+        composite::result_row(call, fields)
     })
 }
 

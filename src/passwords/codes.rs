@@ -19,7 +19,7 @@ use crate::passwords::attempts::{self, Admission, Payers, Try};
 use crate::passwords::outbox::{self, Asker, NewMessage, Requests};
 use crate::pg::clock::Instant;
 use crate::pg::cluster;
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::random;
 use crate::pg::rights;
 use crate::pg::settings;
@@ -29,7 +29,7 @@ use crate::signing_keys::ring::{self, KeysInUse};
 use crate::users;
 
 /// A code, and the token that goes with it.
-pub struct Issued {
+pub struct IssuedCode {
     id: Uuid,
     purpose: Purpose,
     address: Address,
@@ -49,7 +49,7 @@ pub struct Issued {
 /// How many of what one may have all strangers may together, so that many of them do not flood a mailbox.
 const STRANGERS: usize = 4;
 
-impl Issued {
+impl IssuedCode {
     /// A code to be sent, within the limits for whoever makes the present request.
     pub fn new(address: Address, purpose: Purpose, now: Instant) -> Result<Self, Error> {
         let key = ring::signing_key()?;
@@ -159,9 +159,9 @@ impl Issued {
     ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
         let expires_at: TimestampWithTimeZone = self.expires_at.to_timestamp()?;
         let fields = [
-            self.token.into_datum(),
-            self.code.expose().into_datum(),
-            expires_at.into_datum(),
+            Field::new(c"token", self.token),
+            Field::new(c"code", self.code.expose()),
+            Field::new(c"expires_at", expires_at),
         ];
         composite::result_row(call, fields)
     }

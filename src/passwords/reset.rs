@@ -7,7 +7,7 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::password::Password;
 
 use crate::events;
-use crate::passwords::codes::{self, Issued, holder_of};
+use crate::passwords::codes::{self, IssuedCode, holder_of};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::random;
@@ -27,7 +27,7 @@ fn request_password_reset(email: Option<&str>) -> SqlResult<String> {
     reported(|| {
         rights::require_writable("a password reset")?;
         let address = Address::stored(email.ok_or(Error::NullArgument("email"))?)?;
-        let issued = Issued::new(address, Purpose::Recovery, Instant::now())?;
+        let issued = IssuedCode::new(address, Purpose::Recovery, Instant::now())?;
         if issued.is_within_limit {
             // Whether the address is anybody's shows in nothing that is done here.
             issued.put_into_outbox()?;
@@ -45,7 +45,7 @@ fn issue_reset_code(
         rights::require_trusted("issue reset codes")?;
         rights::require_writable("a password reset")?;
         let address = Address::stored(email.ok_or(Error::NullArgument("email"))?)?;
-        let issued = Issued::for_backend(address, Purpose::Recovery, Instant::now())?;
+        let issued = IssuedCode::for_backend(address, Purpose::Recovery, Instant::now())?;
         if issued.holder.is_none() {
             return Err(Error::UnknownAddress);
         }

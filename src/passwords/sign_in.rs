@@ -10,10 +10,10 @@ use supabase_pat_core::session::Method;
 use uuid::Builder;
 
 use crate::events;
-use crate::passwords::codes::{Issued, holder_of};
+use crate::passwords::codes::{IssuedCode, holder_of};
 use crate::passwords::throttle::{self, Keys};
 use crate::pg::clock::Instant;
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::reported;
 use crate::pg::json::JsonbText;
 use crate::pg::random;
@@ -21,7 +21,7 @@ use crate::pg::rights;
 use crate::pg::settings;
 use crate::request::http::{self, Origin};
 use crate::sessions::known_networks;
-use crate::sessions::{self, Fields};
+use crate::sessions::{self, IssuedSession};
 use crate::signing_keys::ring;
 use crate::users::sign_ups;
 use crate::users::{self, MayLogIn, NewUser};
@@ -55,11 +55,14 @@ fn sign_up(
             metadata,
         };
         let (session, token) = match settings::confirm_sign_up() {
-            true => ([const { None }; 6], Some(new.ask_for_confirmation()?)),
-            false => (new.begin_session()?, None),
+            true => (None, Some(new.ask_for_confirmation()?)),
+            false => (Some(new.begin_session()?), None),
         };
-        let fields = session.into_iter().chain([token.into_datum()]);
-        composite::result_row(call, fields)
+        let token = Field::new(c"confirmation_token", token);
+        composite::result_row(
+            call,
+            IssuedSession::fields(session).into_iter().chain([token]),
+        )
     })
 }
 
@@ -85,7 +88,7 @@ fn confirm_sign_up(
             return refused();
         }
         let session = sessions::begin(&user, Method::Code, now)?;
-        composite::result_row(call, session).map(Some)
+        session.into_row(call).map(Some)
     });
     confirmed.unwrap_or_report()
 }
@@ -144,7 +147,7 @@ fn sign_in(
         attempt.was_right()?;
         events::record("signed_in", user, None, None)?;
         let session = sessions::begin(&may_log_in, Method::Password, Instant::now())?;
-        composite::result_row(call, session).map(Some)
+        session.into_row(call).map(Some)
     });
     signed_in.unwrap_or_report()
 }
@@ -209,7 +212,7 @@ impl NewSignUp {
         Ok(users::create(&user, now)?.then_some(id))
     }
 
-    fn begin_session(&self) -> Result<Fields, Error> {
+    fn begin_session(&self) -> Result<IssuedSession, Error> {
         let now = Instant::now();
         let user = self.user(true, now)?.ok_or(Error::AddressTaken)?;
         events::record("signed_up", Some(user), None, None)?;
@@ -236,7 +239,7 @@ impl NewSignUp {
                 },
             },
         };
-        let mut issued = Issued::new(self.address.clone(), Purpose::SignUp, now)?;
+        let mut issued = IssuedCode::new(self.address.clone(), Purpose::SignUp, now)?;
         if !is_pending {
             issued.holder = None; // there is nothing for them to confirm
         }

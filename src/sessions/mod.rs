@@ -15,7 +15,7 @@ use uuid::{Builder, Uuid};
 
 use crate::events;
 use crate::pg::clock::{self, Instant};
-use crate::pg::composite;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::json::JsonbText;
 use crate::pg::random;
@@ -33,8 +33,49 @@ use store::{Stored, Which};
 
 const USER_READ: &str = "user:read";
 
-/// The fields of `public.minted_session`.
-pub type Fields = [Option<pg_sys::Datum>; 6];
+/// The tokens of a session, and its user, as Supabase's clients take them.
+pub struct IssuedSession {
+    access_token: String,
+    /// Seconds.
+    expires_in: i32,
+    /// Seconds since 1970.
+    expires_at: i64,
+    refresh_token: String,
+    user: JsonbText,
+}
+
+impl IssuedSession {
+    /// The fields of `public.minted_session`, all of them null for none.
+    pub fn fields(issued: Option<Self>) -> [Field; 6] {
+        let is_issued = issued.is_some();
+        let (access_token, expires_in, expires_at, refresh_token, user) = match issued {
+            Some(it) => (
+                Some(it.access_token),
+                Some(it.expires_in),
+                Some(it.expires_at),
+                Some(it.refresh_token),
+                Some(it.user),
+            ),
+            None => (None, None, None, None, None),
+        };
+        [
+            Field::new(c"access_token", access_token),
+            Field::new(c"token_type", is_issued.then_some("bearer")),
+            Field::new(c"expires_in", expires_in),
+            Field::new(c"expires_at", expires_at),
+            Field::new(c"refresh_token", refresh_token),
+            Field::new(c"user", user),
+        ]
+    }
+
+    /// The row of a function that returns `public.minted_session`.
+    pub fn into_row(
+        self,
+        call: pg_sys::FunctionCallInfo,
+    ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
+        composite::result_row(call, Self::fields(Some(self)))
+    }
+}
 
 #[pg_extern(requires = ["schema"])]
 fn mint_session(
@@ -47,9 +88,9 @@ fn mint_session(
         let user = user_id.ok_or(Error::NullArgument("user_id"))?;
         let user = Uuid::from_bytes(*user.as_bytes());
         ring::lock_to_sign();
-        let session = begin(&users::lock(user)?, Method::Trusted, Instant::now())?;
+        let issued = begin(&users::lock(user)?, Method::Trusted, Instant::now())?;
         events::record("session_minted", Some(user), None, None)?;
-        composite::result_row(call, session)
+        issued.into_row(call)
     })
 }
 
@@ -69,9 +110,7 @@ fn refresh_session(
         if refreshed.is_none() {
             http::answer_with("401")?;
         }
-        refreshed
-            .map(|session| composite::result_row(call, session))
-            .transpose()
+        refreshed.map(|issued| issued.into_row(call)).transpose()
     });
     refreshed.unwrap_or_report()
 }
@@ -131,16 +170,16 @@ fn session_info(
             .and_then(|expiry| clock::interval(expiry - now));
         let should_refresh = info.should_refresh(now);
         let fields = [
-            info.user.map(pg_uuid).into_datum(),
-            info.session.map(pg_uuid).into_datum(),
-            info.role.into_datum(),
-            info.aal.into_datum(),
-            info.email.into_datum(),
-            time(info.issued_at)?.into_datum(),
-            time(info.expires_at)?.into_datum(),
-            expires_in.into_datum(),
-            should_refresh.into_datum(),
-            info.is_personal_access_token.into_datum(),
+            Field::new(c"user_id", info.user.map(pg_uuid)),
+            Field::new(c"session_id", info.session.map(pg_uuid)),
+            Field::new(c"role", info.role),
+            Field::new(c"aal", info.aal),
+            Field::new(c"email", info.email),
+            Field::new(c"issued_at", time(info.issued_at)?),
+            Field::new(c"expires_at", time(info.expires_at)?),
+            Field::new(c"expires_in", expires_in),
+            Field::new(c"should_refresh", should_refresh),
+            Field::new(c"is_pat", info.is_personal_access_token),
         ];
         composite::result_row(call, fields)
     })
@@ -192,7 +231,7 @@ pub fn refusal_of(error: Error) -> Result<&'static str, Error> {
 }
 
 /// Begins a session.
-pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<Fields, Error> {
+pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<IssuedSession, Error> {
     let user = user.id();
     ring::lock_to_sign();
     let session = Builder::from_random_bytes(random::bytes()?).into_uuid();
@@ -216,7 +255,7 @@ pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<Fields, Er
 }
 
 /// `None` where the token is refused, for whatever reason.
-fn refresh(token: &RefreshToken) -> Result<Option<Fields>, Error> {
+fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
     // No key that it rests on is revoked from here on.
     ring::lock_to_sign();
     let keys = KeysInUse::all()?;
@@ -294,7 +333,7 @@ fn tokens(
     (method, signed_in_at): (Method, Instant),
     refresh_token: String,
     now: Instant,
-) -> Result<Fields, Error> {
+) -> Result<IssuedSession, Error> {
     let row = users::row(user)?.ok_or(Error::UnknownUser(user))?;
     let key = ring::signing_key()?;
     let issuer = settings::issuer();
@@ -308,12 +347,12 @@ fn tokens(
         (method, signed_in_at.unix_seconds()),
         (issued_at, expires_at),
     );
-    Ok([
-        jwt::sign(&payload, &key)?.into_datum(),
-        "bearer".into_datum(),
-        i32::try_from(lifetime).ok().into_datum(),
-        expires_at.into_datum(),
-        refresh_token.into_datum(),
-        JsonbText(row.to_json(&role).to_string()).into_datum(),
-    ])
+    Ok(IssuedSession {
+        access_token: jwt::sign(&payload, &key)?,
+        // The setting's own type.
+        expires_in: lifetime as i32,
+        expires_at,
+        refresh_token,
+        user: JsonbText(row.to_json(&role).to_string()),
+    })
 }

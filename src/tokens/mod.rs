@@ -14,10 +14,11 @@ use supabase_pat_core::scope::Scopes;
 use supabase_pat_core::token;
 
 use crate::pg::clock::Instant;
+use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::net::Networks;
 use crate::pg::uuid::{pg_uuid, to_uuid};
-use crate::pg::{composite, random, rights, settings};
+use crate::pg::{random, rights, settings};
 use crate::request::caller::Caller;
 use mint::{Wanted, expiry, grace_end, requested_rate, requested_scopes};
 use store::{Limits, Others};
@@ -174,10 +175,10 @@ fn minted(
     token: &str,
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
     let fields = [
-        token.into_datum(),
-        pg_uuid(made.id).into_datum(),
-        made.name.into_datum(),
-        made.expires_at.to_timestamp()?.into_datum(),
+        Field::new(c"token", token),
+        Field::new(c"id", pg_uuid(made.id)),
+        Field::new(c"name", made.name),
+        Field::new(c"expires_at", made.expires_at.to_timestamp()?),
     ];
     composite::result_row(call, fields)
 }

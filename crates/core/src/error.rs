@@ -248,6 +248,8 @@ pub enum Error {
     UnfitColumn(&'static str, &'static str),
     #[error("the table {0} does not have the columns that the extension gave it")]
     UnfitTable(String),
+    #[error("the type {0} does not look as it was installed")]
+    UnfitType(String),
     #[error("a table is being changed all the time")]
     EverChanging,
     #[error("a trigger function is called by triggers alone")]
@@ -372,6 +374,7 @@ impl Error {
             | UnreadableKey(_)
             | UnfitColumn(..)
             | UnfitTable(_)
+            | UnfitType(_)
             | EverChanging => "55000",
             NotATrigger => "0A000",
             Internal(_) => "XX000",
@@ -475,7 +478,9 @@ impl Error {
             UnfitColumn(..) => {
                 "Change the type of the column, or switch supabase_pat.live_claims off."
             }
-            UnfitTable(_) => "alter extension supabase_pat update, or take back what changed it.",
+            UnfitTable(_) | UnfitType(_) => {
+                "alter extension supabase_pat update, or take back what changed it."
+            }
             EverChanging => "Try again.",
             _ => return None,
         })

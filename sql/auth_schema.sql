@@ -1,3 +1,5 @@
+set local search_path = pg_catalog, pg_temp;
+
 -- A minimal auth schema for plain Postgres, with the columns of Supabase's. What it creates is the
 -- database's own, not the extension's: it is dumped, and stays when the extension is dropped.
 create function pat.install_auth_schema() returns void
@@ -192,3 +194,8 @@ begin
     perform pat.grant_api_roles();
 end
 $install$;
+comment on function pat.install_auth_schema() is
+    'For plain Postgres: creates the API roles and a minimal auth schema with the columns and functions of '
+    'Supabase''s. Refuses if auth.users exists. What it creates does not belong to the extension.';
+
+set local search_path = pat, pg_temp;

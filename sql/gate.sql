@@ -1,35 +1,20 @@
--- Tells every backend to read the denied tokens anew, whoever changes them and however.
-create function pat.denied_tokens_changed() returns trigger
-    language c
-    as 'MODULE_PATHNAME', 'supabase_pat_denied_tokens_changed';
-
-create trigger tell_every_backend
-    after insert or update or delete or truncate on pat.denied_tokens
-    for each statement execute function pat.denied_tokens_changed();
-
--- Also where session_replication_role is replica.
-alter table pat.denied_tokens enable always trigger tell_every_backend;
-
--- What a subscription applies fires no triggers but those for each row.
-create trigger tell_every_backend_of_a_row
-    after insert or update or delete on pat.denied_tokens
-    for each row execute function pat.denied_tokens_changed();
-
-alter table pat.denied_tokens enable replica trigger tell_every_backend_of_a_row;
-
-create policy trusted_roles_see_the_denied_tokens on pat.denied_tokens for select using (pat.is_trusted());
-create policy trusted_roles_accept_tokens_again on pat.denied_tokens for delete using (pat.is_trusted());
-
--- A key that is deleted leaves its last event behind.
-create function pat.key_deleted() returns trigger
-    language c
-    as 'MODULE_PATHNAME', 'key_deleted_wrapper';
-
-create trigger record_the_deletion
-    after delete on pat.api_keys
-    for each row execute function pat.key_deleted();
+set local search_path = pg_catalog, pg_temp;
 
 -- It may refuse, so it is a function without pgrx's wrapper, which knows only Postgres's own SQLSTATEs.
 create function pat.gate() returns void
     language c volatile
     as 'MODULE_PATHNAME', 'supabase_pat_gate';
+comment on function pat.gate() is
+    'For db-pre-request of PostgREST: refuses requests that should not run, before any query: 401 for tokens that are '
+    'not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate '
+    'limits. Takes opaque tokens from the header x-api-key, and calls supabase_pat.next_pre_request for what it lets '
+    'through.';
+
+comment on function pat.deny_token(text, text) is
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '
+    'of the secret that others are signed with. A personal access token is revoked besides. It is known by what is '
+    'signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, '
+    'and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the '
+    'token again. For trusted roles.';
+
+set local search_path = pat, pg_temp;

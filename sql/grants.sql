@@ -184,6 +184,8 @@ $$;
 revoke all on function pat.grant_api_roles() from public;
 
 comment on function pat.grant_api_roles() is
-    'Grants the roles named by supabase_pat.anon_role, .authenticated_role and .service_role what they need, and returns those that exist. CREATE EXTENSION calls it; call it again if a role is created or the settings change later.';
+    'Grants the roles named by supabase_pat.anon_role, .authenticated_role and .service_role what they need, and '
+    'returns those that exist. CREATE EXTENSION calls it; call it again if a role is created or the settings change '
+    'later.';
 
 select pat.grant_api_roles();

@@ -1,4 +1,3 @@
--- Which operators a policy means is settled here, where it is created.
 set local search_path = pg_catalog, pg_temp;
 
 -- Which settings users have. src/user_settings/store.rs counts on the order of the columns.
@@ -9,18 +8,23 @@ create table pat.setting_definitions (
     overridable boolean not null default true,
     created_at timestamptz not null default now()
 );
+comment on table pat.setting_definitions is
+    'The settings that users have. Change them with pat.define_setting() and pat.drop_setting().';
+comment on column pat.setting_definitions.overridable is 'Whether a request may override it.';
 
--- What users have set, one row a user. A foreign key to auth.users would be in the way of a restore.
-create table pat.user_settings (
-    user_id uuid primary key,
-    settings jsonb not null,
-    updated_at timestamptz not null default now()
-);
+alter table pat.setting_definitions enable row level security;
+
+select pg_extension_config_dump('pat.setting_definitions', '');
+
+create policy trusted_roles_see_the_definitions on pat.setting_definitions for select
+    using (pat.is_trusted());
 
 -- Tells every backend to read the definitions anew, whoever changes them and however.
 create function pat.setting_definitions_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_setting_definitions_changed';
+comment on function pat.setting_definitions_changed() is
+    'Trigger: tells every backend to read the definitions of settings anew.';
 
 create trigger tell_every_backend
     after insert or update or delete or truncate on pat.setting_definitions
@@ -36,8 +40,18 @@ create trigger tell_every_backend_of_a_row
 
 alter table pat.setting_definitions enable replica trigger tell_every_backend_of_a_row;
 
-alter table pat.setting_definitions enable row level security;
+-- What users have set, one row a user. A foreign key to auth.users would be in the way of a restore.
+create table pat.user_settings (
+    user_id uuid primary key,
+    settings jsonb not null,
+    updated_at timestamptz not null default now()
+);
+comment on table pat.user_settings is
+    'What users have set, where it differs from the defaults. Change it with set_settings().';
+
 alter table pat.user_settings enable row level security;
+
+select pg_extension_config_dump('pat.user_settings', '');
 
 -- Writing goes through set_settings, which checks.
 create policy owners_see_their_settings on pat.user_settings for select
@@ -46,10 +60,20 @@ create policy owners_see_their_settings on pat.user_settings for select
 -- For a service role without BYPASSRLS.
 create policy trusted_roles_see_the_settings on pat.user_settings for select using (pat.is_trusted());
 create policy trusted_roles_delete_settings on pat.user_settings for delete using (pat.is_trusted());
-create policy trusted_roles_see_the_definitions on pat.setting_definitions for select
-    using (pat.is_trusted());
 
-select pg_extension_config_dump('pat.setting_definitions', '');
-select pg_extension_config_dump('pat.user_settings', '');
+comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
+    'Declares a setting that every user has, or declares it anew. default_value: what counts until a user sets it. '
+    'schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override it in '
+    'get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For trusted '
+    'roles.';
+comment on function pat.drop_setting(text) is
+    'Removes a setting and the users'' values of it. False if there is none. For trusted roles.';
+comment on function public.get_settings(jsonb) is
+    'The settings that count for this request: of each that is declared the default, patched with the user''s own '
+    'value, patched with the value in overrides (RFC 7396). An override that is null is none. Without a login the '
+    'defaults and the overrides.';
+comment on function public.set_settings(jsonb) is
+    'Patches your own settings (RFC 7396), all of them or none, and returns what get_settings() then returns. null '
+    'removes your value, so that the default counts again. A token with a list of scopes needs settings:write.';
 
 set local search_path = pat, pg_temp;

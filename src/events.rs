@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::datum::DatumWithOid;
+use pgrx::extension_sql_file;
 use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use std::ffi::CStr;
@@ -18,6 +19,8 @@ use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
 use crate::request::http::Origin;
 use crate::request::run;
+
+extension_sql_file!("../sql/events.sql", name = "events", requires = ["request"]);
 
 thread_local! {
     static RECORD: Statement = const { Statement::new(

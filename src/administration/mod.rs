@@ -3,3 +3,22 @@
 mod privileges;
 pub mod roles;
 pub mod status;
+
+use pgrx::extension_sql_file;
+
+extension_sql_file!(
+    "../../sql/administration.sql",
+    name = "administration",
+    requires = [
+        "signing_keys",
+        "tokens",
+        "jwt",
+        "sessions",
+        "passwords",
+        "gate",
+        status::server_state,
+        status::secret_problem,
+        roles::record_initial_privileges
+    ]
+);
+extension_sql_file!("../../sql/auth_schema.sql", name = "auth_schema");

@@ -1,4 +1,4 @@
-//! What only the server knows of itself, for `pat.status()`, which is in sql/status.sql.
+//! What only the server knows of itself, for `pat.status()`, which is in sql/administration.sql.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;

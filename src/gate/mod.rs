@@ -33,6 +33,12 @@ use crate::users;
 use crate::users::state::UserState;
 use raise::{Raised, Sentence};
 
+extension_sql_file!(
+    "../../sql/gate.sql",
+    name = "gate",
+    requires = ["request", deny::deny_token]
+);
+
 raise::gate!(pg_finfo_supabase_pat_gate, supabase_pat_gate, decide);
 
 /// Why a request goes no further.

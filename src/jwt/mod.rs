@@ -23,6 +23,27 @@ use crate::request::liveness;
 use crate::signing_keys::ring::{self, KeysInUse};
 use crate::tokens::lookup;
 
+extension_sql_file!(
+    "../../sql/jwt.sql",
+    name = "jwt",
+    requires = [
+        "request",
+        sign_jwt,
+        verify_jwt,
+        jwt_status,
+        decode_jwt,
+        jwt_expires_in,
+        bearer_token,
+        api_keys::mint_api_key,
+        api_keys::inspect_api_key,
+        pgjwt::sign,
+        pgjwt::verify,
+        pgjwt::algorithm_sign,
+        pgjwt::url_encode,
+        pgjwt::url_decode
+    ]
+);
+
 #[pg_extern(requires = ["schema"])]
 fn sign_jwt(
     claims: Option<JsonbText>,

@@ -31,6 +31,18 @@ use crate::users::sign_ups;
 use crate::users::{self, MayLogIn};
 use store::{Stored, Which};
 
+extension_sql_file!(
+    "../../sql/sessions.sql",
+    name = "sessions",
+    requires = [
+        mint_session,
+        refresh_session,
+        sign_out,
+        session_info,
+        signed_in_user
+    ]
+);
+
 const USER_READ: &str = "user:read";
 
 /// The tokens of a session, and its user, as Supabase's clients take them.

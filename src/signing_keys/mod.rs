@@ -20,6 +20,21 @@ use crate::pg::rights;
 use crate::pg::settings;
 use ring::KeysInUse;
 
+extension_sql_file!(
+    "../../sql/signing_keys.sql",
+    name = "signing_keys",
+    requires = [
+        "request",
+        add_signing_key,
+        import_signing_key,
+        rotate_signing_key,
+        revoke_signing_key,
+        jwks,
+        jwks_for_verifier,
+        take_private_jwk
+    ]
+);
+
 #[pg_extern(requires = ["schema"])]
 fn add_signing_key(
     alg: default!(Option<&str>, "'ES256'"),

@@ -1,6 +1,6 @@
 //! The trigger of `pat.api_keys` for a key that is deleted, by whomever and however.
 //!
-//! A version-1 function, declared in sql/gate.sql: that of pgrx raises an internal error where it is called otherwise.
+//! A version-1 function, declared in sql/tokens.sql: that of pgrx raises an internal error where it is called otherwise.
 #![allow(unsafe_code)]
 
 use pgrx::datum::Uuid as PgUuid;

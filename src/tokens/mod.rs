@@ -23,6 +23,19 @@ use crate::request::caller::Caller;
 use mint::{Wanted, expiry, grace_end, requested_rate, requested_scopes};
 use store::{Limits, Others};
 
+extension_sql_file!(
+    "../../sql/tokens.sql",
+    name = "tokens",
+    requires = [
+        "request",
+        mint_pat,
+        rotate_pat,
+        revoke_pat,
+        revoke_pat_and_its_own,
+        revoke_all_pats
+    ]
+);
+
 const MINT: &str = "mint tokens";
 const ROTATE: &str = "rotate tokens";
 

@@ -15,6 +15,18 @@ use crate::pg::settings;
 use crate::request::caller::Caller;
 use crate::request::run;
 
+extension_sql_file!(
+    "../../sql/user_settings.sql",
+    name = "user_settings",
+    requires = [
+        "request",
+        define_setting,
+        drop_setting,
+        get_settings,
+        set_settings
+    ]
+);
+
 const SETTINGS_READ: &str = "settings:read";
 const SETTINGS_WRITE: &str = "settings:write";
 

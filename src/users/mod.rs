@@ -8,6 +8,7 @@ pub mod sign_ups;
 pub mod state;
 
 use pgrx::datum::Uuid as PgUuid;
+use pgrx::extension_sql_file;
 use supabase_pat_core::codes::{Address, Holder};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::session::User;
@@ -23,6 +24,8 @@ use crate::pg::rights;
 use crate::pg::settings;
 use crate::pg::statement::{read_once, run_once, run_once_on_latest};
 use crate::pg::uuid::pg_uuid;
+
+extension_sql_file!("../../sql/users.sql", name = "users");
 
 /// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
 /// identity provider logs in.

@@ -51,4 +51,5 @@ select p.oid::regprocedure as function, provolatile, proparallel, proconfig from
 join pg_depend d on d.objid = p.oid and d.classid = 'pg_proc'::regclass and d.deptype = 'e'
     and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat') order by p.oid::regprocedure::text;
 select relname, relrowsecurity, reloptions, obj_description(oid) is not null as described from pg_class where relname = 'api_keys' order by relkind;
-select extconfig::regclass[], extcondition from pg_extension where extname = 'supabase_pat';
+select dumped::regclass, condition from pg_extension, unnest(extconfig, extcondition) t (dumped, condition)
+where extname = 'supabase_pat' order by dumped::regclass::text collate "C";

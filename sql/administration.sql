@@ -1,3 +1,5 @@
+set local search_path = pg_catalog, pg_temp;
+
 -- The doctor: one row a check, with the mend where it fails.
 create function pat.status() returns table ("check" text, ok boolean, detail text)
     language sql stable
@@ -203,3 +205,18 @@ select 'sign-in', sign_in.value = 'off' or proxies.value <> '0',
             'supabase_pat.trusted_proxies is 0: set it to the number of proxies in front of the REST server that add to X-Forwarded-For' end
 from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and proxies.name = 'trusted_proxies'
 $$;
+comment on function pat.status() is
+    'Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles.';
+
+comment on function pat.server_state() is
+    'For pat.status(): what only the server knows of itself. For trusted roles.';
+comment on function pat.secret_problem() is
+    'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
+comment on function pat.is_trusted() is
+    'Whether the current role is a superuser or has the privileges of supabase_pat.service_role or of the '
+    'extension''s owner.';
+comment on function pat.record_initial_privileges(oid, oid) is
+    'For pat.grant_api_roles(): makes the present privileges of one of the extension''s objects its initial ones, '
+    'which no dump holds.';
+
+set local search_path = pat, pg_temp;

@@ -1,0 +1,29 @@
+set local search_path = pg_catalog, pg_temp;
+
+-- Two functions without pgrx's wrapper: see src/request/policy.rs. Their costs make the planner compare
+-- user ids first and ask about the token only for the rows that are left.
+create function pat.uid() returns uuid
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_uid';
+comment on function pat.uid() is
+    'The user of this request, as auth.uid() returns it, found once a statement instead of once a row. Null where '
+    'auth.uid() would raise an error.';
+
+create function public.is_valid_api_token() returns boolean
+    language c stable parallel safe cost 3
+    as 'MODULE_PATHNAME', 'supabase_pat_is_valid_api_token';
+comment on function public.is_valid_api_token() is
+    'For policies: true unless the request was made with a personal access token that is unknown, another user''s, '
+    'revoked or expired, or whose user is deleted or banned. True for logins, anon and sessions without claims. Never '
+    'raises an error.';
+
+comment on function public.has_scope(text) is
+    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its '
+    'scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
+comment on function public.current_api_key_id() is
+    'Which token made this request: its id in api_keys. Null for a login. It does not say whether the token is valid.';
+comment on function public.is_active_session() is
+    'For policies: whether the session of the request still exists, and its user may log in. For a personal access '
+    'token, whether that is valid. True for what has no session, such as anon.';
+
+set local search_path = pat, pg_temp;

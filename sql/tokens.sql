@@ -1,0 +1,153 @@
+set local search_path = pg_catalog, pg_temp;
+
+-- One row a token. The columns that a check reads come first and have a fixed width: their place
+-- in a row is known without walking it. src/request/tables.rs counts on it.
+create table pat.api_keys (
+    id uuid primary key,
+    user_id uuid not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    revoked_at timestamptz,
+    replaced_by uuid,
+    -- How many requests it may make in each window of time, if there is a limit.
+    rate_limit integer check (rate_limit > 0),
+    rate_window interval check (rate_window > '0'),
+    name text not null,
+    scopes text[],
+    -- From where it may be used, if not from everywhere.
+    allowed_ips cidr[],
+    hint text,
+    signing_key text,
+    kind text not null default 'jwt' check (kind in ('jwt', 'opaque')),
+    -- The SHA-256 of an opaque token.
+    token_digest bytea,
+    check (num_nulls(rate_limit, rate_window) <> 1),
+    check ((kind = 'opaque') = (token_digest is not null))
+) with (fillfactor = 90);
+comment on table pat.api_keys is
+    'One row a personal access token. The tokens themselves are not stored.';
+comment on column pat.api_keys.replaced_by is 'The token that rotate_pat made in its place.';
+comment on column pat.api_keys.hint is 'The last six characters of the token; null for imported ones.';
+comment on column pat.api_keys.signing_key is
+    'The kid of the signing key that signed the token; null for the configured secret.';
+
+create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
+create unique index api_keys_token_digest_idx on pat.api_keys (token_digest) where token_digest is not null;
+
+alter table pat.api_keys enable row level security;
+
+select pg_extension_config_dump('pat.api_keys', '');
+
+-- An owner's keys, as far as the request may see them: has_scope is true for a login, and false for a
+-- token that is dead or whose scopes leave the keys out; is_active_session is false for a login that has ended.
+create policy owners_see_their_keys on pat.api_keys for select
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
+
+create policy owners_delete_their_keys on pat.api_keys for delete
+    using (user_id = pat.uid() and public.has_scope('tokens:delete') and public.is_active_session());
+
+-- For a service role without BYPASSRLS.
+create policy trusted_roles_do_everything on pat.api_keys
+    using (pat.is_trusted()) with check (pat.is_trusted());
+
+-- A key that is deleted leaves its last event behind.
+create function pat.key_deleted() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'key_deleted_wrapper';
+comment on function pat.key_deleted() is
+    'Trigger: a token that is deleted leaves an event behind.';
+
+create trigger record_the_deletion
+    after delete on pat.api_keys
+    for each row execute function pat.key_deleted();
+
+-- Where a token comes from: the token that made it, and what it carries of the claims of a login that was restricted.
+-- Others have no row. A row outlives its token, since what that has made is found through it.
+create table pat.api_key_origins (
+    key_id uuid primary key,
+    user_id uuid not null,
+    made_by uuid,
+    claims jsonb,
+    made_at timestamptz not null default now()
+);
+comment on table pat.api_key_origins is
+    'Which tokens were made with other tokens, or by restricted logins. It outlives its tokens.';
+comment on column pat.api_key_origins.made_by is 'The token that the request came with.';
+comment on column pat.api_key_origins.claims is 'What the token carries of the claims of the login.';
+
+create index api_key_origins_made_by_idx on pat.api_key_origins (made_by) where made_by is not null;
+
+alter table pat.api_key_origins enable row level security;
+
+select pg_extension_config_dump('pat.api_key_origins', '');
+
+-- When each token was last used. A table of its own, so that writing this neither waits for a change of
+-- the key nor makes one wait or fail, and a check finds no old row versions on its way. No index has a
+-- column that changes, and pages have room for all their rows twice: so each update stays in its page (HOT),
+-- also if all of them are used between two visits of the writer.
+create table pat.api_key_usage (
+    key_id uuid primary key,
+    user_id uuid not null,
+    last_used_at timestamptz not null,
+    last_used_ip inet
+) with (fillfactor = 45);
+
+alter table pat.api_key_usage enable row level security;
+
+select pg_extension_config_dump('pat.api_key_usage', '');
+
+create policy owners_see_their_usage on pat.api_key_usage for select
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
+
+create policy trusted_roles_see_the_usage on pat.api_key_usage for select using (pat.is_trusted());
+
+create view public.api_keys with (security_invoker, security_barrier) as
+select
+    id,
+    user_id,
+    name,
+    kind,
+    scopes,
+    allowed_ips,
+    rate_limit,
+    rate_window,
+    hint,
+    created_at,
+    expires_at,
+    (select last_used_at from pat.api_key_usage where key_id = id) as last_used_at,
+    (select last_used_ip from pat.api_key_usage where key_id = id) as last_used_ip,
+    revoked_at,
+    revoked_at is null and expires_at > statement_timestamp() as is_active
+from pat.api_keys;
+comment on view public.api_keys is
+    'Your personal access tokens. Deleting a row revokes its token.';
+comment on column public.api_keys.id is 'The jti claim of the token.';
+comment on column public.api_keys.hint is 'The last six characters of the token.';
+comment on column public.api_keys.scopes is
+    'What the token may do: null for everything but tokens:write and tokens:delete.';
+comment on column public.api_keys.is_active is 'Neither revoked nor expired.';
+
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
+    'user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: '
+    'null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: '
+    'jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null '
+    'for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, '
+    'allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants '
+    'no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
+    'supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.rotate_pat(uuid, interval) is
+    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, '
+    'limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs '
+    'the scope tokens:write.';
+comment on function public.revoke_pat(uuid) is
+    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on. True if it was live; '
+    'false if it was dead already or is not yours.';
+comment on function public.revoke_pat(uuid, boolean) is
+    'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if '
+    'the token itself is dead or deleted. True if any of them was live.';
+comment on function public.revoke_all_pats(uuid) is
+    'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a '
+    'token needs the scope tokens:delete.';
+
+set local search_path = pat, pg_temp;

@@ -17,11 +17,17 @@ help: ## list the targets
 setup: ## install what is missing: Debian packages, cargo-pgrx, the REST server, npm packages
 	@scripts/setup $(PG) test
 
-setup-build: ## the part of it that building needs
+setup-build: ## install only what building needs
 	@scripts/setup $(PG) build
 
 install: setup-build ## build the extension and install it into the Postgres of this machine
 	@scripts/install $(PG)
+
+quick: setup-build ## the same with a build that takes seconds and runs slower, for trying out
+	@scripts/install $(PG) . quick
+
+dev: setup ## keep a throwaway Postgres with a REST server, built anew with each change of the sources
+	@node scripts/dev.mjs
 
 lint: setup-build ## formatting and clippy
 	cargo fmt --all --check
@@ -56,7 +62,7 @@ test: lint audit unit ## everything that there is to test, on Postgres 15 and 17
 			*) PG=$$pg node tests/run.mjs regress isolation ;; \
 		esac; done
 
-freeze: install ## at a release: keep the SQL of the version that CHANGELOG.md declares, for good
+freeze: install ## at a release: freeze the SQL of the version that CHANGELOG.md declares
 	@scripts/freeze $(PG)
 
 deb: setup-build ## make a Debian package of the extension for this Postgres, in target/deb
@@ -83,7 +89,7 @@ interleave: setup install ## random interleavings of checks with changes of rows
 soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
 	@node bench/memory.mjs
 
-bench-timing: setup install ## whether the time of an answer tells whose an address is
+bench-timing: setup install ## measure whether the time of an answer tells if an account exists
 	@node bench/timing.mjs
 
 clean: ## remove what was built

@@ -1,5 +1,5 @@
-// Writes, to a folder, the licences of everything that is linked into the library besides our own code.
-// Stops at a licence that nobody has looked at yet.
+// Writes the licences of all code of others that is linked into the library to a folder. It fails at a licence
+// that is not in the list below.
 // Usage: node scripts/third-party.mjs POSTGRES_MAJOR FOLDER
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ if (!folder) {
   process.exit(2);
 }
 
-// Permissive all: they ask for their text to be passed on, which is what this script does.
+// All are permissive. They ask to pass on their text, which this script does.
 const KNOWN = ['Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT', 'MIT-0', 'Unicode-3.0', 'Unlicense', 'Zlib'];
 const LICENCE_FILE = /^(licen[cs]es?|copying|copyright|notice|unlicense)([-._].*)?$/i;
 
@@ -31,7 +31,7 @@ for (const { name, version, license } of crates) {
   }
 }
 
-// Many crates share one text to the letter, but for its spaces and line breaks.
+// Many crates share one text, with other spaces and line breaks.
 const texts = new Map();
 for (const crate of crates) {
   for (const text of licenceTexts(crate)) {
@@ -53,11 +53,11 @@ writeFileSync(join(folder, 'THIRD-PARTY'), [
   '',
 ].join('\n'));
 
-// What the standard library itself is made of. rustup's toolchains bring the page along, Debian's do not.
+// The crates in the standard library itself. rustup's toolchains contain this page, Debian's do not.
 const standardLibrary = join(run('rustc', '--print', 'sysroot').trim(), 'share/doc/rust/COPYRIGHT-library.html');
 if (existsSync(standardLibrary)) copyFileSync(standardLibrary, join(folder, 'rust-standard-library.html'));
 
-/** The crates of others that the library links: neither build scripts, nor macros, nor tests. */
+/** The crates of others that are linked into the library, without build scripts, macros and tests. */
 function linked() {
   const tree = run(
     'cargo', 'tree', '--locked', '--package', 'supabase_pat', '--target', host, ...features,
@@ -67,7 +67,7 @@ function linked() {
   return metadata.packages.filter(({ name, version, source }) => source !== null && names.has(`${name} v${version}`));
 }
 
-/** What a crate says itself. Some say `license = "MIT"` and no more, so the text is filled in for them. */
+/** The licence texts in a crate. Some only say `license = "MIT"`: for these the common text is used. */
 function licenceTexts({ name, license, authors, manifest_path: manifest }) {
   const root = dirname(manifest);
   const files = readdirSync(root).filter((file) => LICENCE_FILE.test(file)).map((file) => join(root, file))

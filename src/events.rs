@@ -1,4 +1,4 @@
-//! What happened, to whom, and who did it: the table `pat.events`.
+//! The trail, table `pat.events`: what happened, to which user, and who did it.
 #![allow(unsafe_code)]
 
 use pgrx::datum::DatumWithOid;
@@ -46,12 +46,14 @@ thread_local! {
 /// Who makes the present request.
 pub struct Actor {
     role: String,
-    key: Option<Uuid>,
+    /// The personal access token of the request.
+    token: Option<Uuid>,
     address: Option<String>,
 }
 
 impl Actor {
-    /// To be asked before rights are raised.
+    /// The role in force, and what the request tells. This is to be asked before rights are raised, which changes the
+    /// role.
     pub fn now() -> Self {
         // SAFETY: the name of a role that exists, or null; it is copied at once.
         let role = unsafe {
@@ -63,8 +65,8 @@ impl Actor {
         };
         Self {
             role,
-            key: run::with_request(|request| match &request.identity.credential {
-                Credential::Token(token) => Some(token.key_id),
+            token: run::with_request(|request| match &request.identity.credential {
+                Credential::Token(token) => Some(token.id),
                 _ => None,
             }),
             address: Origin::of_request().address.map(|ip| ip.to_string()),
@@ -75,38 +77,50 @@ impl Actor {
     pub fn arguments(&self) -> [DatumWithOid<'_>; 3] {
         [
             self.role.as_str().into(),
-            self.key.map(pg_uuid).into(),
+            self.token.map(pg_uuid).into(),
             self.address.as_deref().into(),
         ]
     }
 }
 
-/// Writes an event, and removes a few that are older than they are kept.
-pub fn record(
-    event: &str,
-    user: Option<Uuid>,
-    key: Option<Uuid>,
-    detail: Option<&str>,
-) -> Result<(), Error> {
+/// Whom an event is about, and which of their tokens.
+#[derive(Clone, Copy)]
+pub struct About {
+    pub user: Option<Uuid>,
+    pub token: Option<Uuid>,
+}
+
+impl About {
+    pub fn user(user: impl Into<Option<Uuid>>) -> Self {
+        Self {
+            user: user.into(),
+            token: None,
+        }
+    }
+}
+
+/// Writes an event, and removes up to ten events that have been kept long enough.
+pub fn record(event: &str, about: About, detail: Option<&str>) -> Result<(), Error> {
     let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
+    let [role, by_token, address] = actor.arguments();
     let arguments = [
         event.into(),
-        user.map(pg_uuid).into(),
-        key.map(pg_uuid).into(),
+        about.user.map(pg_uuid).into(),
+        about.token.map(pg_uuid).into(),
         detail.into(),
         role,
-        by_key,
+        by_token,
         address,
     ];
     RECORD.with(|statement| statement.run(&arguments, |_| Ok(())))?;
     sweep(Instant::now(), 10)
 }
 
-/// What was signed last, so that signing thousands of tokens in a statement leaves one event for each that it is for: a
-/// row takes twenty times as long as a signature.
+/// What was signed last. By it a statement that signs thousands of tokens writes one event for each role and subject,
+/// and not one for each token: a row takes twenty times as long as a signature.
 struct Signed {
-    /// An event that is rolled back tells of nothing.
+    /// The transaction, by its start, and the subtransaction that wrote the event. In another one a new event is
+    /// written, since this one may have been rolled back.
     subtransaction: (pg_sys::TimestampTz, pg_sys::SubTransactionId),
     event: &'static str,
     claims: String,
@@ -116,8 +130,12 @@ struct Signed {
 
 static SIGNED: Local<Option<Signed>> = Local::new(None);
 
-/// Writes an event for claims that are signed, with their role as its detail: once a (sub)transaction for each role and
-/// subject. Where nothing can be written, the server's log says it.
+/// Writes an event for claims that are signed, with their role as its detail. If tokens with the same role and subject
+/// are signed one after the other in one subtransaction, they have one event. Where nothing can be written, on a
+/// standby or in a READ ONLY transaction, a line in the server's log takes its place.
+///
+/// # Errors
+/// [`Error::ClaimsNotAnObject`].
 pub fn record_signing(event: &'static str, claims: &str) -> Result<(), Error> {
     // SAFETY: they only read.
     let subtransaction = unsafe {
@@ -140,7 +158,7 @@ pub fn record_signing(event: &'static str, claims: &str) -> Result<(), Error> {
     let detail = text("role").map(|role| role.chars().take(63).collect::<String>());
     if last.is_none_or(|last| last.user != user || last.detail != detail) {
         match rights::require_writable(event) {
-            Ok(()) => record(event, user, None, detail.as_deref())?,
+            Ok(()) => record(event, About::user(user), detail.as_deref())?,
             Err(_) => pgrx::log!(
                 "supabase_pat: {event} by {}, for the role {}, subject {}",
                 Actor::now().role,
@@ -162,23 +180,23 @@ pub fn record_signing(event: &'static str, claims: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes what has happened so many times to a user.
+/// Writes one event for something that has happened `count` times to a user.
 pub fn record_counted(event: &str, user: Uuid, detail: &str, count: i64) -> Result<(), Error> {
     let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
+    let [role, by_token, address] = actor.arguments();
     let arguments = [
         event.into(),
         pg_uuid(user).into(),
         detail.into(),
         count.into(),
         role,
-        by_key,
+        by_token,
         address,
     ];
     RECORD_COUNTED.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// Removes up to `max` events that are older than they are kept.
+/// Removes up to `max` events that have been kept as long as `supabase_pat.event_retention` says.
 pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
     let Some(seconds) = settings::event_retention() else {
         return Ok(());

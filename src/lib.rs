@@ -1,7 +1,7 @@
 //! Personal access tokens for Supabase and PostgREST.
 //!
 //! Each capability has a folder, which holds its SQL functions and what they do in the database. The rules behind them
-//! are in [`supabase_pat_core`], which knows no Postgres, and the way to Postgres is in [`pg`], which knows nothing of
+//! are in [`supabase_pat_core`], which knows no Postgres, and the way to Postgres is in `pg`, which knows nothing of
 //! the product. CONTRIBUTING.md says which module may use which.
 
 // pgrx recognises an ErrorReport by its type, so it cannot be boxed.

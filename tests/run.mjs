@@ -1,7 +1,8 @@
 // Runs the suites that need a server: pg_regress, the isolation specs, and the tests in Node.
-// Usage: node tests/run.mjs [regress] [isolation] [e2e] [-- NAME…], default all of them.
+// Usage: node tests/run.mjs [regress] [isolation] [e2e] [-- NAME…]. Without a suite it runs all.
+//    or: node tests/run.mjs accept NAME…, to take what regress files or isolation specs print as what is expected
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster, programs } from './cluster/cluster.mjs';
@@ -10,9 +11,10 @@ const here = dirname(fileURLToPath(import.meta.url));
 const output = join(here, '..', 'target', 'tests');
 const major = process.env.PG ?? '15';
 const words = process.argv.slice(2);
-const split = words.indexOf('--');
+const accepts = words[0] === 'accept';
+const split = accepts ? 0 : words.indexOf('--');
 const only = split < 0 ? [] : words.slice(split + 1);
-const suites = split < 0 ? words : words.slice(0, split);
+const suites = accepts ? ['regress', 'isolation'] : split < 0 ? words : words.slice(0, split);
 const wants = (suite) => suites.length === 0 || suites.includes(suite);
 
 const SECRET = 'the-secret-of-the-regression-tests-is-long-enough';
@@ -20,7 +22,12 @@ const pgxs = execFileSync(join(programs(major), 'pg_config'), ['--pgxs'], { enco
 const testPrograms = join(dirname(pgxs), '..', 'test');
 let failed = 0;
 let passed = 0;
+let accepted = 0;
 
+if (accepts && only.length === 0) {
+  console.error('accept needs the names of tests: node tests/run.mjs accept NAME…');
+  process.exit(2);
+}
 if (wants('regress')) {
   await suite('pg_regress', 'sql', '.sql', '.out', join(testPrograms, 'regress', 'pg_regress'));
 }
@@ -28,14 +35,18 @@ if (wants('isolation')) {
   await suite('isolation', 'specs', '.spec', '.out', join(testPrograms, 'isolation', 'pg_isolation_regress'));
 }
 if (suites.length === 0 || wants('regress') || wants('isolation')) {
-  console.log(`${passed} passed, ${failed} failed`);
+  console.log(`${passed} passed, ${failed} failed${accepts ? `, ${accepted} accepted` : ''}`);
+  if (accepts && passed + failed + accepted === 0) {
+    console.error(`there is no test ${only.join(' or ')}`);
+    failed = 1;
+  }
 }
 if (wants('e2e')) {
   const names = readdirSync(join(here, 'e2e'))
     .filter((file) => file.endsWith('.test.mjs'))
     .filter((file) => only.length === 0 || only.some((name) => file.startsWith(name)));
   e2e(names);
-  // Those that show the most of what a pooler of transactions could mix up, once more through one.
+  // Some files run again through a pooler of transactions: those that show most of what it could mix up.
   const pooled = names.filter((file) => /^(gate|rest|sessions|supabase_js)\.test/.test(file));
   if (pooled.length > 0) e2e(pooled, { POOLER: '1' });
 }
@@ -49,7 +60,7 @@ function e2e(names, env = {}) {
   if (done.status !== 0) failed += 1;
 }
 
-/** Runs each file in a database of its own, made from the template that setup.sql and todos.sql fill. */
+/** Runs each file in a database of its own, a copy of the template that setup.sql and todos.sql fill. */
 async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
   const root = join(here, folder);
   const results = join(output, folder);
@@ -57,6 +68,7 @@ async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
     .filter((file) => file.endsWith(inputSuffix))
     .map((file) => file.slice(0, -inputSuffix.length))
     .filter((name) => only.length === 0 || only.includes(name));
+  if (names.length === 0) return;
   const cluster = await Cluster.start({ major });
   cluster.secrets.push(SECRET);
   cluster.psql('postgres', 'create database template_tests');
@@ -86,10 +98,19 @@ async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
       passed += 1;
       continue;
     }
-    failed += 1;
+    const isNew = !existsSync(expected);
     const diffs = join(results, 'regression.diffs');
-    console.log(existsSync(diffs) ? readFileSync(diffs, 'utf8') : done.stdout + done.stderr);
-    if (!existsSync(expected)) console.log(`there is no ${expected}`);
+    const printed = join(results, 'results', `${name}${outputSuffix}`);
+    if (accepts && isNew && existsSync(printed)) console.log(readFileSync(printed, 'utf8'));
+    else console.log(existsSync(diffs) ? readFileSync(diffs, 'utf8') : done.stdout + done.stderr);
+    if (accepts && existsSync(printed)) {
+      accepted += 1;
+      copyFileSync(printed, expected);
+      console.log(`it is what ${expected} says now: read it line by line before you commit it`);
+      continue;
+    }
+    failed += 1;
+    if (isNew) console.log(`there is no ${expected}`);
   }
   cluster.stop();
 }

@@ -1,4 +1,4 @@
--- The roles, default privileges and auth tables of Supabase, by whom they are made there.
+-- The roles, default privileges and auth tables of Supabase, made by the same roles as there.
 create role anon nologin noinherit;
 create role authenticated nologin noinherit;
 create role service_role nologin noinherit bypassrls;

@@ -1,4 +1,4 @@
--- Two users, and a table with policies as a user of the extension writes them.
+-- Two users, and a table with policies like those that users of the extension write.
 insert into auth.users (id, email) values
     ('11111111-1111-1111-1111-111111111111', 'alice@example.com'),
     ('22222222-2222-2222-2222-222222222222', 'bob@example.com');

@@ -1,4 +1,4 @@
-//! How an installation stands, and whom it trusts.
+//! The state of an installation, and the roles that it trusts.
 
 mod privileges;
 pub mod roles;

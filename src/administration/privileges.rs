@@ -1,4 +1,4 @@
-//! What `pg_dump` takes for the privileges that CREATE EXTENSION gives.
+//! The privileges that `pg_dump` takes for those that CREATE EXTENSION gives, and does not dump.
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;

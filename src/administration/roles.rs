@@ -1,4 +1,4 @@
-//! Whom the extension trusts.
+//! The roles that the extension trusts.
 
 use pgrx::prelude::*;
 
@@ -11,8 +11,8 @@ fn is_trusted() -> bool {
     rights::is_trusted()
 }
 
-/// For `pat.grant_api_roles()`: from now on the present privileges of a member of the extension are those that
-/// CREATE EXTENSION is taken to give.
+/// For `pat.grant_api_roles()`: from now on `pg_dump` takes the present privileges of an object of the extension for
+/// those that CREATE EXTENSION gives.
 #[pg_extern(requires = ["schema"])]
 fn record_initial_privileges(catalog: pg_sys::Oid, object: pg_sys::Oid) -> SqlResult<()> {
     reported(|| {

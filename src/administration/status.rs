@@ -1,9 +1,9 @@
-//! What only the server knows of itself, for `pat.status()`, which is in sql/administration.sql.
+//! What only the server process can tell, for `pat.status()`, which is in sql/administration.sql.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::signing_key::Weakness;
+use supabase_pat_core::weakness::Weakness;
 
 use crate::gate::raise;
 use crate::gate::usage;

@@ -1,9 +1,9 @@
 //! How a refusal reaches the REST server, and how the next pre-request function is called.
 //!
-//! pgrx rebuilds each error that passes through its guard from the SQLSTATEs that it knows, and would make
-//! XX000 of `PT401`, whether it is ours or the next function's. So the function that Postgres calls has no
-//! guard: it lets a guarded one decide, and then raises the error, or calls on, with nothing in its frame that
-//! needs dropping.
+//! pgrx rebuilds each error that passes through its guard from the SQLSTATEs that it knows, and would make XX000 of
+//! `PT401`, whether it is ours or the next function's. So the function that Postgres calls has no guard: it lets a
+//! guarded one decide, and then raises the error, or calls the next function, with nothing in its frame that needs
+//! dropping.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char, c_int};
@@ -17,7 +17,7 @@ use crate::pg::rights;
 /// Postgres's level of that name, a macro in elog.h.
 const ERROR: c_int = pgrx::PgLogLevel::ERROR as c_int;
 
-/// An error as it is raised. The texts are in a memory context of Postgres's.
+/// An error that is to be raised. The texts are in a memory context of Postgres's.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Raised {
@@ -30,9 +30,9 @@ pub struct Raised {
 /// What the gate has decided.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub enum Sentence {
+pub enum Decision {
     Refused(Raised),
-    /// With the next function, or no object.
+    /// The request may run. The next pre-request function is called first, unless this is no object.
     Admitted(pg_sys::Oid),
 }
 
@@ -50,14 +50,16 @@ mod unguarded {
     }
 }
 
+/// Raises the error of a refusal, or calls the next pre-request function.
+///
 /// # Safety
 /// Called in the frame of a function that Postgres calls, without a guard and without anything that needs
 /// dropping.
-pub unsafe fn carry_out(sentence: Sentence) -> Datum {
+pub unsafe fn carry_out(decision: Decision) -> Datum {
     // SAFETY: the texts are C strings, and errors pass through as they are.
     unsafe {
-        match sentence {
-            Sentence::Refused(raised) => {
+        match decision {
+            Decision::Refused(raised) => {
                 unguarded::errstart(ERROR, std::ptr::null());
                 unguarded::errcode(raised.sqlstate);
                 unguarded::errmsg_internal(c"%s".as_ptr(), raised.message);
@@ -69,10 +71,10 @@ pub unsafe fn carry_out(sentence: Sentence) -> Datum {
                 }
                 unguarded::errfinish(c"gate.rs".as_ptr(), 0, c"gate".as_ptr());
             }
-            Sentence::Admitted(pg_sys::InvalidOid) => (),
-            Sentence::Admitted(next) => {
-                // As OidFunctionCall0 does, which takes a null for an error: a function in SQL that returns
-                // void returns one.
+            Decision::Admitted(pg_sys::InvalidOid) => (),
+            Decision::Admitted(next) => {
+                // As OidFunctionCall0 does it. That one takes a null for an error, and a function in SQL that returns
+                // void returns null.
                 let mut function = pg_sys::FmgrInfo::default();
                 unguarded::fmgr_info(next, &mut function);
                 let mut call = pg_sys::FunctionCallInfoBaseData {
@@ -89,7 +91,7 @@ pub unsafe fn carry_out(sentence: Sentence) -> Datum {
 }
 
 /// Defines the function that Postgres calls, which lets `$decide` decide: a function from nothing to
-/// `Result<Sentence, Error>`.
+/// `Result<Decision, Error>`.
 macro_rules! gate {
     ($info:ident, $function:ident, $decide:path) => {
         $crate::pg::function::version_1!($info);
@@ -104,7 +106,7 @@ macro_rules! gate {
             #[pgrx::pg_guard]
             unsafe extern "C-unwind" fn guarded(
                 _call: pgrx::pg_sys::FunctionCallInfo,
-            ) -> $crate::gate::raise::Sentence {
+            ) -> $crate::gate::raise::Decision {
                 use pgrx::pg_sys::panic::ErrorReportable;
                 $crate::pg::error::reported($decide).unwrap_or_report()
             }
@@ -188,8 +190,8 @@ pub fn find_next(name: &str) -> Result<pg_sys::Oid, Error> {
         if function == pg_sys::InvalidOid {
             return Err(failed("there is no such function without arguments"));
         }
-        // An aggregate, a window function, a handler or one that returns rows is not called as this one is, and takes what
-        // is not there for its state.
+        // An aggregate, a window function, a handler or a function that returns rows is called in another way than
+        // here, and would take something for its state that is not there.
         let result = pg_sys::get_func_rettype(function);
         let is_plain = pg_sys::get_func_prokind(function) as u8 == pg_sys::PROKIND_FUNCTION
             && !pg_sys::get_func_retset(function)

@@ -1,13 +1,13 @@
-//! What a request that may write, and not read, is shown of the rows that it has written: nothing.
+//! A request that may write and not read is shown nothing of the rows that it writes.
 //!
 //! A REST server writes with `RETURNING`, and the client chooses what of it comes back. The gate cannot go by what the
-//! client asks for: PostgREST reads all headers `Prefer` and shows the last. So it is the statement that is looked at,
-//! before it runs: with `Prefer: return=minimal` servers return a constant a row, to count them. An INSERT may return
-//! the primary key too, of which they make the header `Location`.
+//! client asks for, since PostgREST reads all headers `Prefer` and shows the last. So the statement is looked at,
+//! before it runs. With `Prefer: return=minimal` servers return a constant for each row, to count the rows. An INSERT
+//! may return the primary key too, from which they make the header `Location`.
 //!
-//! Only statements of the client's own are looked at, and only after the gate has said that there is a scope missing:
-//! for all others this is one comparison. What a function or a trigger does with the rows is its own affair; triggers
-//! run when the statement itself has ended, so that a statement is known as the client's by where its rows go.
+//! Only the client's own statements are looked at, and only if the gate has said that a scope is missing: for all
+//! others this is one comparison. What a function or a trigger does with the rows is left to it. Triggers run when the
+//! statement itself has ended, so the destination of the rows tells whether a statement is the client's.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -16,8 +16,8 @@ use pgrx::{PgList, pg_guard, pg_sys};
 use supabase_pat_core::claims::Credential;
 use supabase_pat_core::refusal::Refusal;
 
-use crate::gate::raise::{self, Raised, Sentence};
-use crate::gate::usage;
+use crate::gate::raise::{self, Decision, Raised};
+use crate::gate::usage::{self, Bearer};
 use crate::pg::unguarded;
 use crate::request::admitted;
 use crate::request::http::Origin;
@@ -29,7 +29,7 @@ use crate::request::run;
 /// Called in the frame of a hook, without a guard and without anything that needs dropping.
 #[inline(always)]
 pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
-    if admitted::is_anything() {
+    if admitted::has_admitted_any() {
         // SAFETY: as the caller promises.
         unsafe { raise::carry_out(judge(query)) };
     }
@@ -37,8 +37,8 @@ pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
 
 #[cold]
 #[pg_guard]
-unsafe extern "C-unwind" fn judge(query: *mut pg_sys::QueryDesc) -> Sentence {
-    let admitted = Sentence::Admitted(pg_sys::InvalidOid);
+unsafe extern "C-unwind" fn judge(query: *mut pg_sys::QueryDesc) -> Decision {
+    let admitted = Decision::Admitted(pg_sys::InvalidOid);
     let Some(scope) = admitted::scope_to_be_shown() else {
         return admitted;
     };
@@ -54,15 +54,18 @@ unsafe extern "C-unwind" fn judge(query: *mut pg_sys::QueryDesc) -> Sentence {
     }
     let refusal = Refusal::ReadingMissing(scope);
     let bearer = run::with_request(|request| match &request.identity.credential {
-        Credential::Token(token) => Some((token.key_id, token.user)),
+        Credential::Token(token) => Some(Bearer {
+            token: token.id,
+            user: token.user,
+        }),
         _ => None,
     });
     usage::count_refusal(refusal.reason(), bearer, Origin::of_request().address);
-    Sentence::Refused(Raised::by(&refusal))
+    Decision::Refused(Raised::by(&refusal))
 }
 
-/// Whether a part of the plan that writes returns something of the rows. Where the rest of the plan reads tables, to
-/// embed what belongs to a row, the key is something too: by it the row itself would come back.
+/// Whether a part of the plan that writes returns something of the rows. If the rest of the plan reads tables, to embed
+/// what belongs to a row, the primary key counts too, since with it the row itself could be read back.
 unsafe fn returns_rows(statement: &pg_sys::PlannedStmt, state: *mut pg_sys::PlanState) -> bool {
     // SAFETY: the executor's, initialized.
     let may_have_key = !unsafe { reads_tables(state, std::ptr::null_mut()) };
@@ -102,13 +105,13 @@ unsafe fn writer_returns_rows(
                 }
                 _ => std::ptr::null_mut(),
             };
-            // Those of the row come under the number of the table, others from the plan below.
+            // Columns of the row itself have the number of the table; columns of the plan below have OUTER_VAR.
             !returned(pg_sys::OUTER_VAR).is_null() || has_others(returned(table), key)
         })
     }
 }
 
-/// Whether the plan reads a table, but for what writes and all below that.
+/// Whether the plan reads a table, apart from the nodes that write and all below those.
 unsafe extern "C-unwind" fn reads_tables(
     state: *mut pg_sys::PlanState,
     context: *mut c_void,

@@ -1,9 +1,9 @@
 //! The background workers, which carry what the gate counts in shared memory into the tables.
 //!
-//! One runs all the time, connected to no database: every few seconds it looks for databases of which
-//! there is something to write, and starts a second one for each of them, one after the other, which writes
-//! it and ends. So no database is ever kept from being dropped, or copied as a template, by a worker that
-//! sits in it, and a database without the extension is never connected to.
+//! One worker runs all the time, connected to no database. Every few seconds it looks for databases for which there is
+//! something to write, and for each of them, one after the other, it starts a second worker, which writes and ends. So
+//! no worker stays connected to a database and keeps it from being dropped, or copied as a template, and a database
+//! without the extension is never connected to.
 //!
 //! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
 //! be lost; they change rows that nobody else changes. On a standby they start once it is promoted.
@@ -40,9 +40,9 @@ const BATCH: usize = 1000;
 thread_local! {
     static WRITE_USES: Statement = const { Statement::new(
         "insert into pat.api_key_usage as known (key_id, user_id, last_used_at, last_used_ip) \
-         select key.id, key.user_id, used.at, used.ip::pg_catalog.inet \
+         select token.id, token.user_id, used.at, used.ip::pg_catalog.inet \
          from unnest($1, $2, $3) as used (id, at, ip) \
-         join pat.api_keys as key on key.id operator(pg_catalog.=) used.id \
+         join pat.api_keys as token on token.id operator(pg_catalog.=) used.id \
          on conflict (key_id) do update \
          set last_used_at = excluded.last_used_at, last_used_ip = excluded.last_used_ip \
          where known.last_used_at operator(pg_catalog.<) excluded.last_used_at",
@@ -51,18 +51,18 @@ thread_local! {
 
     static WRITE_REFUSALS: Statement = const { Statement::new(
         "insert into pat.events (event, happened_at, detail, count, key_id, by_key, user_id, address) \
-         select 'refused', at, reason, count, key, key, owner, ip::pg_catalog.inet \
-         from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, key, owner, ip)",
+         select 'refused', at, reason, count, token, token, owner, ip::pg_catalog.inet \
+         from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, token, owner, ip)",
         &[TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID],
     ) };
 
-    // Some twenty pages out of all.
-    static FORGET_DELETED_KEYS: Statement = const { Statement::new(
+    // This looks at some twenty pages of the table.
+    static FORGET_DELETED_TOKENS: Statement = const { Statement::new(
         "delete from pat.api_key_usage where key_id operator(pg_catalog.=) any (array(\
              select used.key_id from pat.api_key_usage as used tablesample system (least(100, \
                  2000.0 operator(pg_catalog./) greatest(1, pg_catalog.pg_relation_size('pat.api_key_usage') \
                      operator(pg_catalog./) 8192))) \
-             where not exists (select from pat.api_keys as key where key.id operator(pg_catalog.=) used.key_id)))",
+             where not exists (select from pat.api_keys as token where token.id operator(pg_catalog.=) used.key_id)))",
         &[],
     ) };
 }
@@ -86,7 +86,7 @@ pub fn register() {
 #[pg_guard]
 pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
-    // To no database, which is enough to see which databases there are.
+    // A connection to no database is enough to see which databases there are.
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: set before a worker runs.
     usage::worker_is(unsafe { pg_sys::MyProcPid });
@@ -110,7 +110,8 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
         }
     }
     usage::worker_is(0);
-    // Whoever terminated it, not the server that is shutting down: with status 0 it would not come again.
+    // If somebody has terminated the worker, and not the server that is shutting down, it must start again. With status
+    // 0 it would not.
     // SAFETY: the end of the process.
     unsafe { pg_sys::proc_exit(1) };
 }
@@ -142,7 +143,7 @@ fn write_out(database: pg_sys::Oid) {
         // SAFETY: set before a worker runs.
         .set_notify_pid(unsafe { pg_sys::MyProcPid })
         .load_dynamic();
-    // If there is none to be had, or the postmaster is gone, the next round or the end comes by itself.
+    // If no worker can be started, the next round tries again. If the postmaster is gone, this process ends by itself.
     if let Ok(worker) = worker
         && worker.wait_for_shutdown().is_err()
     {
@@ -157,7 +158,7 @@ fn write_out(database: pg_sys::Oid) {
 pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
     // SAFETY: at the start of a worker.
     unsafe {
-        // As in a session: it ends the transaction and the process.
+        // As in a session, the signal ends the transaction and the process.
         #[cfg(not(feature = "pg18"))]
         pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(unguarded::die));
         #[cfg(feature = "pg18")]
@@ -179,40 +180,41 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
     usage::flushed();
 }
 
-/// False if the extension is not there, or in a version without these tables.
+/// Writes all that there is to write for this database. False if the extension is not there, or is of a version without
+/// these tables.
 fn write_all() -> bool {
     let mut next = Some(0);
     while let Some(set) = next {
         let uses;
-        (uses, next) = usage::uses(set, BATCH);
+        (uses, next) = usage::unwritten_uses(set, BATCH);
         if uses.is_empty() {
             continue;
         }
         if !in_transaction(&[c"api_keys", c"api_key_usage"], || write_uses(&uses)) {
             return false;
         }
-        usage::have_been_written(&uses);
+        usage::uses_have_been_written(&uses);
     }
-    let refusals = usage::refusals();
+    let refusals = usage::unwritten_refusals();
     if !refusals.is_empty() {
         if !in_transaction(&[c"events"], || write_refusals(&refusals)) {
             return false;
         }
         usage::refusals_have_been_written(&refusals);
     }
-    // One table at a time, so that nobody who locks them in another order waits in a circle.
+    // One table at a time, so that nobody who locks the tables in another order waits in a circle.
     const MANY: i64 = 10_000;
     let now = Instant::now();
     in_transaction(&[c"events"], || events::sweep(now, MANY))
         && in_transaction(&[c"denied_tokens"], || denied::sweep(now))
-        && in_transaction(&[c"api_keys", c"api_key_usage"], forget_deleted_keys)
+        && in_transaction(&[c"api_keys", c"api_key_usage"], forget_deleted_tokens)
 }
 
-/// What holds for the rest of the process.
+/// Makes the settings for the rest of the process.
 fn prepare() {
     for (name, value) in [
         (c"synchronous_commit", c"off"),
-        // Shorter than anybody's deadlock_timeout: it is the writer that gives up.
+        // This is shorter than anybody's deadlock_timeout, so that the writer is the one who gives up.
         (c"lock_timeout", c"200ms"),
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"default_transaction_read_only", c"off"),
@@ -234,8 +236,8 @@ fn prepare() {
 /// Writes something into tables of the schema `pat`, if they are the extension's. An error ends the
 /// transaction and the process; the next one tries again.
 ///
-/// A table that somebody made under that name after the extension was dropped could have triggers, which
-/// would run as a superuser here.
+/// After the extension was dropped, somebody could have made a table of that name, with triggers that would run as a
+/// superuser here.
 fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -> bool {
     /// STATEMENT_TIMEOUT in timeout.h. Postgres starts that clock itself for statements of clients alone.
     const STATEMENT_TIMEOUT: i32 = 3;
@@ -256,7 +258,7 @@ fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -
 fn write_uses(uses: &[Use]) -> Result<(), Error> {
     let times: Result<Vec<TimestampWithTimeZone>, Error> =
         uses.iter().map(|used| used.at.to_timestamp()).collect();
-    let ids: Vec<PgUuid> = uses.iter().map(|used| pg_uuid(used.key)).collect();
+    let ids: Vec<PgUuid> = uses.iter().map(|used| pg_uuid(used.token)).collect();
     let addresses: Vec<Option<String>> = uses
         .iter()
         .map(|used| used.address.map(|ip| ip.to_string()))
@@ -289,14 +291,15 @@ fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
         times?.into(),
         reasons.into(),
         counts.into(),
-        ids(|refused| refused.key).into(),
+        ids(|refused| refused.token).into(),
         ids(|refused| refused.user).into(),
         addresses.into(),
     ];
     WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// Of keys that have been deleted, in some places of the table: a few each time, all of them in time.
-fn forget_deleted_keys() -> Result<(), Error> {
-    FORGET_DELETED_KEYS.with(|statement| statement.run(&[], |_| Ok(())))
+/// Removes the last uses of tokens that have been deleted. Each time it looks at some places of the table, so that it
+/// finds all of them in time.
+fn forget_deleted_tokens() -> Result<(), Error> {
+    FORGET_DELETED_TOKENS.with(|statement| statement.run(&[], |_| Ok(())))
 }

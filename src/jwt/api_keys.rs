@@ -1,12 +1,14 @@
-//! Supabase's API keys: mint them, and find out what is wrong with one.
+//! Supabase's API keys: mint one, and find out what is wrong with one.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use supabase_pat_core::api_key::{self, Checked, Keys, Roles};
+use supabase_pat_core::api_key::{self, Checked, Installation, Roles};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::jwt::{self, ApiKeyPayload, Rejection, Unverified};
+use supabase_pat_core::jwt::{self, Unverified};
 use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::payload::{ApiKeyPayload, Lifetime};
+use supabase_pat_core::rejection::Rejection;
 
 use crate::events;
 use crate::pg::clock::{self, Instant};
@@ -47,11 +49,11 @@ fn mint_api_key(
         if expires_at.floor_to_second() <= now {
             return Err(Error::LifetimeTooShort);
         }
-        let payload = ApiKeyPayload::new(
-            role,
-            project,
-            (now.unix_seconds(), expires_at.unix_seconds()),
-        )?;
+        let lifetime = Lifetime {
+            issued_at: now.unix_seconds(),
+            expires_at: expires_at.unix_seconds(),
+        };
+        let payload = ApiKeyPayload::new(role, project, lifetime)?;
         let key = ring::signing_key()?;
         let api_key = jwt::sign(&payload, &key)?;
         events::record_signing("api_key_minted", &payload.to_json()?)?;
@@ -75,8 +77,8 @@ fn inspect_api_key(
             authenticated: &authenticated,
             service: &service,
         };
-        // A secret that cannot be used here is no key.
-        let keys = Installation(KeysInUse::to_inspect().ok());
+        // A secret that cannot be used is taken for none.
+        let keys = ThisInstallation(KeysInUse::to_inspect().ok());
         let now = Instant::now().unix_seconds();
         let report = api_key::inspect(key.unwrap_or_default(), now, &roles, &keys);
         let time = |seconds: Option<i64>| match seconds {
@@ -98,10 +100,10 @@ fn inspect_api_key(
     })
 }
 
-/// The keys of this installation, if they can be read.
-struct Installation(Option<KeysInUse>);
+/// The signing keys of this installation, if they can be read.
+struct ThisInstallation(Option<KeysInUse>);
 
-impl Keys for Installation {
+impl Installation for ThisInstallation {
     fn check(&self, token: &str) -> Checked {
         let Some(keys) = &self.0 else {
             return Checked::NoKey;
@@ -111,7 +113,7 @@ impl Keys for Installation {
             token.claims()
         });
         match found {
-            Ok(claims) if crate::jwt::is_live(&claims) => Checked::Matches,
+            Ok(claims) if super::is_live(&claims) => Checked::Matches,
             Ok(_) => Checked::NotLive,
             Err(Rejection::RevokedKey) => Checked::Revoked,
             Err(Rejection::UnknownKey) if keys.configured().is_none() => Checked::NoKey,
@@ -122,7 +124,9 @@ impl Keys for Installation {
     fn check_opaque(&self, token: &OpaqueToken) -> Checked {
         match lookup::by_digest(&token.digest()) {
             None => Checked::NoKey,
-            Some(key) if liveness::token_verdict(key.id, key.user).is_live => Checked::Matches,
+            Some(token) if liveness::token_verdict(token.id, token.user).is_live => {
+                Checked::Matches
+            }
             Some(_) => Checked::NotLive,
         }
     }

@@ -1,5 +1,7 @@
-//! The JWTs that the gate no longer accepts: see [`crate::pg::kept`]. There are none as a rule, and then a request
-//! costs a comparison of two numbers.
+//! The table `pat.denied_tokens`: JWTs that are refused although they are valid by themselves.
+//!
+//! Each backend keeps their digests in memory, as [`crate::pg::kept`] says. As a rule there are none, and then a
+//! request costs a comparison of two numbers.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
@@ -31,7 +33,7 @@ thread_local! {
         &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID],
     ) };
 
-    // As 0.1.0 had it, until the extension is updated.
+    // For the table as it was in 0.1.0, where the extension has not been updated yet.
     static ADD_WITHOUT_OTHERS: Statement = const { Statement::new(
         "insert into pat.denied_tokens (message_digest, claims_digest, role, user_id, reason, expires_at) \
          values ($1, $2, $3, $4, $5, $6) \
@@ -39,7 +41,7 @@ thread_local! {
         &[BYTEAOID, BYTEAOID, TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID],
     ) };
 
-    // A DELETE makes every backend read the table anew, also if it deletes nothing.
+    // A DELETE makes every backend read the table again, also if it deletes nothing.
     static HAS_EXPIRED: Statement = const { Statement::new(
         "select from pat.denied_tokens where expires_at operator(pg_catalog.<) $1 limit 1",
         &[TIMESTAMPTZOID],
@@ -53,10 +55,10 @@ thread_local! {
     ) };
 }
 
-/// What is known of a token that is denied, for those who look at the table.
-pub struct Denied<'a> {
+/// A row to be added: the digests, and what an operator who looks at the table needs to know of the token.
+pub struct DeniedToken<'a> {
     pub message: Digest,
-    /// As it stands, then as servers may change it. None if they say nothing of the token.
+    /// The claims as they stand, then as servers may change them. Empty if they do not identify the token.
     pub claims: &'a [Digest],
     pub role: Option<&'a str>,
     pub user: Option<PgUuid>,
@@ -64,7 +66,8 @@ pub struct Denied<'a> {
     pub expires_at: Option<TimestampWithTimeZone>,
 }
 
-pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
+/// Adds a token to the table, or gives it another reason if it is there.
+pub fn add(token: &DeniedToken, now: Instant) -> Result<(), Error> {
     durability::of_revocation()?;
     let (first, others) = match token.claims {
         [] => (&token.message, [].as_slice()),
@@ -78,7 +81,7 @@ pub fn add(token: &Denied, now: Instant) -> Result<(), Error> {
         token.reason.into(),
         token.expires_at.into(),
     ];
-    // It came with 0.2.0.
+    // The column came with 0.2.0.
     let others_column =
         table().and_then(|table| relations::find_column(table.oid, c"other_claims_digests", None));
     match others_column {
@@ -97,12 +100,12 @@ pub fn is_role(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
     };
-    // SAFETY: a look-up in the system caches. Names are cut at 63 bytes, and a longer one is none.
+    // SAFETY: a look-up in the system caches. No name is longer than 63 bytes.
     name.count_bytes() < pg_sys::NAMEDATALEN as usize
         && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
 }
 
-/// Forgets those that expired a while ago: longer than any server's clock may be behind.
+/// Removes rows of tokens that expired a day ago or earlier, since a server's clock may be behind by less than that.
 pub fn sweep(now: Instant) -> Result<(), Error> {
     const DAY: i64 = 86_400;
     let end = [now.plus_seconds(-DAY).to_timestamp()?.into()];
@@ -112,9 +115,9 @@ pub fn sweep(now: Instant) -> Result<(), Error> {
     }
 }
 
-/// `pat.denied_tokens`.
+/// The columns of `pat.denied_tokens`.
 #[derive(Clone, Copy)]
-pub struct Rows {
+pub struct DeniedRows {
     table: Table,
     pub message_digest: Column<Bytes>,
     pub claims_digest: Column<Bytes>,
@@ -122,8 +125,8 @@ pub struct Rows {
     pub other_claims_digests: Option<Column<Bytes>>,
 }
 
-layout!(Rows, ROWS, c"pat".c"denied_tokens", |open| {
-    Some(Rows {
+layout!(DeniedRows, DENIED_ROWS, c"pat".c"denied_tokens", |open| {
+    Some(DeniedRows {
         table: open.table,
         message_digest: open.column(c"message_digest")?,
         claims_digest: open.column(c"claims_digest")?,
@@ -136,11 +139,10 @@ fn table() -> Option<Table> {
     relations::find_table(c"pat", c"denied_tokens")
 }
 
-/// The digests of each row of `pat.denied_tokens`: one in each of two columns, and any number in a third one, which
-/// 0.1.0 did not have.
+/// The digests of all rows. Two columns hold one digest each, and a third one, which 0.1.0 did not have, any number.
 fn digests() -> Vec<[u8; 32]> {
     let mut digests: Vec<BytesCopy> = Vec::new();
-    let read = look::<Rows, _>(|denied| {
+    let read = look::<DeniedRows, _>(|denied| {
         let layout = &denied.layout;
         denied.rows(|row| {
             digests.extend(row.get(layout.message_digest));
@@ -153,7 +155,7 @@ fn digests() -> Vec<[u8; 32]> {
             ControlFlow::Continue(())
         });
     });
-    expect::<Rows, _>(read);
+    expect::<DeniedRows, _>(read);
     let all: Vec<Vec<u8>> = digests
         .into_iter()
         .map(|digests| digests.to_bytes())
@@ -163,7 +165,7 @@ fn digests() -> Vec<[u8; 32]> {
         .collect()
 }
 
-/// The digests of what is denied.
+/// The digests of the denied tokens.
 #[derive(Default)]
 pub struct DeniedTokens(HashSet<Digest>);
 
@@ -172,14 +174,15 @@ impl DeniedTokens {
         self.0.is_empty()
     }
 
+    /// Whether a digest is that of a denied token. False for `None`.
     pub fn has(&self, digest: Option<Digest>) -> bool {
         digest.is_some_and(|digest| self.0.contains(&digest))
     }
 }
 
-static KEPT: Kept<DeniedTokens> = Kept::new(table, relations::changes_of::<Rows>);
+static KEPT: Kept<DeniedTokens> = Kept::new(table, relations::changes_of::<DeniedRows>);
 
-/// What is denied now, in whatever transaction.
+/// The tokens that are denied now, whatever the snapshot of the transaction shows.
 pub fn tokens() -> Rc<DeniedTokens> {
     let read = |_| DeniedTokens(digests().into_iter().collect());
     KEPT.now(read).unwrap_or_default()

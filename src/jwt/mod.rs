@@ -1,4 +1,4 @@
-//! JSON Web Tokens in SQL: sign, verify, look into.
+//! JSON Web Tokens in SQL: sign one, verify one, decode one.
 
 pub mod api_keys;
 pub mod denied;
@@ -9,8 +9,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::jwt::{self, Checks, Rejection, Unverified, Verified};
+use supabase_pat_core::jwt::{self, Unverified};
 use supabase_pat_core::opaque_token::{self, OpaqueToken};
+use supabase_pat_core::payload;
+use supabase_pat_core::rejection::Rejection;
+use supabase_pat_core::verification::{Checks, Verified};
 
 use crate::events;
 use crate::pg::clock::{self, Instant};
@@ -60,7 +63,7 @@ fn sign_jwt(
             Some(interval) => Some(now.plus(interval).unix_seconds()),
             None => None,
         };
-        let complete = jwt::with_times(&claims, now.unix_seconds(), expires_at)?;
+        let complete = payload::with_times(&claims, now.unix_seconds(), expires_at)?;
         let key = ring::signing_key()?;
         let token = jwt::sign_text(&complete, &key)?;
         events::record_signing("jwt_signed", &claims)?;
@@ -108,23 +111,26 @@ fn jwt_status(token: Option<&str>) -> &'static str {
     }
 }
 
-/// The same of an opaque personal access token.
+/// The status of an opaque personal access token, in the same words.
 fn opaque_status(text: &str) -> &'static str {
     let Some(token) = OpaqueToken::parse(text) else {
         return "malformed";
     };
     match lookup::by_digest(&token.digest()) {
         None => "unknown_key",
-        Some(key) if liveness::token_verdict(key.id, key.user).is_live => "valid",
-        Some(key) if !key.is_revoked && key.expires_at <= Instant::now() => "expired",
+        Some(token) if liveness::token_verdict(token.id, token.user).is_live => "valid",
+        Some(token) if !token.is_revoked && token.expires_at <= Instant::now() => "expired",
         Some(_) => "revoked",
     }
 }
 
-/// Whether a token is valid, and if not, why.
+/// Whether a JWT is valid.
+///
+/// # Errors
+/// The reason why it is not.
 pub fn status(token: &str) -> Result<(), Rejection> {
     let token = Unverified::parse(token)?;
-    // A secret that cannot be used here is no key.
+    // A secret that cannot be used is taken for none.
     let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
     let checks = Checks {
         audience: None,
@@ -136,11 +142,11 @@ pub fn status(token: &str) -> Result<(), Rejection> {
     verify(&token, &keys, checks).map(|_| ())
 }
 
-/// Checks everything: the token, and, if it is a personal access token, its key.
+/// Checks everything: the JWT, that it is not denied, and, if it is a personal access token, that the token is live.
 fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verified, Rejection> {
     let verified = Verified::check(token, &keys.borrow(), &checks)?;
     if verified.is_personal_access_token() && !is_live(verified.payload()) {
-        return Err(Rejection::DeadKey);
+        return Err(Rejection::DeadToken);
     }
     match denied::tokens().has(Some(token.digest())) {
         true => Err(Rejection::Denied),
@@ -148,7 +154,7 @@ fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verifi
     }
 }
 
-/// Whether the key of a personal access token is live; true for what is none.
+/// Whether claims are those of a live personal access token, or of none.
 pub fn is_live(claims: &str) -> bool {
     let settings = ClaimSettings {
         claims: Some(claims),
@@ -156,7 +162,7 @@ pub fn is_live(claims: &str) -> bool {
     };
     match Identity::from_settings(&settings).credential {
         Credential::Login => true,
-        Credential::Token(token) => liveness::token_verdict(token.key_id, token.user).is_live,
+        Credential::Token(token) => liveness::token_verdict(token.id, token.user).is_live,
         Credential::Malformed => false,
     }
 }

@@ -1,11 +1,10 @@
-//! Codes that are sent by e-mail: issue one with its token, and find whose they are.
+//! Codes that are sent by e-mail: issue a code with its token, and find the user whom they belong to.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use supabase_pat_core::codes::{
-    self, Address, Code, CodeToken, Database, Holder, NewToken, Opener, Purpose,
-};
+use supabase_pat_core::account::{Address, Holder};
+use supabase_pat_core::codes::{self, Code, CodeToken, Database, NewCodeToken, Opener, Purpose};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::guessing::{self, Chance};
 use supabase_pat_core::jwt::Unverified;
@@ -14,8 +13,8 @@ use supabase_pat_core::signing_key::SigningKey;
 use supabase_pat_core::token;
 use uuid::Uuid;
 
-use crate::events;
-use crate::passwords::attempts::{self, Admission, Payers, Try};
+use crate::events::{self, About};
+use crate::passwords::attempts::{self, Admission, CodeTry, Payers, TokenTries, table};
 use crate::passwords::outbox::{self, Asker, NewMessage, Requests};
 use crate::pg::clock::Instant;
 use crate::pg::cluster;
@@ -37,7 +36,7 @@ pub struct IssuedCode {
     pub token: String,
     /// `None` if the address is nobody's.
     pub holder: Option<Holder>,
-    /// If not, no code opens the token, and none must be sent.
+    /// If it is not, no code opens the token, and none must be sent.
     pub is_within_limit: bool,
     address_digest: [u8; 32],
     /// `None` for a backend, which sends the code itself.
@@ -46,11 +45,25 @@ pub struct IssuedCode {
     expires_at: Instant,
 }
 
-/// How many of what one may have all strangers may together, so that many of them do not flood a mailbox.
+/// A code that somebody asks for.
+struct RequestedCode {
+    address: Address,
+    address_digest: [u8; 32],
+    /// `None` if the address is nobody's.
+    holder: Option<Holder>,
+    purpose: Purpose,
+    /// `None` for a backend, which sends the code itself.
+    asker: Option<Asker>,
+    /// If not, no code opens the token, and none must be sent.
+    is_within_limit: bool,
+}
+
+/// All strangers together may ask for so many times the mails that one of them may ask for, so that many strangers do
+/// not flood a mailbox.
 const STRANGERS: usize = 4;
 
 impl IssuedCode {
-    /// A code to be sent, within the limits for whoever makes the present request.
+    /// A code to be sent by mail, within the limits for whoever makes the present request.
     pub fn new(address: Address, purpose: Purpose, now: Instant) -> Result<Self, Error> {
         let key = ring::signing_key()?;
         outbox::sweep(now, 100)?;
@@ -59,34 +72,45 @@ impl IssuedCode {
         let address_digest = codes::digest(&key, &address)?;
         let requests = outbox::count_requests(&address_digest, purpose, &asker, now)?;
         let is_within_limit = is_within_limit(requests, &asker);
-        Self::made(
-            &key,
-            (address, address_digest, holder),
+        let requested = RequestedCode {
+            address,
+            address_digest,
+            holder,
             purpose,
-            (Some(asker), is_within_limit),
-            now,
-        )
+            asker: Some(asker),
+            is_within_limit,
+        };
+        Self::made(&key, requested, now)
     }
 
-    /// A code that a trusted backend asks for, which has limits of its own if any: strangers who ask for
-    /// codes must not keep it from having one.
+    /// A code that a trusted backend asks for, and sends itself. No limit is looked at: strangers who ask for codes
+    /// must not keep a backend from getting one, and it has limits of its own, if any.
     pub fn for_backend(address: Address, purpose: Purpose, now: Instant) -> Result<Self, Error> {
         let key = ring::signing_key()?;
         outbox::sweep(now, 100)?;
         let holder = users::by_address(&address, now)?;
         let address_digest = codes::digest(&key, &address)?;
-        let whose = (address, address_digest, holder);
-        Self::made(&key, whose, purpose, (None, true), now)
+        let requested = RequestedCode {
+            address,
+            address_digest,
+            holder,
+            purpose,
+            asker: None,
+            is_within_limit: true,
+        };
+        Self::made(&key, requested, now)
     }
 
-    fn made(
-        key: &SigningKey,
-        (address, address_digest, holder): (Address, [u8; 32], Option<Holder>),
-        purpose: Purpose,
-        (asker, is_within_limit): (Option<Asker>, bool),
-        now: Instant,
-    ) -> Result<Self, Error> {
-        outbox::recall_attempts(now)?;
+    fn made(key: &SigningKey, requested: RequestedCode, now: Instant) -> Result<Self, Error> {
+        let RequestedCode {
+            address,
+            address_digest,
+            holder,
+            purpose,
+            asker,
+            is_within_limit,
+        } = requested;
+        table::recall(now)?;
         let id = token::new_id(now.unix_millis(), &random::bytes()?);
         let payers = payers(&address, holder.as_ref());
         let digits = match attempts::may_be_short(Some((payers, id.as_bytes())), now) {
@@ -98,7 +122,7 @@ impl IssuedCode {
         let expires_at = created_at.plus_seconds(settings::reset_lifetime());
         let nothing = Opener::Nothing(random::bytes()?);
         let nobody = Holder::nobody();
-        let token = NewToken {
+        let token = NewCodeToken {
             purpose,
             id,
             address: &address,
@@ -128,7 +152,7 @@ impl IssuedCode {
         })
     }
 
-    /// Counts it, and puts it up for the mail worker.
+    /// Counts the code, and puts it into the outbox for the mail worker.
     pub fn put_into_outbox(&self) -> Result<(), Error> {
         let key = ring::signing_key()?;
         let purpose = self.purpose;
@@ -144,7 +168,7 @@ impl IssuedCode {
             is_deliverable: match (self.purpose, &self.holder) {
                 (_, None) => false,
                 (Purpose::Recovery, Some(_)) => true,
-                // Whoever has confirmed an address is not asked to do so again.
+                // A user who has confirmed an address is not asked to do so again.
                 (Purpose::SignUp, Some(holder)) => !holder.is_confirmed,
             },
             created_at: self.created_at,
@@ -153,6 +177,7 @@ impl IssuedCode {
         })
     }
 
+    /// The row of a function that returns `pat.issued_reset_code`.
     pub fn into_row(
         self,
         call: pg_sys::FunctionCallInfo,
@@ -172,8 +197,8 @@ fn is_within_limit(requests: Requests, asker: &Asker) -> bool {
     requests.of_asker < max && (asker.is_known || requests.of_strangers < STRANGERS * max)
 }
 
-/// Whoever makes the present request, as far as mails to an address go: a trusted role, or an address of
-/// the network. Where none is known, all strangers are one.
+/// Who asks for a mail to an address: a trusted role, or the network that the request comes from. All requests whose
+/// address is not known count as those of one asker.
 fn asker(
     key: &SigningKey,
     address: &Address,
@@ -198,11 +223,12 @@ fn asker(
     })
 }
 
-/// From whose allowances tries at the codes of an address are paid. An address that is nobody's pays twice too.
+/// Whose allowances tries at the codes of an address are paid from. An address that is nobody's has an account of its
+/// own too, so that its codes become long as early as those of others.
 fn payers(address: &Address, holder: Option<&Holder>) -> Payers {
     let database = database();
     let user = holder.map(|holder| holder.user.to_string());
-    // A backend asks for many.
+    // A backend asks for many users, so that nothing is counted for it.
     let from = match rights::is_trusted() {
         true => None,
         false => Origin::of_request().address.map(guessing::neighbourhood),
@@ -250,10 +276,10 @@ pub fn usual_digits() -> u32 {
     }
 }
 
-/// Whom a token and its code belong to. `None` for whatever is not right about them.
+/// The user whom a token and its code belong to, `None` if anything about them is not right.
 ///
-/// A try at a short code is counted before anybody looks whether it is right, and taken back if it is. One at a
-/// long code is written down for the trail alone.
+/// A try at a short code is counted before the code is compared, and is taken back if the code is right. A try at a
+/// long code is written down only for the trail of events.
 pub fn holder_of(
     token: Option<&str>,
     code: Option<&str>,
@@ -274,9 +300,9 @@ pub fn holder_of(
         return Ok(None);
     };
 
-    let written = outbox::attempts(token.id);
+    let written = table::written(token.id);
     let max = settings::reset_max_attempts();
-    // One more is written down, that it was tried at all.
+    // One try beyond the limit is written down, so that the trail of events shows that there was one.
     if written > max {
         return Ok(None);
     }
@@ -285,7 +311,7 @@ pub fn holder_of(
     let holder = users::by_address(&token.address, now)?;
     let user = holder.as_ref().map(|holder| holder.user);
     let database = database();
-    let guess = Try {
+    let guess = CodeTry {
         token: token.id.into_bytes(),
         expires_at: token.expires_at,
         chance: match database.has_debug_code {
@@ -295,8 +321,8 @@ pub fn holder_of(
         payers: payers(&token.address, holder.as_ref()),
     };
     let refused = |reason, chance| {
-        outbox::write_attempt(token.id, expires_at, chance, guess.payers, now)?;
-        events::record("reset_code_refused", user, None, Some(reason))?;
+        table::write(token.id, expires_at, chance, guess.payers, now)?;
+        events::record("reset_code_refused", About::user(user), Some(reason))?;
         Ok(None)
     };
     if expires_at <= now {
@@ -307,14 +333,15 @@ pub fn holder_of(
             return refused("the attempts are used up", Chance::NONE);
         }
     } else {
-        outbox::recall_attempts(now)?;
-        match guess.admit(written, max, now) {
+        table::recall(now)?;
+        match guess.admit(TokenTries { written, max }, now) {
             Admission::Admitted => (),
             Admission::TokenUsedUp { just_now: true } => {
                 return refused("the attempts are used up", Chance::NONE);
             }
             Admission::TokenUsedUp { just_now: false } => return Ok(None),
-            // Those that were wrong have left their events, and the doctor says it; there is no end to these.
+            // These leave no events, since there is no end to them. The wrong tries before them have left theirs, and
+            // `pat.status()` reports that the allowance is used up.
             Admission::NothingLeft => return Ok(None),
         }
     }

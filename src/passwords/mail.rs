@@ -1,4 +1,4 @@
-//! The outbox, for whoever sends its messages.
+//! The outbox, for the mail worker that sends its messages.
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -39,7 +39,7 @@ fn claim_messages(
         rights::require_writable("claiming messages")?;
         let max = max.ok_or(Error::NullArgument("max"))?;
         let now = Instant::now();
-        // The workers do most of it: they wait for nobody's answer.
+        // Mail workers do most of the sweeping, since no user waits for their answers.
         outbox::sweep(now, 10_000)?;
         let claimed = match max > 0 {
             true => outbox::claim(max, settings::outbox_lease(), now)?,
@@ -57,7 +57,7 @@ fn claim_messages(
                     message.expires_at,
                     message.attempt,
                 )),
-                // Its token died with the key.
+                // The signing key is gone, and the token that goes with the code is no longer valid either.
                 None => outbox::drop_unreadable(message.id)?,
             }
         }
@@ -89,7 +89,7 @@ fn message_failed(id: Option<PgUuid>, error: default!(Option<&str>, "NULL")) -> 
     })
 }
 
-/// Code and address.
+/// The code in a message and the address that it goes to. `None` if the message cannot be opened.
 fn open(message: &Message, keys: &KeysInUse) -> Option<(String, String)> {
     let purpose = Purpose::named(&message.purpose)?;
     let key = keys.find(message.signing_key.as_deref())?;
@@ -103,12 +103,12 @@ fn message_id(id: Option<PgUuid>) -> Result<Uuid, Error> {
     Ok(Uuid::from_bytes(*id.as_bytes()))
 }
 
-/// As [`rights::require_trusted`], and for the role that sends mails, which is trusted with nothing else.
+/// As [`rights::require_trusted`], but also allows the role that sends mails, which is trusted with nothing else.
 ///
 /// # Errors
 /// [`Error::NotTrusted`].
 fn require_mail_worker(action: &'static str) -> Result<(), Error> {
-    match settings::mail_worker_role().is_some_and(|name| rights::has_those_of(&name)) {
+    match settings::mail_worker_role().is_some_and(|name| rights::has_privileges_of(&name)) {
         true => Ok(()),
         false => rights::require_trusted(action),
     }

@@ -1,4 +1,4 @@
-//! Passwords and the codes that are sent by mail: signing up, signing in, and a password that was forgotten.
+//! Passwords, and the codes that are sent by mail: signing up, signing in, and setting a new password.
 
 pub mod attempts;
 mod codes;
@@ -8,7 +8,11 @@ pub mod reset;
 pub mod sign_in;
 pub mod throttle;
 
+use std::ffi::CStr;
+
 use pgrx::extension_sql_file;
+
+use crate::pg::relations;
 
 extension_sql_file!(
     "../../sql/passwords.sql",
@@ -28,3 +32,9 @@ extension_sql_file!(
         sign_in::sign_in
     ]
 );
+
+/// Whether a table of the extension's has a column that 0.1.0 did not know.
+fn has_column(table: &CStr, column: &CStr) -> bool {
+    let table = relations::find_table(c"pat", table);
+    table.is_some_and(|table| relations::find_column(table.oid, column, None).is_some())
+}

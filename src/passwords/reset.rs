@@ -1,12 +1,13 @@
-//! Passwords that were forgotten: a code by e-mail, and with it a new one.
+//! Forgotten passwords: a user gets a code by e-mail, and sets a new password with it.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use supabase_pat_core::codes::{Address, Purpose};
+use supabase_pat_core::account::Address;
+use supabase_pat_core::codes::Purpose;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::password::Password;
 
-use crate::events;
+use crate::events::{self, About};
 use crate::passwords::codes::{self, IssuedCode, holder_of};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
@@ -14,10 +15,10 @@ use crate::pg::random;
 use crate::pg::rights;
 use crate::pg::settings;
 use crate::request::http::Origin;
-use crate::sessions::known_networks;
 use crate::sessions::store::Which;
+use crate::sessions::{self, known_networks};
 use crate::signing_keys::ring;
-use crate::tokens::store;
+use crate::tokens;
 use crate::users;
 use crate::users::sign_ups;
 use crate::users::state::{UserState, state_of_user};
@@ -29,7 +30,7 @@ fn request_password_reset(email: Option<&str>) -> SqlResult<String> {
         let address = Address::stored(email.ok_or(Error::NullArgument("email"))?)?;
         let issued = IssuedCode::new(address, Purpose::Recovery, Instant::now())?;
         if issued.is_within_limit {
-            // Whether the address is anybody's shows in nothing that is done here.
+            // Nothing that is done here shows whether the address is anybody's.
             issued.put_into_outbox()?;
         }
         Ok(issued.token)
@@ -53,8 +54,8 @@ fn issue_reset_code(
     })
 }
 
-/// How many digits a code has that is asked for now, for an address at which nobody has been guessing. Tokens say it
-/// to everybody anyway.
+/// How many digits a code has that is asked for now, for an address at which nobody has been guessing. The token
+/// of a code says it too, so it is no secret.
 #[pg_extern(volatile, requires = ["schema"])]
 fn reset_code_digits() -> i32 {
     codes::usual_digits() as i32
@@ -78,7 +79,7 @@ fn reset_password(
         rights::require_writable("a password reset")?;
         let password = new_password.ok_or(Error::NullArgument("new_password"))?;
         let password = Password::new(password, settings::min_password_length())?;
-        // No key that the token rests on is revoked from here on.
+        // From here on, the key that the token is signed with is not revoked.
         ring::lock_to_sign();
         let Some(holder) = holder_of(token, code, Purpose::Recovery)? else {
             return Ok(false);
@@ -91,8 +92,9 @@ fn reset_password(
         }
         let hash = password.hash(random::bytes()?)?;
         pgrx::check_for_interrupts!();
-        // Before the rows of the user and the sessions: whoever mints has this lock and waits for those.
-        let to_revoke = store::lock_to_revoke(holder.user);
+        // This lock comes before those of the rows of the user and the sessions, since a transaction that mints a token
+        // takes it first, and then waits for these rows.
+        let to_revoke = tokens::store::lock_to_revoke(holder.user);
         let now = Instant::now();
         users::lock_row(holder.user)?;
         if state_of_user(holder.user)? != UserState::Active {
@@ -101,22 +103,22 @@ fn reset_password(
         if !users::set_password(&holder, &hash, now)? {
             return Ok(false); // somebody else was faster
         }
-        crate::sessions::store::end(holder.user, Which::All)?;
+        sessions::store::end(holder.user, Which::All)?;
         sign_ups::forget(holder.user)?;
-        // The mailbox is theirs, so is the place that they come from.
+        // The user has shown that the mailbox is theirs, so the network that they come from is known from now on.
         known_networks::forget(holder.user)?;
         known_networks::note(holder.user, Origin::of_request().address, now)?;
-        users::forget_tokens(holder.user)?;
+        users::forget_supabase_tokens(holder.user)?;
         if settings::reset_revokes_pats() {
-            store::revoke_all(&to_revoke, now)?;
+            tokens::revocation::revoke_all(&to_revoke, now)?;
         }
-        events::record("password_reset", Some(holder.user), None, None)?;
+        events::record("password_reset", About::user(holder.user), None)?;
         Ok(true)
     })
 }
 
-/// For the statement that stores a password hash, and null at any other time. Whoever owns the table of users
-/// calls it, and has the hash anyway.
+/// The password hash for the statement that stores it, null at any other time. The statement runs as the owner of the
+/// table of users, who can read the hash there anyway.
 #[pg_extern(requires = ["schema"])]
 fn take_password_hash() -> Option<String> {
     users::take_password_hash().map(|hash| hash.to_string())

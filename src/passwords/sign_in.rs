@@ -2,16 +2,17 @@
 
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
-use supabase_pat_core::codes::{Address, Holder, Purpose};
+use supabase_pat_core::account::{Address, Holder};
+use supabase_pat_core::codes::Purpose;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 use supabase_pat_core::password::{self, Password};
 use supabase_pat_core::session::Method;
 use uuid::Builder;
 
-use crate::events;
+use crate::events::{self, About};
 use crate::passwords::codes::{IssuedCode, holder_of};
-use crate::passwords::throttle::{self, Keys};
+use crate::passwords::throttle::{self, TryDigests};
 use crate::pg::clock::Instant;
 use crate::pg::composite::{self, Field};
 use crate::pg::error::reported;
@@ -26,7 +27,7 @@ use crate::signing_keys::ring;
 use crate::users::sign_ups;
 use crate::users::{self, MayLogIn, NewUser};
 
-/// For `raw_user_meta_data`, which travels in every access token.
+/// In bytes, for `raw_user_meta_data`, which every access token carries.
 const MAX_METADATA: usize = 8 * 1024;
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -50,7 +51,7 @@ fn sign_up(
         }
         let new = NewSignUp {
             address,
-            // Also for an address that is taken, so that the time does not tell.
+            // The password is hashed also for an address that is taken, so that the time does not tell which ones are.
             hash: password.hash(random::bytes()?)?,
             metadata,
         };
@@ -74,7 +75,7 @@ fn confirm_sign_up(
 ) -> Option<pgrx::composite_type!('static, "public.minted_session")> {
     let confirmed = reported(|| {
         rights::require_writable("confirming an address")?;
-        // No key that the token rests on is revoked from here on.
+        // From here on, the key that the token is signed with is not revoked.
         ring::lock_to_sign();
         let Some(holder) = holder_of(token, code, Purpose::SignUp)? else {
             return refused();
@@ -116,8 +117,8 @@ fn sign_in(
         let holder = users::by_address(&address, now)?;
         let user = holder.as_ref().map(|holder| holder.user);
         let is_known = known_networks::is_known_here(user, from, now)?;
-        // Counted before the password is looked at, which takes long enough to be cut short.
-        let Some(attempt) = throttle::begin(Keys::of(&address, from)?, is_known)? else {
+        // The try is counted before the password is looked at, since that takes long enough to be cut short.
+        let Some(attempt) = throttle::begin(TryDigests::of(&address, from)?, is_known)? else {
             http::answer_with("429")?;
             return Ok(None);
         };
@@ -127,8 +128,8 @@ fn sign_in(
             let (detail, count) = ("the tries were cut short", attempt.unrecorded);
             events::record_counted("sign_in_refused", user, detail, count.into())?;
         }
-        let reason = refusal(holder.as_ref(), password);
-        // What has come up meanwhile ends it here, whatever the password was.
+        let reason = why_not(holder.as_ref(), password);
+        // If the statement has been cancelled meanwhile, it ends here, whatever the password was.
         pgrx::check_for_interrupts!();
         let may_log_in = match (&holder, reason) {
             (Some(holder), None) => locked(holder)?,
@@ -139,27 +140,28 @@ fn sign_in(
             Err(reason) => {
                 attempt.was_wrong()?;
                 if user.is_some() {
-                    events::record("sign_in_refused", user, None, Some(reason))?;
+                    events::record("sign_in_refused", About::user(user), Some(reason))?;
                 }
                 return refused();
             }
         };
         attempt.was_right()?;
-        events::record("signed_in", user, None, None)?;
+        events::record("signed_in", About::user(user), None)?;
         let session = sessions::begin(&may_log_in, Method::Password, Instant::now())?;
         session.into_row(call).map(Some)
     });
     signed_in.unwrap_or_report()
 }
 
-/// Wrong, whatever it is: the caller is not told.
+/// The answer to everything that is wrong: the caller is not told what it is.
 fn refused<T>() -> Result<Option<T>, Error> {
     http::answer_with("401")?;
     Ok(None)
 }
 
-/// Why somebody may not sign in. Takes as long for an address that is nobody's.
-fn refusal(holder: Option<&Holder>, text: &str) -> Option<&'static str> {
+/// Why the holder of an address may not sign in with the password `text`, `None` if they may. It takes as long for an
+/// address that is nobody's.
+fn why_not(holder: Option<&Holder>, text: &str) -> Option<&'static str> {
     let hash = holder.and_then(|holder| holder.password_hash.as_deref());
     let is_right = password::is_behind(text, hash.unwrap_or(password::NOBODY));
     match (holder, hash) {
@@ -176,21 +178,22 @@ fn refusal(holder: Option<&Holder>, text: &str) -> Option<&'static str> {
     }
 }
 
-/// The holder of an address, locked; or why they may have no session now.
+/// Locks the holder of an address. The inner error is the reason why they may have no session now.
 fn locked(holder: &Holder) -> Result<Result<MayLogIn, &'static str>, Error> {
     match users::lock(holder.user) {
         Ok(user) if user.has_hash(holder.password_hash.as_deref()) => Ok(Ok(user)),
         Ok(_) => Ok(Err("the password has been changed meanwhile")),
-        Err(error) => sessions::refusal_of(error).map(Err),
+        Err(error) => sessions::reason_of(error).map(Err),
     }
 }
 
 /// Whether `sign_up` has made the user.
 fn is_pending(user: &MayLogIn) -> Result<bool, Error> {
-    // Version 0.1.0 takes no note of it.
+    // The tables of version 0.1.0 do not say it.
     Ok(!sign_ups::is_there() || sign_ups::find(user.id())?.is_some())
 }
 
+/// Somebody who signs up: the address, the hash of the password, and `raw_user_meta_data`, a JSON object.
 struct NewSignUp {
     address: Address,
     hash: String,
@@ -198,7 +201,8 @@ struct NewSignUp {
 }
 
 impl NewSignUp {
-    fn user(&self, is_confirmed: bool, now: Instant) -> Result<Option<uuid::Uuid>, Error> {
+    /// Adds the user, and returns the id. `None` if the address is taken.
+    fn create_user(&self, is_confirmed: bool, now: Instant) -> Result<Option<uuid::Uuid>, Error> {
         let id = Builder::from_random_bytes(random::bytes()?).into_uuid();
         let role = settings::authenticated_role();
         let user = NewUser {
@@ -214,25 +218,27 @@ impl NewSignUp {
 
     fn begin_session(&self) -> Result<IssuedSession, Error> {
         let now = Instant::now();
-        let user = self.user(true, now)?.ok_or(Error::AddressTaken)?;
-        events::record("signed_up", Some(user), None, None)?;
+        let user = self.create_user(true, now)?.ok_or(Error::AddressTaken)?;
+        events::record("signed_up", About::user(user), None)?;
         sessions::begin(&users::lock(user)?, Method::Password, now)
     }
 
-    /// Sends a code to the address, if nobody has it but whom `sign_up` has made, and returns the token for it. The
-    /// answer is the same.
+    /// Sends a code to the address, if nobody has it or only a user whom `sign_up` has made and who has not confirmed
+    /// it. Returns the token that goes with the code. If no code is sent, the token looks the same.
     fn ask_for_confirmation(&self) -> Result<String, Error> {
         let now = Instant::now();
         let is_pending = match users::by_address(&self.address, now)? {
             Some(holder) => self.sign_up_again(&holder, now)?,
-            None => match self.user(false, now)? {
+            None => match self.create_user(false, now)? {
                 Some(user) => {
-                    // An upgrade from 0.1.0 takes over what the events tell, and is waited for there.
-                    events::record("signed_up", Some(user), None, None)?;
+                    // The event is written first: an upgrade from 0.1.0 takes over what the events say, and writing one
+                    // waits for an upgrade that is under way.
+                    events::record("signed_up", About::user(user), None)?;
                     sign_ups::note(user, &self.hash)?;
                     true
                 }
-                // Somebody else was faster: else the code would confirm the password of theirs.
+                // Somebody else has just signed up with the address. Without this, the code would confirm the password
+                // that they have chosen.
                 None => match users::by_address(&self.address, now)? {
                     Some(holder) => self.sign_up_again(&holder, now)?,
                     None => false,
@@ -249,9 +255,11 @@ impl NewSignUp {
         Ok(issued.token)
     }
 
-    /// Gives a user whom `sign_up` has made, and who has shown nothing since, this password: whoever signed up first with
-    /// somebody else's address must not have chosen the password that its holder confirms. The token of the earlier
-    /// sign-up dies by this. False for everybody else, whose password and metadata stay as they are.
+    /// Gives this password to a user whom `sign_up` has made and who has not shown since that the address is theirs.
+    /// Otherwise somebody who signs up first with another person's address would have chosen the password that this
+    /// person confirms. The token of the earlier sign-up is no longer valid after that.
+    ///
+    /// Returns false for every other user, whose password and metadata stay as they are.
     fn sign_up_again(&self, holder: &Holder, now: Instant) -> Result<bool, Error> {
         if holder.is_confirmed {
             return Ok(false);

@@ -1,18 +1,18 @@
-//! Slowing down whoever guesses passwords.
+//! Pauses between tries at a password, for those who guess.
 //!
-//! Tries are counted for an account together with the network that they come from, for the network, and
-//! for the account. Beyond some wrong ones, each one more doubles the pause until the next try is looked at, up to
-//! a quarter of an hour; for the account alone, which anybody can have a bad time with, up to some seconds only.
-//! What comes during a pause is not looked at and does not prolong it. An hour after the last one all is
-//! forgotten. Where the address is not known, the account alone counts.
+//! Tries are counted for an account together with the network that they come from, for the network, and for the
+//! account. Beyond some wrong tries, each further one doubles the pause until the next try is looked at: up to a
+//! quarter of an hour, but only up to some seconds for the account alone, since any stranger can cause that pause. A
+//! try during a pause is not looked at, and does not prolong the pause. An hour after the last try all is forgotten.
+//! Where the address of the client is not known, only the account counts.
 //!
-//! Strangers who keep the account busy must not lock its owner out: from a network that the account has
-//! signed in from before ([`crate::sessions::known_networks`]) only what came from there makes a try wait.
+//! Strangers who keep an account busy must not lock its owner out. So a try from a network that the account has signed
+//! in from before ([`crate::sessions::known_networks`]) waits only for tries from that network.
 //!
-//! A try is counted before the password is looked at, in memory, where neither a rollback nor the end of the
-//! statement undoes it, and in the table if it turns out to be wrong. The memory is shared by all connections if
-//! the library is preloaded. Else each connection has its own, and what others roll back is not known to it. The rules
-//! are in the core.
+//! A try is counted before the password is looked at, in memory, where neither a rollback nor the end of the statement
+//! undoes the count, and in the table if the password turns out to be wrong. All connections share the memory if the
+//! library is preloaded. Otherwise each connection has memory of its own, and does not know what others roll back. The
+//! rules are in [`supabase_pat_core::throttle`].
 #![allow(unsafe_code)]
 
 use std::net::IpAddr;
@@ -20,10 +20,11 @@ use std::net::IpAddr;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BYTEAARRAYOID, BYTEAOID, INT4OID, TIMESTAMPTZOID};
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
-use supabase_pat_core::codes::{Address, digest_of};
+use supabase_pat_core::account::Address;
+use supabase_pat_core::codes::digest_of;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::throttle::{
-    ACCOUNT, ACCOUNT_FROM_KNOWN_NETWORK, ACCOUNT_FROM_NETWORK, Counted, Key, Memory, NETWORK,
+    ACCOUNT, ACCOUNT_FROM_KNOWN_NETWORK, ACCOUNT_FROM_NETWORK, Counted, LookupKey, Memory, NETWORK,
     Noted, Tries, network_of,
 };
 
@@ -41,7 +42,8 @@ thread_local! {
         &[BYTEAOID],
     ) };
 
-    // How often the first of the keys was tried is known exactly: $4, with what left no row because it was cut short.
+    // For the first of the digests the number of tries is known exactly: $4, with those that left no row because they
+    // were cut short.
     static COUNT: Statement = const { Statement::new(
         "insert into pat.wrong_passwords as known (key, wrong, last_at) \
          select key, case when key operator(pg_catalog.=) $5 then $4 else 1 end, $2 \
@@ -71,6 +73,7 @@ const HOUR: i64 = 3600;
 /// 8,192 places of 32 bytes.
 type Tried = Memory<512>;
 
+/// The memory that all connections share.
 #[derive(Clone, Copy)]
 pub struct Shared(Tried);
 
@@ -82,7 +85,7 @@ static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"supabase_pat_password
 
 const NONE: Shared = Shared(Tried::EMPTY);
 
-/// Of this connection, if there is none that is shared.
+/// The memory of this connection, if there is none that is shared.
 static OWN: Local<Option<Box<Tried>>> = Local::new(None);
 
 /// To be called while the library is being preloaded.
@@ -98,14 +101,19 @@ fn with_memory<R>(f: impl FnOnce(&mut Tried) -> R) -> R {
     }
 }
 
-/// What a try is counted under, by digests: the address book of those who guess is nobody's business.
-pub struct Keys {
+/// The digests that a try is counted under. They are digests so that the table does not list the addresses that
+/// somebody has tried.
+pub struct TryDigests {
     account: [u8; 32],
-    /// For the account from the network, and for the network; `None` if it is not known.
+    /// For the account together with the network, and for the network. `None` if the network is not known.
     from_network: Option<[[u8; 32]; 2]>,
 }
 
-impl Keys {
+impl TryDigests {
+    /// The digests for a try at the password of `address`, made from the address `from` of the network.
+    ///
+    /// # Errors
+    /// Those of [`ring::signing_key`], from which the key of the digests is derived.
     pub fn of(address: &Address, from: Option<IpAddr>) -> Result<Self, Error> {
         let key = ring::signing_key()?;
         let account = address.as_str();
@@ -125,7 +133,7 @@ impl Keys {
         })
     }
 
-    /// The one whose tries wait for each other, so that its counts are exact.
+    /// Tries under this digest wait for each other, so that its count is exact.
     fn first(&self) -> &[u8; 32] {
         match &self.from_network {
             Some([account_from_network, _]) => account_from_network,
@@ -133,37 +141,37 @@ impl Keys {
         }
     }
 
-    /// [`Self::first`] comes first.
+    /// All of them, [`Self::first`] first.
     fn all(&self) -> impl Iterator<Item = &[u8; 32]> {
         let from_network = self.from_network.iter().flatten();
         from_network.chain([&self.account])
     }
 }
 
-/// A try that is being looked at, and has been counted.
-pub struct Try {
-    keys: Keys,
+/// A try that has been counted, and whose password is being looked at.
+pub struct PasswordTry {
+    digests: TryDigests,
     at: Instant,
     noted: Vec<Noted>,
-    /// How often a try under the first key was counted that left no row: it was cut short, or rolled back.
+    /// How many tries under the first digest were counted and left no row, because they were cut short or rolled back.
     pub unrecorded: u32,
 }
 
-/// Counts a try, unless it has to wait. The next one for the same account from the same network waits for the end of
-/// this transaction. `is_known`: the account has signed in from that network before.
-pub fn begin(keys: Keys, is_known: bool) -> Result<Option<Try>, Error> {
+/// Counts a try. `None` if it comes during a pause. The next try at the same account from the same network waits for
+/// the end of this transaction. `is_known`: the account has signed in from that network before.
+pub fn begin(digests: TryDigests, is_known: bool) -> Result<Option<PasswordTry>, Error> {
     if let Some(table) = relations::find_table(c"pat", c"wrong_passwords") {
-        lock::bucket(table, keys.first());
+        lock::bucket(table, digests.first());
     }
     let now = Instant::now();
-    let counted = |key: &[u8; 32], limit| -> Result<Counted, Error> {
+    let counted = |digest: &[u8; 32], limit| -> Result<Counted, Error> {
         Ok(Counted {
-            key: in_memory(key),
+            key: in_memory(digest),
             limit,
-            stored: stored(key)?,
+            stored: stored(digest)?,
         })
     };
-    let (first, second) = match (&keys.from_network, is_known) {
+    let (first, second) = match (&digests.from_network, is_known) {
         (Some([account, network]), false) => (
             Some(counted(account, Some(ACCOUNT_FROM_NETWORK))?),
             Some(counted(network, Some(NETWORK))?),
@@ -174,11 +182,11 @@ pub fn begin(keys: Keys, is_known: bool) -> Result<Option<Try>, Error> {
         ),
         (None, _) => (None, None),
     };
-    let limit = match keys.from_network.is_some() && is_known {
+    let limit = match digests.from_network.is_some() && is_known {
         true => None,
         false => Some(ACCOUNT),
     };
-    let all = [first, second, Some(counted(&keys.account, limit)?)];
+    let all = [first, second, Some(counted(&digests.account, limit)?)];
     let admitted = with_memory(|memory| memory.admit(&all, now.unix_micros()));
     let Some(admitted) = admitted else {
         return Ok(None);
@@ -191,8 +199,8 @@ pub fn begin(keys: Keys, is_known: bool) -> Result<Option<Try>, Error> {
             .wrong_before()
             .saturating_sub(recorded.map_or(0, |stored| stored.wrong))
     });
-    Ok(Some(Try {
-        keys,
+    Ok(Some(PasswordTry {
+        digests,
         at: now,
         noted,
         unrecorded,
@@ -203,47 +211,49 @@ fn end_of(tries: &Tries) -> Instant {
     Instant::from_unix_micros(tries.last).plus_seconds(HOUR)
 }
 
-impl Try {
-    /// The password was wrong.
+impl PasswordTry {
+    /// Writes down that the password was wrong.
     pub fn was_wrong(self) -> Result<(), Error> {
         let now = self.at;
-        let first = in_memory(self.keys.first());
+        let first = in_memory(self.digests.first());
         let tries = with_memory(|memory| memory.so_far(&first, now.unix_micros()).wrong);
-        let all: Vec<Vec<u8>> = self.keys.all().map(|key| key.to_vec()).collect();
+        let all: Vec<Vec<u8>> = self.digests.all().map(|digest| digest.to_vec()).collect();
         let hour_ago = now.plus_seconds(-HOUR).to_timestamp()?;
         let arguments = [
             all.into(),
             now.to_timestamp()?.into(),
             hour_ago.into(),
             i32::try_from(tries.max(1)).unwrap_or(i32::MAX).into(),
-            self.keys.first().to_vec().into(),
+            self.digests.first().to_vec().into(),
         ];
         COUNT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
         SWEEP.with(|statement| statement.sweep(&[hour_ago.into()]))
     }
 
-    /// The password was right: the try does not count, and what was wrong from there before is forgotten.
+    /// Takes the counts back, since the password was right, and forgets the wrong tries from that network.
     pub fn was_right(self) -> Result<(), Error> {
-        let account_from_network = self.keys.from_network.map(|[first, _]| first);
+        let account_from_network = self.digests.from_network.map(|[first, _]| first);
         with_memory(|memory| {
             for noted in &self.noted {
                 memory.take_back(noted);
             }
-            if let Some(key) = account_from_network {
-                memory.forget(&in_memory(&key));
+            if let Some(digest) = account_from_network {
+                memory.forget(&in_memory(&digest));
             }
         });
         match account_from_network {
-            Some(key) => FORGET.with(|statement| statement.run(&[key.to_vec().into()], |_| Ok(()))),
+            Some(digest) => {
+                FORGET.with(|statement| statement.run(&[digest.to_vec().into()], |_| Ok(())))
+            }
             None => Ok(()),
         }
     }
 }
 
-/// What has been written down.
-fn stored(key: &[u8; 32]) -> Result<Tries, Error> {
+/// The tries under a digest that are in the table.
+fn stored(digest: &[u8; 32]) -> Result<Tries, Error> {
     let found = READ.with(|statement| {
-        statement.run(&[key.to_vec().into()], |rows| {
+        statement.run(&[digest.to_vec().into()], |rows| {
             let row = rows.first();
             if row.is_empty() {
                 return Ok(None);
@@ -258,12 +268,13 @@ fn stored(key: &[u8; 32]) -> Result<Tries, Error> {
     }))
 }
 
-/// Databases that have a secret in common do not count for each other.
-fn in_memory(key: &[u8; 32]) -> Key {
+/// What stands for a digest in memory. It contains the database, so that databases with a secret in common do not count
+/// for each other.
+fn in_memory(digest: &[u8; 32]) -> LookupKey {
     // SAFETY: set before any query runs.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     let mut short = [0; 16];
-    short[..12].copy_from_slice(&key[..12]);
+    short[..12].copy_from_slice(&digest[..12]);
     short[12..].copy_from_slice(&database.to_be_bytes());
     short
 }

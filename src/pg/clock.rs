@@ -18,24 +18,28 @@ impl Instant {
     /// Postgres's `infinity`.
     pub const END: Self = Self(i64::MAX);
 
-    /// The time of day, not that of the transaction's start.
+    /// The present time, which goes on within a transaction (`clock_timestamp()`).
     pub fn now() -> Self {
-        // SAFETY: it only reads the system's clock.
+        // SAFETY: it only reads the system's clock, and raises no error.
         Self(unsafe { unguarded::GetCurrentTimestamp() })
     }
 
+    /// From the value of a timestamptz.
     pub fn from_datum(datum: pg_sys::Datum) -> Self {
         Self(datum.value() as pg_sys::TimestampTz)
     }
 
+    /// From pgrx's type for a timestamptz.
     pub fn from_timestamp(timestamp: TimestampWithTimeZone) -> Self {
         Self(timestamp.into_inner())
     }
 
+    /// From seconds since 1970.
     pub fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000) - EPOCH_DIFFERENCE)
     }
 
+    /// From microseconds since 1970.
     pub fn from_unix_micros(micros: i64) -> Self {
         Self(micros.saturating_sub(EPOCH_DIFFERENCE))
     }
@@ -50,54 +54,63 @@ impl Instant {
         self.0.saturating_add(EPOCH_DIFFERENCE)
     }
 
+    /// Milliseconds since 1970, rounded down.
     pub fn unix_millis(self) -> u64 {
         self.unix_micros().div_euclid(1000) as u64
     }
 
-    /// The start of the second. A JWT has no fractions, and the table is to say what the JWT says.
+    /// The start of the second. Times in a JWT have no fractions here, and the table is to say what the JWT says.
     pub fn floor_to_second(self) -> Self {
         Self(self.0 - self.0.rem_euclid(1_000_000))
     }
 
+    /// This time and so many seconds more, at most the greatest value that there is.
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
     }
 
+    /// Whole seconds from `earlier` to this, rounded towards zero.
     pub fn seconds_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0) / 1_000_000
     }
 
-    /// Calendar arithmetic as in SQL, where a month is as long as it is.
+    /// Adds an interval as SQL does: a month is as long as that month of the calendar. Raises 22008 if the result is
+    /// out of range.
     pub fn plus(self, interval: Interval) -> Self {
         let arguments = [self.0.into_datum(), interval.into_datum()];
-        // SAFETY: the function takes a timestamptz and an interval, both not null, and returns the
-        // timestamptz that it computes or raises 22008.
+        // SAFETY: the function takes a timestamptz and an interval, both not null, and returns a timestamptz or raises
+        // an error, here under pgrx's guard.
         let sum: Option<i64> =
             unsafe { direct_function_call(pg_sys::timestamptz_pl_interval, &arguments) };
         Self(sum.unwrap_or(i64::MAX))
     }
 
+    /// For Postgres.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] out of the range that Postgres has.
     pub fn to_timestamp(self) -> Result<TimestampWithTimeZone, Error> {
         TimestampWithTimeZone::try_from(self.0)
             .map_err(|_| Error::Internal("a timestamp is out of range".into()))
     }
 }
 
-/// Whole days and the rest, as the difference of two timestamps has them.
+/// An interval of so many seconds, as whole days and the rest, like the difference of two timestamps. `None` for more
+/// days than an interval can have.
 pub fn interval(seconds: i64) -> Option<Interval> {
     const DAY: i64 = 86_400;
     let days = i32::try_from(seconds / DAY).ok()?;
     Interval::new(0, days, seconds % DAY * 1_000_000).ok()
 }
 
-/// How long an interval as it is stored is, in microseconds. A month has 30 days.
+/// The length of a stored interval in microseconds. A month counts as 30 days.
 pub fn micros(interval: &pg_sys::Interval) -> i64 {
     const DAY: i64 = 86_400_000_000;
     let days = i64::from(interval.month) * 30 + i64::from(interval.day);
     interval.time.saturating_add(days.saturating_mul(DAY))
 }
 
-/// Whether an interval is `infinity` or `-infinity`, which Postgres 17 brought.
+/// Whether an interval is `infinity` or `-infinity`, which exist since Postgres 17.
 pub fn is_infinite(interval: &Interval) -> bool {
     let parts = (interval.months(), interval.days(), interval.micros());
     parts == (i32::MAX, i32::MAX, i64::MAX) || parts == (i32::MIN, i32::MIN, i64::MIN)

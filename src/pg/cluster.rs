@@ -1,15 +1,16 @@
-//! Where we are: which cluster, and which database.
+//! Which cluster and which database this backend belongs to.
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;
 
-/// What `initdb` drew for the cluster. A copy that was made file by file, a standby for instance, has the same.
+/// The number that `initdb` has chosen for the cluster. A copy of its files, a standby for instance, has the same one.
 pub fn system_identifier() -> u64 {
-    // SAFETY: it reads what the server knows since it started.
+    // SAFETY: it reads a number from shared memory that the server has set at its start.
     unsafe { pg_sys::GetSystemIdentifier() }
 }
 
+/// The database of this backend.
 pub fn database() -> pg_sys::Oid {
-    // SAFETY: set before any query runs.
+    // SAFETY: a number that only this backend writes, before any query runs.
     unsafe { pg_sys::MyDatabaseId }
 }

@@ -1,8 +1,8 @@
-//! Columns of tables that are read without a query, by what is in them.
+//! Typed columns of tables that are read without a query.
 //!
-//! A value in a row is bytes: to take a number for a text reads memory that is not the row's. So what can be read of
-//! a row depends on the type of the [`Column`], and there is no way to come by one but to find it in the table as it
-//! is, while that cannot change: see [`crate::pg::relations`].
+//! A value in a row is bytes: code that takes a number for a text reads memory outside of the row. So what can be read
+//! from a row depends on the type of the [`Column`], and the only way to get a column is to find it in the table as it
+//! is, while it cannot change: see [`crate::pg::relations`].
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
@@ -18,21 +18,21 @@ use crate::pg::unguarded;
 
 /// A type of SQL that columns can have.
 pub trait Type {
-    /// What is read of it. Copies are in the memory context that was current then.
+    /// What reading gives. What is a copy is in the memory context that was current when it was read.
     type Value: Copy;
 
-    /// Whether values of the type `base`, which is no domain, are stored as these are.
+    /// Whether values of the SQL type `base`, which is not a domain, are stored as values of this type are.
     fn is(base: pg_sys::Oid) -> bool;
 
     /// # Safety
-    /// The value is of a type that [`Self::is`] takes, and the row that it is in is still there.
+    /// The value is of a type for which [`Self::is`] is true, and its row is still in memory.
     unsafe fn read(value: pg_sys::Datum) -> Self::Value;
 }
 
-/// A column, of a type that is or is stored as `T`.
+/// A column whose values are stored as those of `T` are.
 pub struct Column<T> {
     number: i16,
-    /// As it is declared: it may be a domain over that type.
+    /// The declared type, which may be a domain over such a type.
     declared: pg_sys::Oid,
     is: PhantomData<fn() -> T>,
 }
@@ -46,12 +46,13 @@ impl<T> Clone for Column<T> {
 impl<T> Copy for Column<T> {}
 
 impl<T: Type> Column<T> {
-    /// The column of that name.
+    /// Looks for the column `name`.
     ///
     /// # Safety
-    /// The descriptor is that of a table that is open, and locked.
+    /// `columns` is the descriptor of a table that is open and locked.
     pub unsafe fn find(columns: pg_sys::TupleDesc, name: &CStr) -> Found<T> {
-        // SAFETY: as the caller promises; the rest are look-ups in the system caches.
+        // SAFETY: the caller promises that the descriptor is valid, so it has `natts` attributes, each with a name that
+        // ends in NUL. `getBaseType` looks into the system caches and raises an error for a type that does not exist.
         unsafe {
             let count = (*columns).natts as i16;
             let named = |&number: &i16| {
@@ -79,17 +80,20 @@ impl<T: Type> Column<T> {
 }
 
 impl<T> Column<T> {
+    /// Its number in the table, from 1.
     pub fn number(self) -> i16 {
         self.number
     }
 
-    /// Whether it is such a column in these rows. Whatever happens before, this is asked before each read.
+    /// Whether rows with this descriptor have the column, of the declared type. This is checked before each read, and
+    /// does not rely on any check before.
     ///
     /// # Safety
-    /// The descriptor is that of a table that is open.
+    /// `columns` is the descriptor of a table that is open.
     #[inline(always)]
     pub unsafe fn is_in(self, columns: pg_sys::TupleDesc) -> bool {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the descriptor is valid; the attribute is read only if there is one of that
+        // number.
         unsafe {
             i32::from(self.number) <= (*columns).natts
                 && (*attribute(columns, self.number)).atttypid == self.declared
@@ -97,11 +101,11 @@ impl<T> Column<T> {
     }
 }
 
-/// A column of a table that somebody else designs.
+/// The result of a search for a column, in a table that somebody else designs.
 pub enum Found<T> {
     Missing,
     AsExpected(Column<T>),
-    /// Which can be null or not, and no more.
+    /// Of this one can only be read whether it is null.
     OfAnotherType(Column<Anything>),
 }
 
@@ -114,6 +118,7 @@ impl<T> Clone for Found<T> {
 impl<T> Copy for Found<T> {}
 
 impl<T> Found<T> {
+    /// The column, if it is there and has the expected type.
     pub fn as_expected(self) -> Option<Column<T>> {
         match self {
             Self::AsExpected(column) => Some(column),
@@ -128,8 +133,8 @@ unsafe fn attribute(
     number: i16,
 ) -> *const pg_sys::FormData_pg_attribute {
     let place = number as usize - 1;
-    // SAFETY: the descriptor is valid and has a column of that number. Since Postgres 18 the descriptions stand
-    // behind shorter ones, as many of them (`TupleDescAttr`).
+    // SAFETY: both callers have a valid descriptor, and a number from 1 to `natts`. Since Postgres 18 the full
+    // attributes follow an array of `natts` compact ones (`TupleDescAttr`).
     unsafe {
         #[cfg(not(feature = "pg18"))]
         let first = (*columns).attrs.as_ptr();
@@ -143,18 +148,29 @@ unsafe fn attribute(
     }
 }
 
+// The types of columns. They have no values: `Column<T>` says by them what can be read.
+
+/// Any type, of which only null can be told.
 pub enum Anything {}
+/// boolean.
 pub enum Boolean {}
+/// integer, of 32 bits.
 pub enum Integer {}
+/// timestamptz.
 pub enum Timestamp {}
-/// Its length in microseconds.
+/// An interval, of which the length is read, in microseconds.
 pub enum Duration {}
+/// uuid.
 pub enum Id {}
 /// text, varchar or citext.
 pub enum Text {}
+/// jsonb.
 pub enum Json {}
+/// bytea.
 pub enum Bytes {}
+/// text[].
 pub enum Texts {}
+/// cidr[].
 pub enum NetworkList {}
 
 impl Type for Anything {
@@ -214,7 +230,7 @@ impl Type for Duration {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> i64 {
-        // SAFETY: an interval is a struct by reference.
+        // SAFETY: the caller promises an interval, which is passed as the address of this struct.
         clock::micros(unsafe { &*value.cast_mut_ptr() })
     }
 }
@@ -228,7 +244,7 @@ impl Type for Id {
 
     #[inline(always)]
     unsafe fn read(value: pg_sys::Datum) -> Uuid {
-        // SAFETY: a uuid is 16 bytes by reference.
+        // SAFETY: the caller promises a uuid, which is passed as the address of 16 bytes.
         unsafe { Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()) }
     }
 }
@@ -238,9 +254,9 @@ impl Type for Id {
 pub struct TextCopy(*const c_char);
 
 impl TextCopy {
-    /// To be called in the same memory context, as for all copies.
+    /// To be called while the memory context of the read is there, like the methods of all copies.
     pub fn to_text(self) -> String {
-        // SAFETY: a C string that is still there.
+        // SAFETY: `text_to_cstring` made it, in a memory context that is still there.
         let text = unsafe { CStr::from_ptr(self.0) };
         text.to_string_lossy().into_owned()
     }
@@ -254,13 +270,13 @@ impl Type for Text {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> TextCopy {
-        // SAFETY: a text, toasted or not, of a row that is there.
+        // SAFETY: the caller promises a text (or what is stored as one) of a row in memory; it may be toasted.
         TextCopy(unsafe { unguarded::text_to_cstring(value.cast_mut_ptr()) })
     }
 }
 
-/// Whether it is the type that the extension citext brings along, which is stored as text is. Only a superuser can
-/// make a base type, or an extension of that name.
+/// Whether `base` is the type of the extension citext, which is stored as text is. Only a superuser can make a base
+/// type, or an extension of that name.
 fn is_citext(base: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the system caches, with checked results; a tuple is released when it has been read.
     unsafe {
@@ -292,7 +308,7 @@ pub struct JsonCopy(*mut pg_sys::varlena);
 
 impl JsonCopy {
     pub fn into_text(self) -> String {
-        // SAFETY: a jsonb that is not toasted.
+        // SAFETY: `copy` made it: a jsonb that is not toasted, in a memory context that is still there.
         let text = unsafe { JsonbText::from_datum(pg_sys::Datum::from(self.0), false) };
         text.map_or(String::new(), |JsonbText(text)| text)
     }
@@ -306,7 +322,7 @@ impl Type for Json {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> JsonCopy {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises a jsonb, which has a variable length, of a row in memory.
         JsonCopy(unsafe { copy(value) })
     }
 }
@@ -317,7 +333,7 @@ pub struct BytesCopy(*mut pg_sys::varlena);
 
 impl BytesCopy {
     pub fn to_bytes(self) -> Vec<u8> {
-        // SAFETY: a bytea that is not toasted.
+        // SAFETY: `copy` made it: a bytea that is not toasted, in a memory context that is still there.
         let bytes = unsafe { FromDatum::from_datum(pg_sys::Datum::from(self.0), false) };
         bytes.unwrap_or_default()
     }
@@ -331,7 +347,7 @@ impl Type for Bytes {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> BytesCopy {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises a bytea, which has a variable length, of a row in memory.
         BytesCopy(unsafe { copy(value) })
     }
 }
@@ -342,7 +358,7 @@ pub struct TextsCopy(*mut pg_sys::varlena);
 
 impl TextsCopy {
     pub fn to_texts(self) -> Vec<Option<String>> {
-        // SAFETY: a text[] that is not toasted.
+        // SAFETY: `copy` made it: a text[] that is not toasted, in a memory context that is still there.
         let texts = unsafe { FromDatum::from_datum(pg_sys::Datum::from(self.0), false) };
         texts.unwrap_or_default()
     }
@@ -356,7 +372,7 @@ impl Type for Texts {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> TextsCopy {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises a text[], which has a variable length, of a row in memory.
         TextsCopy(unsafe { copy(value) })
     }
 }
@@ -369,16 +385,16 @@ impl Type for NetworkList {
     }
 
     unsafe fn read(value: pg_sys::Datum) -> Networks {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises a cidr[], which has a variable length, of a row in memory.
         Networks::from_detoasted(unsafe { copy(value) })
     }
 }
 
-/// A copy of a value of variable length, not toasted.
+/// A detoasted copy of a value of variable length, in the current memory context.
 ///
 /// # Safety
-/// It is of such a type, and its row is there.
+/// The value is of a type of variable length, and its row is in memory.
 unsafe fn copy(value: pg_sys::Datum) -> *mut pg_sys::varlena {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises a value that can be detoasted. The guard of `scan::look` stands around this call.
     unsafe { unguarded::pg_detoast_datum_copy(value.cast_mut_ptr()) }
 }

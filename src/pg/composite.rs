@@ -16,6 +16,7 @@ pub struct Field {
 }
 
 impl Field {
+    /// A field of the type that pgrx makes of `T`; null if `value` is a `None`.
     pub fn new<T: IntoDatum>(name: &'static CStr, value: T) -> Self {
         Self {
             name,
@@ -34,13 +35,13 @@ impl Field {
 /// A row of the composite type that the called function is declared to return.
 ///
 /// # Errors
-/// [`Error::UnfitType`] where the type in the database has other columns than `fields`, in name, type, number or
-/// order: a value that is taken for one of another type is memory that is read as what it is not.
+/// [`Error::UnfitType`] if the type in the database has other columns than `fields`, in name, type, number or order.
+/// Without this check, memory would be read as a value of another type.
 pub fn result_row(
     call: pg_sys::FunctionCallInfo,
     fields: impl IntoIterator<Item = Field>,
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    // SAFETY: Postgres passes a valid call.
+    // SAFETY: the caller passes on the call that Postgres has made, which has a valid `flinfo`.
     let result_type = unsafe { pg_sys::get_func_rettype((*(*call).flinfo).fn_oid) };
     let unfit = || Error::UnfitType(name_of(result_type));
     let columns = PgTupleDesc::for_composite_type_by_oid(result_type).ok_or_else(unfit)?;
@@ -53,14 +54,14 @@ pub fn result_row(
     if !fit {
         return Err(unfit());
     }
-    // SAFETY: each value is of the type of its column.
+    // SAFETY: `fits` has checked that each value is of the type of its column.
     unsafe { PgHeapTuple::from_datums(columns, fields.into_iter().map(|field| field.value)) }
         .map_err(|_| unfit())
 }
 
 /// The name of a type, with its schema.
 fn name_of(of: pg_sys::Oid) -> String {
-    // SAFETY: Postgres returns a C string, for a type that is gone too; it is copied at once.
+    // SAFETY: Postgres returns a text that ends in NUL, even for a type that is gone; it is copied at once.
     unsafe { CStr::from_ptr(pg_sys::format_type_be_qualified(of)) }
         .to_string_lossy()
         .into_owned()

@@ -1,4 +1,4 @@
-//! How sure a revocation is by the time that it is answered: on disk here, or on the standbys too.
+//! What a revocation waits for before it is answered: that it is on disk here, or on the standbys too.
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;
@@ -34,11 +34,14 @@ impl Level {
     }
 }
 
-/// Makes the end of the transaction wait as `supabase_pat.revoke_synchronous_commit` says, if it would not wait
-/// for as much anyway. To be called wherever something that was good is so no longer.
+/// Makes the commit of the transaction wait for what `supabase_pat.revoke_synchronous_commit` says, unless it waits for
+/// more anyway. To be called wherever something valid is ended: a token, a session, a signing key.
+///
+/// # Errors
+/// Those of [`guc::set`].
 pub fn of_revocation() -> Result<(), Error> {
     let level = settings::revoke_synchronous_commit();
-    // SAFETY: a number that only this backend sets.
+    // SAFETY: a number that only this backend writes.
     let present = unsafe { pg_sys::synchronous_commit };
     match present < level as i32 {
         true => guc::set(c"synchronous_commit", level.name()),

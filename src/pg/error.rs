@@ -9,7 +9,7 @@ use supabase_pat_core::error::Error;
 /// The result of a function that SQL calls.
 pub type SqlResult<T> = Result<T, ErrorReport>;
 
-/// Runs the body of such a function.
+/// Runs the body of a function that SQL calls, and gives its error the SQLSTATE, message and hint of the core's table.
 pub fn reported<T>(body: impl FnOnce() -> Result<T, Error>) -> SqlResult<T> {
     body().map_err(|error| {
         let code = PgSqlErrorCode::from(encode(error.sqlstate()));
@@ -30,18 +30,18 @@ pub(crate) fn encode(sqlstate: &str) -> i32 {
         .fold(0, |code, byte| (code << 6) | digit(byte))
 }
 
-/// Takes the place of pgrx's panic hook, which captures a backtrace where the server's environment has
-/// `RUST_BACKTRACE`. pgrx puts it into the DETAIL of the error, so that clients read it, behind a REST server
-/// too, and since pgrx turns each error of Postgres's that passes through us into a panic, it would tell how
-/// far a call has come: whether a password was right that was cut short by a timeout.
+/// Replaces pgrx's panic hook, which captures a backtrace if the server's environment has `RUST_BACKTRACE`. pgrx puts
+/// the backtrace into the DETAIL of the error, where clients read it, behind a REST server too. pgrx also turns each
+/// error of Postgres that passes through this library into a panic. So the backtrace would tell how far a call has
+/// come: for instance whether the password was right in a call that a timeout cut short.
 ///
-/// What is lost is the place of a real panic, which is a mistake of ours and has a text for its payload. It
-/// goes to the standard error of the server, one line without a frame, as Rust's own hook would write it.
+/// Without pgrx's hook, nothing would tell the place of a real panic, which is a mistake of ours and has a text for its
+/// payload. So this hook writes the place to the standard error of the server, in one line without a backtrace.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let is_text = info.payload().is::<&str>() || info.payload().is::<String>();
         if is_text && let Some(place) = info.location() {
-            // Nothing is to be done if there is no standard error any more.
+            // If there is no standard error any more, the line is lost.
             _ = writeln!(std::io::stderr(), "supabase_pat: panic at {place}");
         }
     }));

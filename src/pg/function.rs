@@ -1,6 +1,6 @@
-//! Functions that Postgres calls without the wrapper of pgrx.
+//! SQL functions without pgrx's wrapper.
 
-/// Declares that a function is of version 1, as each that Postgres calls must be.
+/// Declares that a C function follows the calling convention of version 1, the only one that Postgres has.
 macro_rules! version_1 {
     ($info:ident) => {
         #[allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Settings of whomever: reading them, and setting them for the rest of the transaction.
+//! Settings of Postgres and of any extension: reading one, and setting it for the rest of the transaction.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -9,9 +9,10 @@ use supabase_pat_core::error::Error;
 #[cfg(feature = "pg15")]
 use crate::pg::unguarded;
 
-/// `None` if there is no such setting, or it is empty.
+/// The value of a setting. `None` if there is no such setting, or it is empty.
 pub fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: a setting that is missing is a null pointer; the text is copied at once.
+    // SAFETY: Postgres returns null for a missing setting, as it is told here; the text ends in NUL and is copied at
+    // once.
     let text = unsafe {
         let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
         if text.is_null() {
@@ -26,10 +27,15 @@ pub fn setting(name: &CStr) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// As `SET LOCAL` by the role in force.
+/// Sets `name` as `SET LOCAL` by the role in force does.
+///
+/// # Errors
+/// [`Error::Internal`] for a value with a NUL in it. Postgres raises an error for a value that the setting refuses, and
+/// if the role may not set it.
 pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
     let value = c_string(value)?;
-    // SAFETY: it takes two C strings, and raises an error if the role may not set that.
+    // SAFETY: two texts that end in NUL, which Postgres copies. It raises an error if the role may not set that, here
+    // under pgrx's guard.
     unsafe {
         let context = match pg_sys::superuser() {
             true => pg_sys::GucContext::PGC_SUSET,
@@ -49,11 +55,18 @@ pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// `text` as a value of a setting.
+///
+/// # Errors
+/// [`Error::Internal`] for a text with a NUL in it.
 pub fn c_string(text: &str) -> Result<CString, Error> {
     CString::new(text).map_err(|_| Error::Internal("a setting cannot hold that".into()))
 }
 
-/// Gives a setting another value, if it has one.
+/// Sets `name` as [`set`] does, if it is set to something else and not empty.
+///
+/// # Errors
+/// Those of [`set`].
 pub fn replace(name: &CStr, value: &str) -> Result<(), Error> {
     match setting(name) {
         Some(old) if old != value => set(name, value),
@@ -64,7 +77,7 @@ pub fn replace(name: &CStr, value: &str) -> Result<(), Error> {
 /// The record of a setting, if it exists.
 #[cfg(not(feature = "pg15"))]
 pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: with `skip_errors`, a missing setting is a null pointer.
+    // SAFETY: a text that ends in NUL. With `skip_errors`, Postgres returns null for a missing setting.
     let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
     (!record.is_null()).then_some(record)
 }
@@ -78,13 +91,14 @@ pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
         .then_some(record)
 }
 
-/// The records of settings, each with its name, from the first that is not before `start`, which is lower case. Postgres 15 keeps
-/// them in an array that is sorted by name, ignoring case, and exports no search in it.
+/// The records of settings, each with its name, from the first that is not before `start`, which is in lower case.
+/// Postgres 15 keeps them in an array that is sorted by name, ignoring case, and exports no search in it.
 #[cfg(feature = "pg15")]
 pub fn settings_from(
     start: &[u8],
 ) -> impl Iterator<Item = (*mut pg_sys::config_generic, &'static [u8])> {
-    // SAFETY: the array has as many records as Postgres says, and each has a name.
+    // SAFETY: the array has as many records as Postgres says, and each has a name that ends in NUL. Records and names
+    // stay as long as no setting is defined.
     let (settings, name) = unsafe {
         let settings = std::slice::from_raw_parts(
             unguarded::get_guc_variables(),

@@ -1,5 +1,5 @@
-//! json and jsonb as text, for functions that hand them on without looking into all of it: parsing
-//! them into a tree and printing the tree again takes as long as signing them.
+//! json and jsonb as text, for functions that pass them on without reading all of them: parsing them
+//! into a tree and printing the tree again takes as long as signing them.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -33,22 +33,22 @@ macro_rules! text_of_type {
                     let text = direct_function_call_as_datum(pg_sys::$output, &[Some(datum)])?;
                     CStr::from_ptr(text.cast_mut_ptr())
                 };
-                // Text of a database in UTF-8, so that the second way is never taken there.
+                // In a database in UTF-8 the text always is UTF-8.
                 Some(Self(match text.to_str() {
                     Ok(text) => text.to_owned(),
                     Err(_) => text.to_string_lossy().into_owned(),
                 }))
             }
 
-            /// In the memory of the query that is read, which ends with it. pgrx would take that
-            /// around it, which lives as long as the transaction: a kilobyte for each value.
+            /// Works in the memory context of the query, which ends with the query. pgrx would use the outer one, which
+            /// lives as long as the transaction, and would need a kilobyte there for each value.
             unsafe fn from_datum_in_memory_context(
                 _: PgMemoryContexts,
                 datum: pg_sys::Datum,
                 is_null: bool,
                 oid: pg_sys::Oid,
             ) -> Option<Self> {
-                // SAFETY: as the caller promises. What is returned is Rust's.
+                // SAFETY: the caller promises a value of the type. The returned text is in Rust's memory.
                 unsafe { Self::from_polymorphic_datum(datum, is_null, oid) }
             }
         }
@@ -56,8 +56,8 @@ macro_rules! text_of_type {
         impl IntoDatum for $name {
             fn into_datum(self) -> Option<pg_sys::Datum> {
                 let text = CString::new(self.0).ok()?;
-                // SAFETY: the input function takes a C string, and raises an error if it is no
-                // JSON.
+                // SAFETY: the input function takes a C string, and raises an error if that is not
+                // JSON, here under pgrx's guard.
                 unsafe {
                     direct_function_call_as_datum(
                         pg_sys::$input,
@@ -74,8 +74,8 @@ macro_rules! text_of_type {
         // SAFETY: the argument is declared as the type that `from_polymorphic_datum` takes.
         unsafe impl<'fcx> ArgAbi<'fcx> for $name {
             unsafe fn unbox_arg_unchecked(argument: Arg<'_, 'fcx>) -> Self {
-                // SAFETY: as above. A function that is not strict takes an Option, and comes here
-                // only with a value.
+                // SAFETY: the argument is declared as this type. A function that is not strict takes an Option,
+                // and comes here only with a value.
                 let value: Option<Self> = unsafe { argument.unbox_arg_using_from_datum() };
                 value.unwrap_or(Self(String::new()))
             }
@@ -85,7 +85,7 @@ macro_rules! text_of_type {
         unsafe impl BoxRet for $name {
             unsafe fn box_into<'fcx>(self, call: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
                 match self.into_datum() {
-                    // SAFETY: as above.
+                    // SAFETY: the result is declared as the type that `into_datum` makes.
                     Some(datum) => unsafe { call.return_raw_datum(datum) },
                     None => call.return_null(),
                 }

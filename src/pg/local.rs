@@ -3,10 +3,10 @@
 
 use std::cell::UnsafeCell;
 
-/// Backend-local state. A backend has one thread, and pgrx refuses to be called from another.
+/// A value that each backend has for itself. A backend has one thread, and pgrx refuses calls from another one.
 pub struct Local<T>(UnsafeCell<T>);
 
-// SAFETY: only the backend's one thread runs code of ours.
+// SAFETY: only the one thread of the backend runs code of this library, so that nothing is shared between threads.
 unsafe impl<T> Sync for Local<T> {}
 
 impl<T> Local<T> {
@@ -15,12 +15,12 @@ impl<T> Local<T> {
     }
 
     /// # Safety
-    /// No other reference to the value may be in use, so none may be held while Postgres or other
-    /// code of ours is called that could come back here.
+    /// No other reference to the value is in use. So a reference may not be held while Postgres, or code of this
+    /// library, is called that could call this again.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn get(&self) -> &mut T {
-        // SAFETY: one thread, and the caller promises that there is no second reference.
+        // SAFETY: there is one thread, and the caller promises that no second reference is in use.
         unsafe { &mut *self.0.get() }
     }
 }

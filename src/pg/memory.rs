@@ -1,10 +1,11 @@
 //! Rust's memory, and what happens when there is none left.
 //!
-//! Postgres raises an error then, and the session goes on. Rust aborts the process, and Postgres, which must
-//! think that shared memory is damaged, throws everybody out and begins anew: so whoever may pass a long text to
-//! a function could end all sessions of a server whose memory is limited (`vm.overcommit_memory = 2`, `ulimit -v`).
-//! An allocator cannot raise an error, since unwinding out of it is undefined. But it can end the session
-//! alone, as Postgres ends one: locks are released, the transaction is rolled back, the others go on.
+//! When Postgres itself runs out of memory, it raises an error and the session goes on. Rust aborts the process, and
+//! then Postgres must assume that shared memory is damaged, ends all sessions and restarts. So anybody who may pass a
+//! long text to a function could end all sessions of a server whose memory is limited (`vm.overcommit_memory = 2`,
+//! `ulimit -v`). An allocator cannot raise an error, since unwinding out of it is undefined behaviour. But it can end
+//! its own session, as Postgres ends one: Postgres releases the locks and rolls back the transaction, and the other
+//! sessions go on.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -17,7 +18,7 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: System's, which returns no null pointer to its callers.
+// SAFETY: these functions pass on what the system's allocator returns; where that is null, they do not return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller promises.
@@ -57,9 +58,9 @@ fn end_session() -> ! {
         fn errmsg(format: *const c_char, ...) -> c_int;
         fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     }
-    // SAFETY: what `ereport(FATAL, …)` expands to. Postgres keeps memory for it, and it does not come back: it
-    // ends the process after what is to be done at the end of every session. No guard of pgrx's is needed,
-    // since nothing is jumped over.
+    // SAFETY: this is what `ereport(FATAL, …)` expands to, with constant texts. Postgres reserves memory for it. It
+    // does not return: it does what is to be done at the end of every session and ends the process. So no frame of ours
+    // is jumped over, and no guard of pgrx is needed.
     unsafe {
         if errstart(pg_sys::FATAL as c_int, std::ptr::null()) {
             errcode(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);

@@ -1,5 +1,7 @@
-//! The way to Postgres, which knows nothing of the product.
+//! The way to Postgres. Nothing here knows of tokens, sessions or users, but the settings and which tables and roles
+//! are the extension's.
 
+pub mod changes;
 pub mod clock;
 pub mod cluster;
 pub mod column;
@@ -14,11 +16,12 @@ mod local;
 pub mod lock;
 mod memory;
 pub mod net;
-pub mod pending;
 pub mod random;
 pub mod relations;
 pub mod rights;
+pub mod safe_view;
 pub mod scan;
+pub mod secret_argument;
 pub mod settings;
 pub mod statement;
 pub mod unguarded;

@@ -12,14 +12,16 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pgrx::{FromDatum, direct_function_call, direct_function_call_as_datum, pg_sys};
 use supabase_pat_core::error::Error;
 
-/// A `cidr[]` without nulls and of at least one element, as Postgres has it.
+/// A `cidr[]` as Postgres stores it. What [`Self::check`] returns has from 1 to 64 elements, none of them null.
 #[derive(Clone, Copy)]
 pub struct Networks(*mut pg_sys::varlena);
 
-/// More than anybody lists by hand, and few enough to be compared for each request.
+/// More networks than anybody lists by hand, and few enough to compare an address with for each request.
 const MAX_NETWORKS: usize = 64;
 
 impl Networks {
+    /// Checks an argument of a function.
+    ///
     /// # Errors
     /// [`Error::NoNetworks`], [`Error::TooManyNetworks`], [`Error::NullArgument`].
     pub fn check(self) -> Result<Self, Error> {
@@ -34,13 +36,14 @@ impl Networks {
         }
     }
 
-    /// An array that is not toasted, in memory that outlives this.
+    /// Takes an array that is not toasted, in memory that outlives the result.
     pub fn from_detoasted(array: *mut pg_sys::varlena) -> Self {
         Self(array)
     }
 
+    /// For a parameter of a statement, of type cidr[].
     pub fn as_argument(self) -> DatumWithOid<'static> {
-        // SAFETY: the value is of that type.
+        // SAFETY: the value is a cidr[], as the type says that is passed with it.
         unsafe { DatumWithOid::new(pg_sys::Datum::from(self.0), pg_sys::CIDRARRAYOID) }
     }
 
@@ -49,7 +52,7 @@ impl Networks {
         let Ok(text) = CString::new(address.to_string()) else {
             return false;
         };
-        // SAFETY: the functions take what they are given: a C string, and two values of type inet.
+        // SAFETY: `inet_in` takes a C string, and `network_supeq` two values of type inet, which cidr is stored as.
         unsafe {
             let Some(address) = direct_function_call_as_datum(
                 pg_sys::inet_in,
@@ -66,8 +69,8 @@ impl Networks {
 
     fn elements(self) -> Vec<Option<pg_sys::Datum>> {
         let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        // SAFETY: an array of cidr, a type of variable length that is aligned as int4 is. Postgres
-        // allocates as many values and flags as it says.
+        // SAFETY: this is an array of cidr, a type of variable length that is aligned as int4 is. Postgres
+        // allocates `count` values and flags.
         unsafe {
             pg_sys::deconstruct_array(
                 self.0.cast(),
@@ -92,7 +95,7 @@ impl FromDatum for Networks {
         is_null: bool,
         _: pg_sys::Oid,
     ) -> Option<Self> {
-        // SAFETY: an array, toasted or not.
+        // SAFETY: the caller promises a cidr[], toasted or not.
         (!is_null).then(|| Self(unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()) }))
     }
 }
@@ -100,8 +103,8 @@ impl FromDatum for Networks {
 // SAFETY: the argument is declared as the type that `from_polymorphic_datum` takes.
 unsafe impl<'fcx> ArgAbi<'fcx> for Networks {
     unsafe fn unbox_arg_unchecked(argument: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: as above. The function is not strict, takes an Option, and comes here only with a
-        // value.
+        // SAFETY: the argument is declared as this type. The function is not strict, takes an Option, and
+        // comes here only with a value.
         let value: Option<Self> = unsafe { argument.unbox_arg_using_from_datum() };
         value.unwrap_or(Self(std::ptr::null_mut()))
     }

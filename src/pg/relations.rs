@@ -1,18 +1,19 @@
-//! The tables that are read without a query: where they are, and which of their columns and indexes count.
+//! The tables that are read without a query: where they are, and which columns and indexes they have.
 //!
 //! # What is kept, under what key, and what ends it
-//! How each table looks, one [`Slot`] a table, for as long as Postgres tells of no change of that table or of any
-//! schema: finding it takes an open table and a dozen look-ups in the system caches, 2 µs.
+//! The layout of each table is kept in a [`Slot`] of its own, until a message says that this table or any schema has
+//! changed ([`crate::pg::changes`]). Finding a layout opens the table and makes a dozen look-ups in the system caches,
+//! which takes 2 µs.
 //!
-//! Postgres tells a backend of changes when it takes a lock that it does not have. So what is kept was right when the
-//! last message came, and is no more than a guess: it says which table to lock. [`crate::pg::scan`] takes the lock, and
-//! then asks whether the table has changed since ([`Guess::holds`]); only then does it read. From there on nothing can
-//! change that matters, neither columns nor, as whoever drops an index waits for all who have a lock on its table, the
-//! index. The name cannot come to mean another table either, but by a change of the schema's name, which locks no
-//! table: that is an answer of the moment before.
+//! Postgres processes these messages when a backend takes a lock that it does not have yet. So what is kept was right
+//! when the last message came, and until then it is a guess, which is good enough to say which table to lock.
+//! [`crate::pg::scan`] takes the lock, then checks that the table has not changed ([`Guess::holds`]), and only then
+//! reads. Under the lock nothing can change that matters: neither the columns, nor the index, since dropping one waits
+//! for all who have locked its table. The name cannot come to mean another table either, with one exception: renaming
+//! a schema locks no table. Such an answer is the one of a moment before.
 //!
-//! Nothing here runs code of a table's owner. To ask Postgres for the predicate of an index would (it folds
-//! constants, and functions that are declared immutable with them), so that only its absence is asked for.
+//! Nothing here runs code of a table's owner. Asking Postgres for the predicate of an index would run some: Postgres
+//! folds constants in it, and calls functions that are declared immutable. So the code only asks whether there is one.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -20,27 +21,29 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::pg::Local;
+use crate::pg::changes::{self, Listener};
 use crate::pg::column::{Bytes, Column, Found, Id, Type};
 
+/// A relation and the role that owns it.
 #[derive(Clone, Copy)]
 pub struct Table {
     pub oid: pg_sys::Oid,
     pub owner: pg_sys::Oid,
 }
 
-/// How a table looks.
+/// What is known of a table, so that its rows can be read: its columns and indexes.
 pub trait Layout: Copy + 'static {
     const SCHEMA: &'static CStr;
     const NAME: &'static CStr;
     const SLOT: &'static Slot<Self>;
 
-    /// `None` if it is not such a table.
+    /// Finds the columns and indexes in a table of that name. `None` if one is missing that is needed.
     fn find(table: &OpenTable) -> Option<Self>;
 
     fn table(&self) -> Table;
 }
 
-/// Declares which table a layout is of, and how it is found.
+/// Declares which table a layout is of, and how the layout is found in it.
 macro_rules! layout {
     ($layout:ident, $slot:ident, $schema:literal . $name:literal, |$open:ident| $find:expr) => {
         static $slot: $crate::pg::relations::Slot<$layout> = $crate::pg::relations::Slot::new();
@@ -63,7 +66,7 @@ macro_rules! layout {
 
 pub(crate) use layout;
 
-/// Any table of the extension's, to know its owner by.
+/// A table of the extension, from which the extension's owner is known.
 #[derive(Clone, Copy)]
 struct OwnTable {
     table: Table,
@@ -71,12 +74,12 @@ struct OwnTable {
 
 layout!(OwnTable, OWN_TABLE, c"pat".c"api_keys", |open| Some(OwnTable { table: open.table }));
 
-/// Who owns the extension's tables. `None` while it is being installed or dropped.
+/// The role that owns the extension's tables. `None` while the extension is being installed or dropped.
 pub fn extension_owner() -> Option<pg_sys::Oid> {
     current::<OwnTable>().map(|own| own.table.owner)
 }
 
-/// A table that is open and locked, so that it stays as it is.
+/// A table that is open and locked, so that its layout stays as it is.
 pub struct OpenTable {
     pub table: Table,
     relation: pg_sys::Relation,
@@ -85,15 +88,16 @@ pub struct OpenTable {
 /// Which rows an index must have.
 pub enum Rows {
     All,
-    /// Those that somebody looks for, at least.
+    /// A partial index will do: it has at least the rows that are looked for.
     AllOrSome,
 }
 
 /// A type by which rows can be looked up.
 pub trait Indexed: Type {
     const OID: pg_sys::Oid;
+    /// The function of the operator `=`.
     const EQUALS: u32;
-    /// By which an index must be ordered.
+    /// The function that orders a btree index.
     const COMPARES: u32;
 }
 
@@ -110,20 +114,21 @@ impl Indexed for Bytes {
 }
 
 impl OpenTable {
+    /// Looks for a column that may be missing or of another type.
     pub fn find<T: Type>(&self, name: &CStr) -> Found<T> {
-        // SAFETY: the table is open and locked.
+        // SAFETY: `find`, which alone makes an `OpenTable`, has opened and locked the table.
         unsafe { Column::find((*self.relation).rd_att, name) }
     }
 
-    /// A column that must be there, and of that type.
+    /// Looks for a column that must be there and have that type. `None` if it has not.
     pub fn column<T: Type>(&self, name: &CStr) -> Option<Column<T>> {
         self.find(name).as_expected()
     }
 
-    /// A btree index that can be used, whose first column is `column`, in the order that Postgres has for its type. No
-    /// object if there is none.
+    /// A valid btree index without expressions whose first column is `column`, in the order that Postgres has for its
+    /// type. No object (`InvalidOid`) if there is none.
     pub fn index<T: Indexed>(&self, column: Column<T>, rows: Rows) -> pg_sys::Oid {
-        // SAFETY: the table is open.
+        // SAFETY: the table is open, and the list is copied at once.
         let indexes: Vec<pg_sys::Oid> = unsafe {
             let list = pg_sys::RelationGetIndexList(self.relation);
             pgrx::PgList::<pg_sys::Oid>::from_pg(list)
@@ -142,8 +147,9 @@ const BTREE_ORDER: i16 = 1;
 
 fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -> bool {
     use pg_sys::SysCacheIdentifier::{INDEXRELID, RELOID};
-    // SAFETY: look-ups in the system caches, with checked results; a tuple is released when it has been read. Of the
-    // predicate and the expressions nothing is looked at but whether they are null.
+    // SAFETY: each look-up in a system cache is checked for null, and its tuple is cast to the struct of that catalog
+    // and released when it has been read. An index has at least one column, so that the first of `indkey` and of
+    // `indclass` exists. Predicate and expressions are only checked for null: nothing evaluates them.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(RELOID as i32, index.into());
         if tuple.is_null() {
@@ -173,7 +179,7 @@ fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -
             pg_sys::Anum_pg_index_indclass as i16,
             &mut is_null,
         );
-        // Another order would be another function, which may be anybody's.
+        // An index with another order calls another function, which any role may have written.
         let fits = fits && !is_null && {
             let class = (*classes.cast_mut_ptr::<pg_sys::oidvector>())
                 .values
@@ -187,18 +193,18 @@ fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -
     }
 }
 
-/// How a table looked the last time.
+/// The last layout of a table that was found, and a count of the changes.
 pub struct Slot<L>(Local<State<L>>);
 
 struct State<L> {
     layout: Option<L>,
-    /// Counts what may have changed the table, for some tables their rows included: see [`crate::pg::kept`].
+    /// Counts the messages about the table. For some tables these include changes of rows: see [`crate::pg::kept`].
     changes: u64,
-    /// Whether the messages of changes reach it.
+    /// Whether messages of changes reach this slot.
     is_told: bool,
 }
 
-/// How a table looked when there had been so many changes.
+/// The layout of a table as it was when its slot had counted so many changes.
 #[derive(Clone, Copy)]
 pub struct Guess<L> {
     pub layout: L,
@@ -206,27 +212,18 @@ pub struct Guess<L> {
 }
 
 impl<L: Layout> Guess<L> {
-    /// Whether the table still looks so, as far as this backend has been told.
+    /// Whether no message about the table has been processed since the layout was found.
     #[inline(always)]
     pub fn holds(&self) -> bool {
         self.changes == changes_of::<L>()
     }
 }
 
-trait Concerned {
-    fn has_changed(&self, relation: pg_sys::Oid);
-}
-
-/// Those that this backend has looked for: others have nothing that could be out of date.
-static TOLD: Local<Vec<&'static (dyn Concerned + Sync)>> = Local::new(Vec::new());
-
-/// Lets the messages of changes reach a slot from now on.
+/// Lets messages of changes reach a slot from now on.
 fn tell<L: Layout>(slot: &'static Slot<L>) {
-    // SAFETY: nothing is called that could come back here.
-    unsafe {
-        if !std::mem::replace(&mut slot.0.get().is_told, true) {
-            TOLD.get().push(slot);
-        }
+    // SAFETY: the reference is gone at the end of the line.
+    if !std::mem::replace(&mut unsafe { slot.0.get() }.is_told, true) {
+        changes::tell(slot);
     }
 }
 
@@ -240,12 +237,13 @@ impl<L> Slot<L> {
     }
 }
 
-impl<L: Layout> Concerned for Slot<L> {
-    fn has_changed(&self, relation: pg_sys::Oid) {
-        // SAFETY: nobody holds a reference while Postgres processes invalidations.
+impl<L: Layout> Listener for Slot<L> {
+    fn relation_changed(&self, relation: pg_sys::Oid) {
+        // SAFETY: in this file a reference to a slot ends before Postgres is called, so none is in use while Postgres
+        // processes messages.
         let state = unsafe { self.0.get() };
-        // A table that is not known may be any. Else what was read from one that could not be kept would
-        // never be read anew.
+        // A slot without a layout counts each message, since it does not know which table is its own. Otherwise rows
+        // that were read while the layout could not be kept would never be read again.
         if relation == pg_sys::InvalidOid
             || state
                 .layout
@@ -257,14 +255,14 @@ impl<L: Layout> Concerned for Slot<L> {
     }
 }
 
-/// How many times the table may have changed.
+/// How many times the table may have changed since this backend first looked for it.
 #[inline(always)]
 pub fn changes_of<L: Layout>() -> u64 {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { L::SLOT.0.get() }.changes
 }
 
-/// How a table looks, as far as this backend has been told. `None` if there is none that looks so.
+/// The layout of a table, as far as this backend has processed messages. `None` if there is no table with that layout.
 #[inline(always)]
 pub fn guess<L: Layout>() -> Option<Guess<L>> {
     // SAFETY: the reference is gone before Postgres is called.
@@ -280,12 +278,12 @@ pub fn guess<L: Layout>() -> Option<Guess<L>> {
 
 #[cold]
 fn find<L: Layout>() -> Option<Guess<L>> {
-    listen();
     tell(L::SLOT);
     let changes = changes_of::<L>();
     let table = find_table(L::SCHEMA, L::NAME)?;
     let lock = pg_sys::AccessShareLock as i32;
-    // SAFETY: the relation is open and locked while it is looked at.
+    // SAFETY: `try_table_open` takes the lock and returns null if there is no such relation. The relation is open until
+    // `table_close`, which keeps nothing of it.
     let layout = unsafe {
         let relation = pg_sys::try_table_open(table.oid, lock);
         if relation.is_null() {
@@ -299,7 +297,7 @@ fn find<L: Layout>() -> Option<Guess<L>> {
         pg_sys::table_close(relation, lock);
         layout?
     };
-    // SAFETY: as above.
+    // SAFETY: the reference is gone before Postgres is called again.
     let state = unsafe { L::SLOT.0.get() };
     if state.changes == changes {
         state.layout = Some(layout);
@@ -307,34 +305,36 @@ fn find<L: Layout>() -> Option<Guess<L>> {
     Some(Guess { layout, changes })
 }
 
-/// Whether there is a table of that name, whatever it looks like.
+/// Whether there is a relation with the name of the layout, whatever its columns are.
 pub fn exists<L: Layout>() -> bool {
     find_relation(L::SCHEMA, L::NAME).is_some()
 }
 
-/// As it is told now, for whoever does not look with the lock: no more than a moment old.
+/// The layout of a table, after processing the messages that wait. For callers that do not lock the table: the answer
+/// was right a moment ago.
 pub fn current<L: Layout>() -> Option<L> {
-    // SAFETY: as at any lock that is taken. The callbacks hold no reference of ours.
+    // SAFETY: Postgres processes messages wherever it takes a lock, so it can here. No reference into a slot is in use.
     unsafe { pg_sys::AcceptInvalidationMessages() };
     guess().map(|guess| guess.layout)
 }
 
-/// A plain table, its owner included, by its full name.
+/// Looks for a table, which is neither a view nor partitioned, by its full name.
 pub fn find_table(schema: &CStr, name: &CStr) -> Option<Table> {
     find_relation(schema, name).filter(|table| {
-        // SAFETY: a look-up in the system caches.
+        // SAFETY: it looks into the system caches, and returns 0 for a relation that is gone.
         unsafe { pg_sys::get_rel_relkind(table.oid) as u8 == pg_sys::RELKIND_RELATION }
     })
 }
 
-/// Whether a table of the schema `pat` is the extension's; if so, it stays that until the end of the
-/// transaction.
+/// Whether a table of the schema `pat` belongs to the extension. If so it is locked, and belongs to it until the end of
+/// the transaction.
 pub fn hold_own_table(name: &CStr) -> bool {
     let find = || find_table(c"pat", name).map(|table| table.oid);
     let Some(table) = find() else {
         return false;
     };
-    // SAFETY: a lock like any other, after which nothing can be dropped or changed, and look-ups in the catalogs.
+    // SAFETY: Postgres takes the lock or raises an error, and the rest are look-ups in the catalogs, under pgrx's
+    // guards. With this lock in force the table can be neither dropped nor changed.
     unsafe {
         pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as i32);
         let extension = pg_sys::get_extension_oid(c"supabase_pat".as_ptr(), true);
@@ -344,9 +344,9 @@ pub fn hold_own_table(name: &CStr) -> bool {
     }
 }
 
-/// A table, view or anything else in `pg_class`.
+/// Looks for a table, view or anything else in `pg_class`, by its full name.
 pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
-    // SAFETY: look-ups in the system caches, with checked results.
+    // SAFETY: look-ups in the system caches, which return no object for what does not exist.
     unsafe {
         let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
         if schema == pg_sys::InvalidOid {
@@ -361,9 +361,10 @@ pub fn find_relation(schema: &CStr, name: &CStr) -> Option<Table> {
     }
 }
 
-/// The name of a table, with its schema.
+/// The name of a table, with its schema. `None` if it is gone.
 pub fn name_of(table: pg_sys::Oid) -> Option<String> {
-    // SAFETY: look-ups in the system caches. What is null does not exist; the texts are copied at once.
+    // SAFETY: look-ups in the system caches, which return null for what does not exist. The texts end in NUL and are
+    // copied at once.
     unsafe {
         let name = pg_sys::get_rel_name(table);
         let schema = pg_sys::get_rel_namespace(table);
@@ -379,9 +380,10 @@ pub fn name_of(table: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Who owns a table now.
+/// The role that owns a table now. `None` if the table is gone.
 pub fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: a look-up in the system caches, with a checked result, which is released when it has been read.
+    // SAFETY: the tuple of the look-up is checked for null, is a row of `pg_class`, and is released when it has been
+    // read.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, table.into());
@@ -394,77 +396,12 @@ pub fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
     }
 }
 
+/// The number of a column, of any type or `of_type`. `None` if there is no such column.
 pub fn find_column(table: pg_sys::Oid, name: &CStr, of_type: Option<pg_sys::Oid>) -> Option<i16> {
-    // SAFETY: look-ups in the system caches.
+    // SAFETY: look-ups in the system caches, which return 0 for a column that does not exist.
     unsafe {
         let number = pg_sys::get_attnum(table, name.as_ptr());
         let has_type = |expected| pg_sys::get_atttype(table, number) == expected;
         (number > 0 && of_type.is_none_or(has_type)).then_some(number)
     }
-}
-
-/// Counts all messages of changes, whatever they are about.
-static MESSAGES: Local<u64> = Local::new(0);
-
-/// How many messages of changes there have been.
-#[inline(always)]
-pub fn messages() -> u64 {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { *MESSAGES.get() }
-}
-
-/// Counts the messages of changes of functions, operators, types and roles.
-static OTHER_MESSAGES: Local<u64> = Local::new(0);
-
-/// How many messages of changes there have been that could tell of who has made a view what it is.
-pub fn messages_of_makers() -> u64 {
-    listen();
-    // SAFETY: as at any lock that is taken; the references are gone at the end of each line.
-    unsafe {
-        pg_sys::AcceptInvalidationMessages();
-        *MESSAGES.get() + *OTHER_MESSAGES.get()
-    }
-}
-
-static IS_LISTENING: Local<bool> = Local::new(false);
-
-/// Starts listening for changes, unless this backend does already.
-fn listen() {
-    // SAFETY: the callbacks stay valid as long as the backend, which never unloads the library.
-    unsafe {
-        if std::mem::replace(IS_LISTENING.get(), true) {
-            return;
-        }
-        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
-        pg_sys::CacheRegisterSyscacheCallback(
-            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
-            Some(schema_changed),
-            pg_sys::Datum::from(0),
-        );
-        use pg_sys::SysCacheIdentifier::{AUTHOID, OPEROID, PROCOID, TYPEOID};
-        for cache in [AUTHOID, OPEROID, PROCOID, TYPEOID] {
-            let callback = Some(other_changed as unsafe extern "C-unwind" fn(_, _, _));
-            pg_sys::CacheRegisterSyscacheCallback(cache as i32, callback, pg_sys::Datum::from(0));
-        }
-    }
-}
-
-unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
-    // SAFETY: nobody holds a reference while Postgres processes invalidations.
-    unsafe {
-        *MESSAGES.get() += 1;
-        for slot in TOLD.get() {
-            slot.has_changed(relation);
-        }
-    }
-}
-
-unsafe extern "C-unwind" fn schema_changed(argument: pg_sys::Datum, _cache: i32, _hash: u32) {
-    // SAFETY: as if every relation had changed.
-    unsafe { relation_changed(argument, pg_sys::InvalidOid) };
-}
-
-unsafe extern "C-unwind" fn other_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
-    // SAFETY: nobody holds a reference while Postgres processes invalidations.
-    unsafe { *OTHER_MESSAGES.get() += 1 };
 }

@@ -1,4 +1,4 @@
-//! The role in force, and what it may.
+//! What the role in force may do, and what other roles may.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -13,9 +13,9 @@ use crate::pg::settings;
 /// Whether the role in force is a superuser, or has the privileges of the service role or of the
 /// extension's owner.
 ///
-/// No function of ours is SECURITY DEFINER, so this is the role that the caller has.
+/// None of the extension's functions is SECURITY DEFINER, so the role in force is the caller's.
 pub fn is_trusted() -> bool {
-    // SAFETY: look-ups in the system caches.
+    // SAFETY: a number of this backend, and look-ups in the system caches.
     unsafe {
         let role = pg_sys::GetUserId();
         pg_sys::superuser_arg(role)
@@ -23,26 +23,29 @@ pub fn is_trusted() -> bool {
     }
 }
 
-/// Whether the role in force is the one of that name.
-pub fn role_is(name: &str) -> bool {
+/// Whether the role in force has that name.
+pub fn current_role_is(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
     };
-    // SAFETY: a look-up in the system caches.
+    // SAFETY: a look-up by a text that ends in NUL; a role that is missing is no object.
     unsafe { pg_sys::get_role_oid(name.as_ptr(), true) == pg_sys::GetUserId() }
 }
 
-/// Whether the role in force has the privileges of the one of that name, and there is such a one.
-pub fn has_those_of(name: &CStr) -> bool {
-    // SAFETY: look-ups in the system caches.
+/// Whether the role in force has the privileges of the role `name`. False if there is no such role.
+pub fn has_privileges_of(name: &CStr) -> bool {
+    // SAFETY: look-ups in the system caches; a role that is missing is no object.
     unsafe {
         let role = pg_sys::get_role_oid(name.as_ptr(), true);
         role != pg_sys::InvalidOid && pg_sys::has_privs_of_role(pg_sys::GetUserId(), role)
     }
 }
 
+/// Lets only trusted roles go on. EXECUTE is granted to them alone, but somebody may have granted it to others by hand.
+/// `action` is for the message, "only a trusted role may …".
+///
 /// # Errors
-/// [`Error::NotTrusted`], for roles that were granted EXECUTE by hand.
+/// [`Error::NotTrusted`].
 pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     match is_trusted() {
         true => Ok(()),
@@ -50,28 +53,29 @@ pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     }
 }
 
+/// Goes on only where something can be written. `action` is for the message, "… is not
+/// possible in a read-only transaction".
+///
 /// # Errors
-/// [`Error::ReadOnly`] where nothing can be written: in a read-only transaction, and on a standby.
+/// [`Error::ReadOnly`] in a read-only transaction and on a standby.
 pub fn require_writable(action: &'static str) -> Result<(), Error> {
-    // SAFETY: both only read.
+    // SAFETY: both only read what this backend knows.
     match unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
         true => Err(Error::ReadOnly(action)),
         false => Ok(()),
     }
 }
 
-/// Whether what belongs to `found` is the extension owner's too, or a superuser's.
-///
-/// A view runs its functions as whoever reads it, so the owner's rights must not be lent to what somebody else may
-/// have made.
-pub fn is_safe_for_owner(found: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
-    // SAFETY: a look-up in the system caches.
+/// Whether `found` is `owner`, the extension's owner, or a superuser. Only what belongs to such a role may run with the
+/// owner's rights.
+pub fn is_owner_or_superuser(found: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in the system caches; a role that is missing is no superuser.
     found == owner || unsafe { pg_sys::superuser_arg(found) }
 }
 
 /// Whether `role` may read `table`.
 pub fn may_select(table: Table, role: pg_sys::Oid) -> bool {
-    // SAFETY: a look-up in the system caches.
+    // SAFETY: a look-up in the system caches, which raises an error for a table that is gone, under pgrx's guard.
     unsafe {
         let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
         pg_sys::pg_class_aclcheck(table.oid, role, select) == pg_sys::AclResult::ACLCHECK_OK
@@ -80,7 +84,7 @@ pub fn may_select(table: Table, role: pg_sys::Oid) -> bool {
 
 /// Whether the role in force may call `function`.
 pub fn may_execute(function: pg_sys::Oid) -> bool {
-    // SAFETY: look-ups in the system caches.
+    // SAFETY: a look-up in the system caches, which raises an error for a function that is gone, under pgrx's guard.
     unsafe {
         let (role, execute) = (
             pg_sys::GetUserId(),
@@ -94,32 +98,32 @@ pub fn may_execute(function: pg_sys::Oid) -> bool {
     }
 }
 
-/// Whether the role of that name is trusted, or could become a role that is by SET ROLE, as the REST
-/// server's login can. True for `none`, by which SET ROLE means that login. False if there is no such role.
-pub fn may_become_trusted(name: &str) -> bool {
+/// Whether the role `name` is trusted, or can become a trusted role by SET ROLE, as the REST server's login can. True
+/// for `none`, since `SET ROLE none` returns to that login. False if there is no such role.
+pub fn named_role_can_become_trusted(name: &str) -> bool {
     if name == "none" {
         return true;
     }
     let Ok(name) = CString::new(name) else {
         return false;
     };
-    // SAFETY: a look-up in the system caches.
+    // SAFETY: a look-up by a text that ends in NUL; a role that is missing is no object.
     let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
-    role != pg_sys::InvalidOid && can_rise(role)
+    role != pg_sys::InvalidOid && can_become_trusted(role)
 }
 
-/// Whether a role is trusted, or could become a role that is by SET ROLE.
-pub fn can_rise(role: pg_sys::Oid) -> bool {
-    // SAFETY: look-ups in the system caches.
+/// Whether a role is trusted, or can become a trusted role by SET ROLE.
+pub fn can_become_trusted(role: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system caches; a role that is missing is no superuser and no member.
     unsafe {
         pg_sys::superuser_arg(role)
             || trusted_roles().any(|trusted| pg_sys::is_member_of_role(role, trusted))
     }
 }
 
-/// Those that there are.
+/// The service role and the extension's owner, as far as they exist.
 fn trusted_roles() -> impl Iterator<Item = pg_sys::Oid> {
-    // SAFETY: a look-up in the system caches.
+    // SAFETY: a look-up by a text that ends in NUL; a role that is missing is no object.
     let service_role = unsafe { pg_sys::get_role_oid(settings::service_role().as_ptr(), true) };
     let owner = relations::extension_owner();
     [Some(service_role), owner]
@@ -130,14 +134,15 @@ fn trusted_roles() -> impl Iterator<Item = pg_sys::Oid> {
 
 static DISTRUSTS_TRIGGERS: Local<bool> = Local::new(false);
 
-/// For a process that is a superuser by itself: from now on no trigger of a table can put off what it does to
-/// the end of the transaction, when the rights of the table's owner no longer bound it.
+/// For a process that is a superuser by itself: from now on no trigger can put anything off until the end of the
+/// transaction, when the rights of the table's owner no longer limit it.
 pub fn distrust_triggers() {
-    // SAFETY: nothing else is called.
+    // SAFETY: the reference is gone at the end of the line.
     unsafe { *DISTRUSTS_TRIGGERS.get() = true };
 }
 
+/// Whether [`distrust_triggers`] was called.
 pub fn distrusts_triggers() -> bool {
-    // SAFETY: as above.
+    // SAFETY: the reference is gone at the end of the line.
     unsafe { *DISTRUSTS_TRIGGERS.get() }
 }

@@ -3,12 +3,13 @@
 //! These are direct index scans: an SPI query would cost three times as much, would need the
 //! caller to have privileges on the tables, and could not be used in a parallel worker. They run
 //! on a snapshot of their own, taken now and not at the start of the transaction, take an
-//! `AccessShareLock`, as any SELECT does, and write nothing, so that they work on a standby. And they
+//! `AccessShareLock`, as any SELECT does, and write nothing, so that they work on a standby. They
 //! evaluate nothing that the owner of a table could have put there: no policy, no view, no predicate or
 //! expression of an index, no operator but Postgres's own.
 //!
-//! The order is: lock, see whether the table looks as it did ([`crate::pg::relations`]), take the snapshot,
-//! read. An older snapshot would find a table empty that has been rewritten while the lock was waited for.
+//! A scan takes the lock, checks that the table still looks as it did ([`crate::pg::relations`]), takes the snapshot,
+//! and reads, in this order. With an older snapshot, a table that was rewritten (by `ALTER TABLE`, say) while the scan
+//! waited for the lock would look empty.
 #![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
@@ -25,17 +26,17 @@ use crate::pg::unguarded;
 
 const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
-/// A table that is open and locked, looks like that, and is read as it is at one moment.
+/// A table that is open and locked, has the layout `L`, and is read on one snapshot.
 pub struct Open<L> {
     pub layout: L,
     relation: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
 }
 
-/// Runs `read` on a table. `None` if there is none that looks so.
+/// Runs `read` on the table that has the layout `L`. `None` if there is no such table.
 ///
-/// One guard stands around all calls into Postgres that `read` makes, which is 0.2 µs less than one
-/// around each: so an error jumps out of it, and it must hold nothing that needs dropping, nor panic.
+/// One guard stands around all calls into Postgres that `read` makes, which takes 0.2 µs less than a guard around
+/// each. So an error jumps out of `read`: it must neither hold anything that needs dropping nor panic.
 pub fn look<L: Layout, R>(read: impl FnOnce(&Open<L>) -> R) -> Option<R> {
     let find = || {
         let guess = relations::guess::<L>()?;
@@ -50,7 +51,7 @@ pub fn look<L: Layout, R>(read: impl FnOnce(&Open<L>) -> R) -> Option<R> {
     })
 }
 
-/// As [`look`], on two tables as they are at the same moment.
+/// As [`look`], on two tables with one snapshot.
 pub fn look_at_both<A: Layout, B: Layout, R>(
     read: impl FnOnce(&Open<A>, &Open<B>) -> R,
 ) -> Option<R> {
@@ -74,8 +75,8 @@ pub fn look_at_both<A: Layout, B: Layout, R>(
     })
 }
 
-/// What a table of the extension's says. Raises an error if it is there and does not look so: whoever takes that for
-/// an empty one forgets what was denied.
+/// Passes on what [`look`] found in a table of the extension. Raises [`Error::UnfitTable`] if the table exists but does
+/// not have the layout: it must not be taken for an empty one, since what it denies would then be allowed.
 pub fn expect<L: Layout, R>(found: Option<R>) -> Option<R> {
     if found.is_none() && relations::guess::<L>().is_none() && relations::exists::<L>() {
         let name = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
@@ -89,26 +90,28 @@ pub fn expect<L: Layout, R>(found: Option<R>) -> Option<R> {
 enum Obstacle {
     /// A table has changed since it was looked at.
     Stale,
-    /// Somebody has locked a table.
+    /// Another transaction holds a lock on a table that conflicts with ours.
     Busy(pg_sys::Oid),
 }
 
-/// Opens the tables that `find` knows of, one or more, for `read`, if they then still look so.
+/// Locks and opens the tables that `find` names, and runs `read` on them if their layouts still hold. `None` if `find`
+/// names none. Raises [`Error::EverChanging`] if they change each time.
 ///
-/// Nobody is waited for while a table is locked: a migration that changes two tables in another order would
-/// be in a deadlock with a check.
+/// With one table locked, it does not wait for the lock on another one: a migration that changes both in the other
+/// order would be in a deadlock with a check.
 fn with_tables<const N: usize, G, R>(
     find: impl Fn() -> Option<([pg_sys::Oid; N], G)>,
     holds: impl Fn(&G) -> bool,
     read: impl FnOnce(G, [pg_sys::Relation; N], pg_sys::Snapshot) -> R,
 ) -> Option<R> {
-    /// More changes of a table than ever come one upon another.
+    /// A table never changes so many times in a row while it is being opened.
     const MANY: usize = 1000;
     let mut read = Some(read);
     for _ in 0..MANY {
         let (tables, guess) = find()?;
         let mut result = None;
-        // SAFETY: the closure is plain data. An error releases locks, relations and snapshots.
+        // SAFETY: the closure holds nothing that needs dropping, so an error may jump out of it. At the end of the
+        // (sub)transaction Postgres releases the locks, relations and snapshots.
         let obstacle = unsafe {
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 let mut relations = [std::ptr::null_mut(); N];
@@ -134,9 +137,8 @@ fn with_tables<const N: usize, G, R>(
                 if obstacle.is_none()
                     && let Some(read) = read.take()
                 {
-                    // `GetLatestSnapshot` would be the name for it, but refuses to work in parallel mode. The
-                    // snapshot for catalogues does not, and Postgres takes a new one each time for a table that
-                    // is none.
+                    // `GetLatestSnapshot` refuses to work in parallel mode. `GetCatalogSnapshot` works there, and takes
+                    // a new snapshot each time for a table that is not a catalog.
                     let snapshot = unguarded::GetCatalogSnapshot(tables[0]);
                     let snapshot = unguarded::RegisterSnapshot(snapshot);
                     result = Some(read(guess, relations, snapshot));
@@ -153,7 +155,8 @@ fn with_tables<const N: usize, G, R>(
         match obstacle {
             None => return result,
             Some(Obstacle::Stale) => (),
-            // SAFETY: takes a lock like any other, or raises an error, and gives it back.
+            // SAFETY: Postgres takes the lock or raises an error, here under pgrx's guard. The lock is released at
+            // once: it is only waited for.
             Some(Obstacle::Busy(table)) => unsafe {
                 pg_sys::LockRelationOid(table, LOCK);
                 pg_sys::UnlockRelationOid(table, LOCK);
@@ -165,20 +168,21 @@ fn with_tables<const N: usize, G, R>(
 
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
+/// A row of a scan, which is there until the scan goes on.
 pub struct Row {
     tuple: pg_sys::HeapTuple,
     columns: pg_sys::TupleDesc,
 }
 
 impl Row {
-    /// `None` for null.
+    /// The value in a column, `None` for null.
     #[inline(always)]
     pub fn get<T: Type>(&self, column: Column<T>) -> Option<T::Value> {
-        // SAFETY: the column is of its type here.
+        // SAFETY: `value` has checked that the column has the type in this row that it was found to have.
         self.value(column).map(|value| unsafe { T::read(value) })
     }
 
-    /// Whether it is not null.
+    /// Whether there is a value in a column, which is not null.
     pub fn has<T>(&self, column: Column<T>) -> bool {
         self.value(column).is_some()
     }
@@ -198,11 +202,11 @@ impl Row {
     }
 }
 
-/// Nothing comes here as long as the rest of this file is right. Raises an error as Postgres does, since there is no
-/// frame here that could be unwound.
+/// Raises an error about a column that has changed under the lock. This cannot happen as long as the rest of this file
+/// is right. It is raised as C code does it: a panic would unwind into frames of C, under the one guard of [`look`].
 #[cold]
 unsafe fn refuse() -> ! {
-    // SAFETY: constant texts. Beyond the last call nothing goes on.
+    // SAFETY: this is what `ereport(ERROR, …)` expands to, with constant texts. `errfinish` does not return.
     unsafe {
         unguarded::errstart(pgrx::PgLogLevel::ERROR as i32, std::ptr::null());
         unguarded::errmsg_internal(
@@ -213,32 +217,34 @@ unsafe fn refuse() -> ! {
     std::process::abort()
 }
 
-/// A value to look for: by its address, or, what has a length, with it before it.
-pub trait Key<T: Indexed> {
+/// A value to look for, of a type that is passed by reference.
+pub trait Sought<T: Indexed> {
+    /// The address of the value as Postgres stores it, a varlena with its length in front. It is valid as long as
+    /// `self`.
     fn datum(&self) -> pg_sys::Datum;
 }
 
-impl Key<Id> for Uuid {
+impl Sought<Id> for Uuid {
     fn datum(&self) -> pg_sys::Datum {
         pg_sys::Datum::from(std::ptr::from_ref(self))
     }
 }
 
-/// A bytea of 32 bytes.
+/// A digest to look for: a bytea of 32 bytes, behind the four bytes of its length.
 #[repr(C, align(4))]
-pub struct DigestKey([u8; 36]);
+pub struct SoughtDigest([u8; 36]);
 
-impl DigestKey {
+impl SoughtDigest {
     pub fn new(digest: &[u8; 32]) -> Self {
         let mut bytes = [0; 36];
         bytes[4..].copy_from_slice(digest);
-        // SAFETY: a bytea of 32 bytes after its length.
+        // SAFETY: the buffer is aligned to 4 bytes and begins with the 4 bytes that are written.
         unsafe { set_varsize_4b(bytes.as_mut_ptr().cast(), 36) };
         Self(bytes)
     }
 }
 
-impl Key<Bytes> for DigestKey {
+impl Sought<Bytes> for SoughtDigest {
     fn datum(&self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.0.as_ptr())
     }
@@ -247,20 +253,22 @@ impl Key<Bytes> for DigestKey {
 impl<L: Layout> Open<L> {
     /// Visits all rows.
     pub fn rows(&self, visit: impl FnMut(&Row) -> ControlFlow<()>) {
-        // SAFETY: without conditions there is nothing to be right or wrong.
+        // SAFETY: there are no conditions, whose types could be wrong.
         unsafe { self.scan(pg_sys::InvalidOid, &mut [], visit) };
     }
 
-    /// Visits the rows that have `value` in `column`, by an index on it, or without one if that is no object.
+    /// Visits the rows that have `value` in `column`, with `index`, which is on that column, or with a scan of the
+    /// whole table if that is no object (`InvalidOid`).
     pub fn rows_with<T: Indexed>(
         &self,
         column: Column<T>,
         index: pg_sys::Oid,
-        value: &impl Key<T>,
+        value: &impl Sought<T>,
         visit: impl FnMut(&Row) -> ControlFlow<()>,
     ) {
         let mut condition = pg_sys::ScanKeyData::default();
-        // SAFETY: it fills the struct, with an operator of the column's type, and the value lives as long as the scan.
+        // SAFETY: `ScanKeyInit` fills the struct, with the equality operator of the column's type, after the check that
+        // the column has this type. The value lives as long as the scan, which ends in this function.
         unsafe {
             if !column.is_in((*self.relation).rd_att) {
                 refuse();
@@ -286,8 +294,8 @@ impl<L: Layout> Open<L> {
     ) {
         let (relation, snapshot) = (self.relation, self.snapshot);
         let (count, conditions) = (conditions.len() as i32, conditions.as_mut_ptr());
-        // SAFETY: the relation is open and locked during the scan, and `visit` keeps nothing of a row.
-        // An error in between releases everything at the end of the transaction.
+        // SAFETY: the relation is open and locked during the scan. A row cannot outlive `visit`, which gets a reference
+        // to it. After an error, Postgres ends the scan at the end of the transaction.
         unsafe {
             let held = hold_on_standby(index);
             let is_gone = held.is_some_and(|held| held.is_null());
@@ -318,10 +326,12 @@ impl<L: Layout> Open<L> {
     }
 }
 
-/// Opens an index on a standby, if it is there. Whoever drops one waits for those who have locked its table, but not for
-/// those on standbys.
+/// Opens and locks an index on a standby; the result is null if it is gone. On a primary the lock on the table is
+/// enough, as dropping an index waits for all who have locked its table; but it does not wait for those on standbys.
+/// `None` on a primary, and if `index` is no object.
 unsafe fn hold_on_standby(index: pg_sys::Oid) -> Option<pg_sys::Relation> {
-    // SAFETY: opens a relation that there may be none of.
+    // SAFETY: `try_relation_open` returns null for a relation that does not exist. An error jumps to the guard of
+    // `look`, over nothing that needs dropping.
     unsafe {
         if index == pg_sys::InvalidOid || !unguarded::RecoveryInProgress() {
             return None;

@@ -1,4 +1,6 @@
-//! The extension's settings. Whatever decides access, secrets or limits is for superusers to set.
+//! The extension's settings. Only superusers can set them, since they decide access, secrets and limits.
+//!
+//! Each function returns the present value of the setting that has its name. Times are in seconds.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -80,7 +82,7 @@ pub fn service_role_name() -> String {
     text(&SERVICE_ROLE)
 }
 
-/// Who may send what is in the outbox, besides trusted roles.
+/// The role that may send what is in the outbox, besides trusted roles. `None` if there is none.
 pub fn mail_worker_role() -> Option<CString> {
     MAIL_WORKER_ROLE.get().filter(|name| !name.is_empty())
 }
@@ -89,26 +91,27 @@ pub fn issuer() -> String {
     text(&ISSUER)
 }
 
-/// The setting's value, if the library was preloaded: until it is loaded a setting is a
-/// placeholder, which every role of the session can read.
+/// The secret, if the library was preloaded. Without preloading, the setting is a placeholder until the library is
+/// loaded, and every role of the session can read a placeholder.
 pub fn jwt_secret() -> Option<CString> {
     JWT_SECRET
         .get()
         .filter(|secret| is_preloaded() && !secret.is_empty())
 }
 
-/// Whether the secret is in the configuration, but not one that was guarded from the start of the server on.
+/// Whether the secret is set in the configuration without preloading, so that roles could have read it.
 pub fn is_jwt_secret_exposed() -> bool {
     !is_preloaded() && JWT_SECRET.get().is_some_and(|secret| !secret.is_empty())
 }
 
-/// For development: whether to sign with a key that others may find.
+/// For development: whether to sign with a key that others can guess.
 pub fn allow_weak_keys() -> bool {
     ALLOW_WEAK_KEYS.get()
 }
 
+/// Whether the library is in `shared_preload_libraries`.
 pub fn is_preloaded() -> bool {
-    // SAFETY: written once, before the first query.
+    // SAFETY: the reference is gone at the end of the line. `define` alone writes it, before the first call of this.
     unsafe { *PRELOADED.get() }
 }
 
@@ -188,7 +191,7 @@ pub fn default_schema() -> String {
     text(&DEFAULT_SCHEMA)
 }
 
-/// How many proxies in front of the REST server say where a request comes from.
+/// How many proxies in front of the REST server add an entry to `X-Forwarded-For`, so that they can be believed.
 pub fn trusted_proxies() -> usize {
     TRUSTED_PROXIES.get() as usize
 }
@@ -210,12 +213,12 @@ pub fn flush_interval() -> u64 {
     FLUSH_INTERVAL.get() as u64
 }
 
-/// Seconds, `None` for no end.
+/// Seconds, `None` for keeping events for ever.
 pub fn event_retention() -> Option<i64> {
     Some(EVENT_RETENTION.get().into()).filter(|&seconds| seconds > 0)
 }
 
-/// What a revocation waits for at the least.
+/// The least level of `synchronous_commit` for a revocation.
 pub fn revoke_synchronous_commit() -> Level {
     REVOKE_SYNCHRONOUS_COMMIT.get()
 }
@@ -263,8 +266,9 @@ pub fn max_name_length() -> usize {
 
 static PRELOADED: crate::pg::Local<bool> = crate::pg::Local::new(false);
 
+/// Defines all settings but the one of [`crate::request::admitted`]. To be called once, from `_PG_init`.
 pub fn define() {
-    // SAFETY: called once, from _PG_init.
+    // SAFETY: no other code of ours runs yet, and the flag is Postgres's own.
     unsafe { *PRELOADED.get() = pg_sys::process_shared_preload_libraries_in_progress };
 
     let string = |name: &'static CStr, about: &'static CStr, setting, flags| {
@@ -272,31 +276,31 @@ pub fn define() {
     };
     string(
         c"supabase_pat.anon_role",
-        c"Role of requests without a login.",
+        c"The role of requests without a login.",
         &ANON_ROLE,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.authenticated_role",
-        c"Role of logged-in users, and the role claim of their personal access tokens.",
+        c"The role of logged-in users, and the role claim of their personal access tokens.",
         &AUTHENTICATED_ROLE,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.service_role",
-        c"Role whose privileges make a caller trusted.",
+        c"The role whose privileges make a caller trusted.",
         &SERVICE_ROLE,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.mint_requires_aal",
-        c"The assurance level that a login must have to mint tokens: aal1, aal2 or aal3; empty for any.",
+        c"The assurance level that a login needs to mint tokens: aal1, aal2 or aal3; empty for any.",
         &MINT_REQUIRES_AAL,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.mail_worker_role",
-        c"Role that may send what is in the outbox without being trusted otherwise.",
+        c"The role that may send the messages in the outbox, and is trusted with nothing else.",
         &MAIL_WORKER_ROLE,
         GucFlags::default(),
     );
@@ -308,31 +312,31 @@ pub fn define() {
     );
     string(
         c"supabase_pat.jwt_secret_file",
-        c"File that holds the JWT secret, a Docker secret for instance.",
+        c"The file that holds the JWT secret, a Docker secret for instance.",
         &JWT_SECRET_FILE,
         GucFlags::SUPERUSER_ONLY,
     );
     string(
         c"supabase_pat.default_schema",
-        c"The first of the REST server's schemas, whose tables and functions scopes name without a schema.",
+        c"The first of the REST server's schemas. Scopes name its tables and functions without a schema.",
         &DEFAULT_SCHEMA,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.next_pre_request",
-        c"The function that pat.gate calls for each request that it lets through, with its schema.",
+        c"The function, with its schema, that pat.gate calls for each request that it lets through.",
         &NEXT_PRE_REQUEST,
         GucFlags::default(),
     );
     string(
         c"supabase_pat.debug_reset_code",
-        c"For development: every code is this one, and the log says so each time.",
+        c"For development: every code is this one, and each use writes a warning to the log.",
         &DEBUG_RESET_CODE,
         GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_enum_guc(
         c"supabase_pat.revoke_synchronous_commit",
-        c"The least synchronous_commit of a transaction that revokes something.",
+        c"The lowest level of synchronous_commit for a transaction that revokes something.",
         c"",
         &REVOKE_SYNCHRONOUS_COMMIT,
         GucContext::Suset,
@@ -344,7 +348,7 @@ pub fn define() {
     };
     bool(
         c"supabase_pat.allow_weak_keys",
-        c"For development: whether to sign with published example secrets, and others that repeat a few bytes.",
+        c"For development: whether to sign with published example secrets and with secrets that repeat a few bytes.",
         &ALLOW_WEAK_KEYS,
     );
     bool(
@@ -354,12 +358,12 @@ pub fn define() {
     );
     bool(
         c"supabase_pat.mint_for_restricted_logins",
-        c"Whether logins of applications, of who acts for a user and of anonymous users may mint tokens that say so.",
+        c"Whether logins of OAuth applications, impersonators and anonymous users may mint tokens, which say so.",
         &MINT_FOR_RESTRICTED_LOGINS,
     );
     bool(
         c"supabase_pat.live_claims",
-        c"Whether pat.gate fills the claims of tokens from auth.users as it is now.",
+        c"Whether pat.gate takes the claims of a token from the present row of auth.users.",
         &LIVE_CLAIMS,
     );
     bool(
@@ -369,12 +373,12 @@ pub fn define() {
     );
     bool(
         c"supabase_pat.enable_sign_up",
-        c"Whether anybody may become a user.",
+        c"Whether anybody may become a user with pat.sign_up.",
         &ENABLE_SIGN_UP,
     );
     bool(
         c"supabase_pat.confirm_sign_up",
-        c"Whether new users must show that the address is theirs before they can sign in.",
+        c"Whether new users must confirm their address before they can sign in.",
         &CONFIRM_SIGN_UP,
     );
     bool(
@@ -382,11 +386,11 @@ pub fn define() {
         c"Whether a new session of a user ends the others.",
         &SINGLE_SESSION,
     );
-    // SAFETY: the hook raises no error and cannot panic.
+    // SAFETY: the hook raises no error and cannot panic: it compares, and writes three pointers.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"supabase_pat.jwt_secret",
-            c"The JWT secret. Counts only with supabase_pat in shared_preload_libraries.",
+            c"The JWT secret. It is used only if supabase_pat is in shared_preload_libraries.",
             c"",
             &JWT_SECRET,
             // A reload would print the new value into the server's log.
@@ -415,7 +419,7 @@ pub fn define() {
     };
     int(
         c"supabase_pat.default_lifetime",
-        c"How long a token lives if mint_pat is not told.",
+        c"How long a token lives if mint_pat is not given a lifetime.",
         &DEFAULT_LIFETIME,
         (1, i32::MAX),
         GucFlags::UNIT_S,
@@ -429,7 +433,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.clock_skew",
-        c"How far the clocks of other issuers may be from this one, in the tokens of theirs.",
+        c"How far the clocks of other issuers may differ from this one when their tokens are checked.",
         &CLOCK_SKEW,
         (0, 3600),
         GucFlags::UNIT_S,
@@ -457,7 +461,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.reset_lifetime",
-        c"How long a code is good for.",
+        c"How long a code is valid.",
         &RESET_LIFETIME,
         (1, DAY),
         GucFlags::UNIT_S,
@@ -471,14 +475,14 @@ pub fn define() {
     );
     int(
         c"supabase_pat.reset_requests_per_hour",
-        c"How many codes there may be for one address within an hour.",
+        c"How many codes may be sent to one address within an hour.",
         &RESET_REQUESTS_PER_HOUR,
         (1, 1000),
         GucFlags::default(),
     );
     int(
         c"supabase_pat.min_password_length",
-        c"How many characters a password must have.",
+        c"How many characters a password must have at least.",
         &MIN_PASSWORD_LENGTH,
         (1, 72),
         GucFlags::default(),
@@ -492,7 +496,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.refresh_reuse_interval",
-        c"How long a refresh token that was replaced may still be on its way.",
+        c"How long a refresh token that was replaced may still be used, by a request that was under way.",
         &REFRESH_REUSE_INTERVAL,
         (0, 3600),
         GucFlags::UNIT_S,
@@ -506,14 +510,14 @@ pub fn define() {
     );
     int(
         c"supabase_pat.session_timebox",
-        c"After how long a session ends whatever happens; 0 for never.",
+        c"After how long a session ends, even if it is refreshed; 0 for never.",
         &SESSION_TIMEBOX,
         (0, i32::MAX),
         GucFlags::UNIT_S,
     );
     int(
         c"supabase_pat.outbox_lease",
-        c"How long a claimed message is left to whoever claimed it.",
+        c"How long a message that a worker has claimed is kept from other workers.",
         &OUTBOX_LEASE,
         (1, 3600),
         GucFlags::UNIT_S,
@@ -527,7 +531,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.event_retention",
-        c"How long events are kept; 0 for ever.",
+        c"How long events are kept; 0 for keeping them for ever.",
         &EVENT_RETENTION,
         (0, i32::MAX),
         GucFlags::UNIT_S,
@@ -542,11 +546,11 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
-    // Postgres refuses a setting of this kind once it has started.
+    // Once Postgres has started, it refuses to define a setting of the context `postmaster`.
     if is_preloaded() {
         GucRegistry::define_int_guc(
         c"supabase_pat.tracked_keys",
-        c"How many tokens shared memory has room for, to count their requests and note their last use.",
+        c"How many tokens shared memory has room for, to count requests and to note the last use.",
         c"",
         &TRACKED_KEYS,
         64,
@@ -557,18 +561,18 @@ pub fn define() {
     }
     int(
         c"supabase_pat.max_settings_size",
-        c"How many bytes the settings of a user, or the overrides of a request, may have as text.",
+        c"How many bytes of text the settings of a user, or the overrides of a request, may have.",
         &MAX_SETTINGS_SIZE,
         (2, 16 * 1024 * 1024),
         GucFlags::UNIT_BYTE,
     );
-    // SAFETY: a NUL-terminated string. Misspelt settings get a warning from now on.
+    // From now on Postgres warns of misspelt settings.
+    // SAFETY: a text that ends in NUL, which Postgres copies.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"supabase_pat".as_ptr()) };
 }
 
-/// Refuses the secret where it would be stored in a catalogue that every role can read:
-/// `ALTER DATABASE`, `ALTER ROLE` and `CREATE FUNCTION … SET`. Postgres would print the refused
-/// value, so the message is our own.
+/// Refuses the secret where it would be stored in a catalog that every role can read: by `ALTER DATABASE`, `ALTER ROLE`
+/// and `CREATE FUNCTION … SET`. Postgres's own message would show the refused value, so the hook sets another one.
 #[pg_guard]
 unsafe extern "C-unwind" fn refuse_catalogs(
     value: *mut *mut c_char,
@@ -576,7 +580,7 @@ unsafe extern "C-unwind" fn refuse_catalogs(
     source: pg_sys::GucSource::Type,
 ) -> bool {
     use pg_sys::GucSource::*;
-    // SAFETY: Postgres passes a place that holds the new value or null.
+    // SAFETY: Postgres passes a pointer to the new value, which is null or a text that ends in NUL.
     let is_empty = unsafe { (*value).is_null() || **value == 0 };
     let is_stored_in_a_catalog = matches!(
         source,
@@ -585,7 +589,8 @@ unsafe extern "C-unwind" fn refuse_catalogs(
     if is_empty || !is_stored_in_a_catalog {
         return true;
     }
-    // SAFETY: Postgres only reads the messages, and clears them before the next hook runs.
+    // SAFETY: these are constant texts. Postgres only reads the messages, and clears the pointers before the next hook
+    // runs.
     unsafe {
         pg_sys::GUC_check_errmsg_string =
             c"supabase_pat.jwt_secret cannot be set for a database, role or function"

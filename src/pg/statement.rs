@@ -1,20 +1,20 @@
 //! Statements, of two kinds that cannot be taken for each other.
 //!
 //! A [`Statement`] is on the extension's own tables and runs with the rights of the extension's owner, a superuser as
-//! a rule. Planning alone runs code: it folds the predicates and expressions of indexes, and functions that are
-//! declared immutable with them. So such a statement names no relation, type, function or operator that somebody else
-//! can define, which is checked when the library is compiled: see [`own_sql::check`].
+//! a rule. Planning alone can run code: Postgres folds the predicates and expressions of indexes, and calls functions
+//! that are declared immutable. So such a statement names no relation, type, function or operator that somebody else
+//! can define. The compiler checks this: see [`own_sql::check`].
 //!
-//! What is asked of tables of others, Supabase's, is asked by [`run_once`] and [`read_once`] with the rights of the
-//! table's own owner. Whatever that role has put there, triggers, policies, defaults, indexes, runs as that role, as
-//! it does whenever the owner writes.
+//! Statements on tables of others, Supabase's, run by [`run_once`] and [`read_once`] with the rights of the table's own
+//! owner. The triggers, policies, defaults and indexes that this role has put there run as this role, as they do
+//! whenever it writes itself.
 //!
-//! Names and operators are written with their schema, so that no search path can replace them, and
-//! nothing secret is a parameter: extensions that log statements log those too.
+//! Names and operators are written with their schema, so that no search path can replace them. No secret is a
+//! parameter, since extensions that log statements log parameters too: see [`crate::pg::secret_argument`].
 #![allow(unsafe_code)]
 
 use std::cell::OnceCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::panic::AssertUnwindSafe;
 
 use pgrx::datum::DatumWithOid;
@@ -24,7 +24,6 @@ use pgrx::{PgBuiltInOids, PgLogLevel, PgOid, PgSqlErrorCode, PgTryBuilder, pg_sy
 use supabase_pat_core::error::Error;
 use supabase_pat_core::own_sql;
 
-use crate::pg::Local;
 use crate::pg::relations;
 use crate::pg::relations::Table;
 use crate::pg::rights;
@@ -38,7 +37,8 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// To be called in a constant: what is not our own is an error of the compiler's then.
+    /// `parameters` are the types of `$1` and so on. To be called in a constant: the compiler then refuses a statement
+    /// that names anything outside `pat` and `pg_catalog`.
     pub const fn new(sql: &'static str, parameters: &'static [PgBuiltInOids]) -> Self {
         own_sql::check(sql);
         Self {
@@ -49,13 +49,16 @@ impl Statement {
     }
 
     /// Runs the statement as the extension's owner and hands its rows to `read`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] without the extension's tables, and for errors of the SPI or of `read`. What Postgres raises
+    /// passes through.
     pub fn run<R>(
         &self,
         arguments: &[DatumWithOid],
         read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
     ) -> Result<R, Error> {
-        let owner = relations::extension_owner()
-            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
+        let owner = extension_owner()?;
         as_role(owner, false, || {
             Spi::connect_mut(|client| {
                 let prepared = self.prepared(|types| client.prepare_mut(self.sql, types))?;
@@ -64,15 +67,18 @@ impl Statement {
         })
     }
 
-    /// Runs a statement that must miss nothing which has committed by now, and tells how many rows it returns: in a
-    /// transaction that lives in the past too, whose own snapshot would not show a token that was minted since.
-    /// What somebody changes at the same moment fails there with 40001, as any change does.
+    /// Runs a statement that must see all that has committed by now, and returns the number of its rows. It does so in
+    /// a transaction with one snapshot too (REPEATABLE READ, SERIALIZABLE), where the snapshot would not show a token
+    /// that was minted since it was taken. If another transaction changes the same row at the same moment, it fails
+    /// there with 40001, as any change does.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
     pub fn run_on_latest(&self, arguments: &[DatumWithOid]) -> Result<usize, Error> {
-        if !lives_in_the_past() {
+        if !uses_transaction_snapshot() {
             return self.run(arguments, |rows| Ok(rows.len()));
         }
-        let owner = relations::extension_owner()
-            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
+        let owner = extension_owner()?;
         as_role(owner, false, || on_latest_snapshot(self.sql, arguments))
     }
 
@@ -82,8 +88,7 @@ impl Statement {
         arguments: &[DatumWithOid],
         read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
     ) -> Result<R, Error> {
-        let owner = relations::extension_owner()
-            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
+        let owner = extension_owner()?;
         as_role(owner, false, || {
             Spi::connect(|client| {
                 let prepared = self.prepared(|types| client.prepare(self.sql, types))?;
@@ -104,24 +109,27 @@ impl Statement {
         Ok(self.prepared.get_or_init(|| prepared))
     }
 
-    /// Runs a statement that removes what nobody needs any more, unless the transaction lives in the past
-    /// (REPEATABLE READ, SERIALIZABLE), where it would fail if another one has removed the same meanwhile.
+    /// Runs a statement that removes rows nobody needs any more, unless the transaction has one snapshot (REPEATABLE
+    /// READ, SERIALIZABLE): there it would fail if another transaction has removed the same rows meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
     pub fn sweep(&self, arguments: &[DatumWithOid]) -> Result<(), Error> {
-        match lives_in_the_past() {
+        match uses_transaction_snapshot() {
             true => Ok(()),
             false => self.run(arguments, |_| Ok(())),
         }
     }
 }
 
-/// Whether all statements of the transaction see what there was when it began (REPEATABLE READ, SERIALIZABLE).
-fn lives_in_the_past() -> bool {
-    // SAFETY: it only reads.
+/// Whether all statements of the transaction use the snapshot of the first one (REPEATABLE READ, SERIALIZABLE).
+pub fn uses_transaction_snapshot() -> bool {
+    // SAFETY: a number that only this backend writes.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Runs a statement on what has committed by now, in whatever transaction, and tells how many rows it returns. Foreign
-/// keys are checked in the same way.
+/// Runs a statement on a snapshot that is taken now, whatever the isolation level, and returns the number of its rows.
+/// Postgres checks foreign keys in the same way.
 fn on_latest_snapshot(sql: &str, arguments: &[DatumWithOid]) -> spi::Result<usize> {
     // No statement of ours has a null byte in it.
     let sql = CString::new(sql).unwrap_or_default();
@@ -134,8 +142,8 @@ fn on_latest_snapshot(sql: &str, arguments: &[DatumWithOid]) -> spi::Result<usiz
         values.push(value.map_or(pg_sys::Datum::from(0), |value| value.sans_lifetime()));
     }
     Spi::connect_mut(|_| {
-        // SAFETY: the three arrays are as long as each other, and outlive the call; the plan ends with the
-        // connection.
+        // SAFETY: types, values and nulls have one element for each argument, and outlive the call. A plan that is not
+        // kept ends with the SPI connection, which is open here.
         let (status, count) = unsafe {
             let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if plan.is_null() {
@@ -159,7 +167,12 @@ fn on_latest_snapshot(sql: &str, arguments: &[DatumWithOid]) -> spi::Result<usiz
     })
 }
 
-/// Runs a statement on a table of Supabase's with the rights of the table's own owner.
+/// Runs a statement on a table of Supabase with the rights of the table's own owner, and hands its rows to `read`.
+/// `sql` names the table with its schema.
+///
+/// # Errors
+/// [`Error::EverChanging`] if the table has another name now or is gone; [`Error::Internal`] for errors of the SPI or
+/// of `read`. What Postgres raises passes through, without the row in its detail.
 pub fn run_once<R>(
     table: Table,
     sql: &str,
@@ -173,15 +186,15 @@ pub fn run_once<R>(
     })
 }
 
-/// As [`run_once`] for a statement that must miss nothing which has committed by now: see
-/// [`Statement::run_on_latest`].
+/// As [`run_once`] for a statement that must see all that has committed by now: see [`Statement::run_on_latest`].
+/// Returns the number of its rows.
 pub fn run_once_on_latest(
     table: Table,
     sql: &str,
     arguments: &[DatumWithOid],
 ) -> Result<usize, Error> {
     without_rows(|| {
-        as_table_owner(table, sql, || match lives_in_the_past() {
+        as_table_owner(table, sql, || match uses_transaction_snapshot() {
             true => on_latest_snapshot(sql, arguments),
             false => Spi::connect_mut(|client| Ok(client.update(sql, None, arguments)?.len())),
         })
@@ -200,107 +213,7 @@ pub fn read_once<R>(
     })
 }
 
-/// A view that only superusers and the extension's owner could have made what it is, and all that it rests on too.
-pub struct SafeView(());
-
-/// A view, the extension's owner, and how many messages there had been.
-static KNOWN_AS_SAFE: Local<Option<(pg_sys::Oid, pg_sys::Oid, u64)>> = Local::new(None);
-
-thread_local! {
-    // What a view reads and calls, the views beneath it included, and whose that is.
-    static OWNERS_BENEATH: Statement = const { Statement::new(
-        "with recursive beneath as ( \
-             select 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid as class, $1 as object \
-             union \
-             select next.class, next.object from beneath cross join lateral ( \
-                 select 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid as class, rule.oid as object \
-                 from pg_catalog.pg_rewrite as rule \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-                     and rule.ev_class operator(pg_catalog.=) beneath.object \
-                 union all \
-                 select needed.refclassid, needed.refobjid from pg_catalog.pg_depend as needed \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
-                     and needed.classid operator(pg_catalog.=) beneath.class \
-                     and needed.objid operator(pg_catalog.=) beneath.object \
-                 union all \
-                 select 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, sign.oprcode::pg_catalog.oid \
-                 from pg_catalog.pg_operator as sign \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass \
-                     and sign.oid operator(pg_catalog.=) beneath.object \
-             ) as next) \
-         select coalesce( \
-             (select r.relowner from pg_catalog.pg_class as r \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-                     and r.oid operator(pg_catalog.=) beneath.object), \
-             (select f.proowner from pg_catalog.pg_proc as f \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-                     and f.oid operator(pg_catalog.=) beneath.object), \
-             (select t.typowner from pg_catalog.pg_type as t \
-                 where beneath.class operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass \
-                     and t.oid operator(pg_catalog.=) beneath.object)) \
-         from beneath",
-        &[pg_sys::BuiltinOid::OIDOID],
-    ) };
-}
-
-impl SafeView {
-    /// `None` if there is no such view, if it is not safe, or if the extension's owner may not read it.
-    ///
-    /// To find that out takes 20 µs, more than all else in signing a token. So it is kept which view of which owner's was
-    /// safe for whom, until Postgres tells of a change of any relation, function, operator, type or role.
-    pub fn find(schema: &CStr, name: &CStr) -> Result<Option<Self>, Error> {
-        let Some(owner) = relations::extension_owner() else {
-            return Ok(None);
-        };
-        let Some(view) = relations::find_relation(schema, name) else {
-            return Ok(None);
-        };
-        // SAFETY: takes a lock like any other.
-        unsafe { pg_sys::LockRelationOid(view.oid, pg_sys::AccessShareLock as i32) };
-        let is_it = relations::find_relation(schema, name)
-            .is_some_and(|found| found.oid == view.oid && found.owner == view.owner);
-        if !is_it || !rights::may_select(view, owner) {
-            return Ok(None);
-        }
-        let present = (view.oid, owner, relations::messages_of_makers());
-        // SAFETY: the reference is gone at the end of the line.
-        if *unsafe { KNOWN_AS_SAFE.get() } == Some(present) {
-            return Ok(Some(Self(())));
-        }
-        let is_safe = OWNERS_BENEATH.with(|statement| {
-            statement.read(&[view.oid.into()], |rows| {
-                let mut is_safe = true;
-                for row in rows {
-                    // Rules, schemas and operators have none of their own that would matter.
-                    let found = row.get::<pg_sys::Oid>(1)?;
-                    is_safe &= found.is_none_or(|found| rights::is_safe_for_owner(found, owner));
-                }
-                Ok(is_safe)
-            })
-        })?;
-        if is_safe {
-            // SAFETY: as above.
-            unsafe { *KNOWN_AS_SAFE.get() = Some(present) };
-        }
-        Ok(is_safe.then_some(Self(())))
-    }
-
-    /// Reads it as the extension's owner.
-    pub fn read<R>(
-        &self,
-        sql: &'static str,
-        read: impl FnOnce(SpiTupleTable) -> spi::Result<R>,
-    ) -> Result<R, Error> {
-        let owner = relations::extension_owner()
-            .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))?;
-        as_role(owner, true, || {
-            Spi::connect(|client| read(client.select(sql, Some(1), &[])?))
-        })
-    }
-}
-
-/// Passes on errors whose detail shows the row that they are about, which has a password hash in it, without
-/// that.
+/// Runs `run`, and drops the detail of errors that show a whole row in it: a row of `auth.users` has a password hash.
 fn without_rows<R>(run: impl FnOnce() -> R) -> R {
     use PgSqlErrorCode::{ERRCODE_CHECK_VIOLATION, ERRCODE_NOT_NULL_VIOLATION};
     PgTryBuilder::new(AssertUnwindSafe(run))
@@ -317,21 +230,25 @@ fn without_rows<R>(run: impl FnOnce() -> R) -> R {
         .execute()
 }
 
-/// Runs `body`, a statement on one table of somebody else's, with the rights of whoever owns the table while it runs.
+/// Runs `body`, the statement `sql` on one table of somebody else, with the rights of the role that owns the table
+/// while it runs.
 ///
-/// What the owner has put there may put something off until the end of the transaction, a deferred trigger, a cursor
-/// WITH HOLD, when the caller's rights are in force again, or leave a temporary table behind that stands in
-/// the way of the caller's. Where the caller is trusted that is forbidden (SECURITY_RESTRICTED_OPERATION): such a thing
-/// is an error. So it is where the session is one that may become trusted by SET ROLE, as the REST server's login may:
-/// what is put off would do that, and a prepared statement of the server's that is replaced runs in the next request.
-/// To sessions that are API roles and no more it is allowed, since who owns the users can take their rights anyway.
+/// Code of that role, in a trigger for instance, could put something off until the end of the transaction, when the
+/// caller's rights are in force again: by a deferred trigger, or a cursor WITH HOLD. It could also leave a temporary
+/// table behind that hides one of the caller's. Such an attempt is an error (SECURITY_RESTRICTED_OPERATION) for:
+/// - a caller that is trusted;
+/// - a session that may become trusted by SET ROLE, as the REST server's login may. What is put off could become
+///   trusted that way, and a prepared statement of the server that it replaces would run in the next request.
+///
+/// For sessions that can only be API roles it stays allowed, since the owner of `auth.users` can take the rights of
+/// users anyway.
 fn as_table_owner<R>(
     table: Table,
     sql: &str,
     body: impl FnOnce() -> spi::Result<R>,
 ) -> Result<R, Error> {
-    // SAFETY: takes a lock like any other, so that nobody gives the table another name or owner; then look-ups in the
-    // system caches, with checked results.
+    // SAFETY: Postgres takes the lock or raises an error, here under pgrx's guard. With it, the table keeps its name
+    // and its owner.
     let owner = unsafe {
         pg_sys::LockRelationOid(table.oid, pg_sys::AccessShareLock as i32);
         relations::name_of(table.oid)
@@ -342,17 +259,32 @@ fn as_table_owner<R>(
     as_role(owner, is_restricted(owner), body)
 }
 
-/// Whether code of `owner` must not outlast the statement.
+/// Whether nothing that code of `owner` does may be put off until after the statement.
 fn is_restricted(owner: pg_sys::Oid) -> bool {
-    // SAFETY: look-ups in the system caches.
+    // SAFETY: two numbers of this backend, and look-ups in the system caches.
     unsafe {
         let (role, session) = (pg_sys::GetUserId(), pg_sys::GetSessionUserId());
         let exceeds = |role| !pg_sys::has_privs_of_role(owner, role);
-        exceeds(role) && rights::is_trusted() || exceeds(session) && rights::can_rise(session)
+        exceeds(role) && rights::is_trusted()
+            || exceeds(session) && rights::can_become_trusted(session)
     }
 }
 
-fn as_role<R>(
+/// The role that owns the extension's tables.
+///
+/// # Errors
+/// [`Error::Internal`] while there are none.
+pub(super) fn extension_owner() -> Result<pg_sys::Oid, Error> {
+    relations::extension_owner()
+        .ok_or_else(|| Error::Internal("the table pat.api_keys is missing".into()))
+}
+
+/// Runs `body` with the rights of `role`, and with a search path that nobody else can put anything into. With
+/// `is_restricted` nothing that runs in it can be put off until the end of the transaction.
+///
+/// # Errors
+/// [`Error::Internal`] for those of the SPI itself. What Postgres raises passes through.
+pub(super) fn as_role<R>(
     role: pg_sys::Oid,
     is_restricted: bool,
     body: impl FnOnce() -> spi::Result<R>,
@@ -361,8 +293,8 @@ fn as_role<R>(
     body().map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Another role's rights, without the caller's search path, until it is dropped. If an error gets past it, the end of
-/// the (sub)transaction restores the same state.
+/// Has the rights of another role in force, and a search path that the caller did not choose, until it is dropped. If
+/// an error skips the drop, Postgres restores the same state at the end of the (sub)transaction.
 struct Raised {
     role: pg_sys::Oid,
     context: i32,
@@ -376,7 +308,8 @@ impl Raised {
             context: 0,
             settings_level: 0,
         };
-        // SAFETY: the state is put back in `drop`.
+        // SAFETY: the pointers are to fields of a live struct, and the texts end in NUL. `drop` or the end of the
+        // (sub)transaction puts back what is set here.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
             let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
@@ -402,7 +335,8 @@ impl Raised {
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        // SAFETY: it restores what `to` saved.
+        // SAFETY: the level, the role and the context are those that `to` has saved; nested values are dropped in the
+        // reverse order.
         unsafe {
             pg_sys::AtEOXact_GUC(false, self.settings_level);
             pg_sys::SetUserIdAndSecContext(self.role, self.context);

@@ -1,6 +1,5 @@
-//! Postgres functions without the guard that pgrx puts around each call into Postgres. The guard
-//! is a `sigsetjmp`, about 15 ns, which is more than the first ones cost, and they raise no error.
-//! The others may, and are called where one guard stands around them all.
+//! Postgres functions without the guard that pgrx puts around each call into Postgres. The guard is a `sigsetjmp`,
+//! which takes about 15 ns.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -8,6 +7,8 @@ use std::ffi::{c_char, c_int, c_void};
 use pgrx::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
 unsafe extern "C-unwind" {
+    // These take less time than a guard and raise no error, or pgrx does not declare them.
+
     /// A signal handler.
     pub fn die(signal: c_int);
     pub fn get_primary_key_attnos(
@@ -34,6 +35,8 @@ unsafe extern "C-unwind" {
     pub fn GetNumConfigOptions() -> c_int;
     #[cfg(feature = "pg15")]
     pub fn get_guc_variables() -> *mut *mut pg_sys::config_generic;
+
+    // These may raise an error. They are called where one guard stands around several calls.
 
     pub fn GetCatalogSnapshot(relation: Oid) -> Snapshot;
     pub fn RegisterSnapshot(snapshot: Snapshot) -> Snapshot;

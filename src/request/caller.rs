@@ -1,9 +1,10 @@
-//! Who calls a function that changes something of a user's, and what that lets them do.
+//! Who calls a function that changes something for a user, and what the caller may do.
 //!
-//! A caller is judged twice: when the function begins, so that nobody without a right waits for locks or makes
-//! others wait, and again after all locks, by what has committed by then. In between somebody may have revoked
-//! the token, ended the session or banned the user, and has been told that it is done. What grants, renews or
-//! changes takes a [`Judged`], which only the second judgement gives: to forget it does not compile.
+//! A caller is judged twice: when the function begins, so that a caller without the right takes no locks and makes
+//! nobody wait, and again after all locks, by what has committed by then. In between another transaction may have
+//! revoked the token, ended the session or banned the user, and its client has been told that this is done. Functions
+//! that grant, renew or change something take a [`Judged`], which only the second judgement gives, so that code without
+//! it does not compile.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -20,20 +21,22 @@ use crate::request::{Request, run, session, tables};
 use crate::users::state::{self, UserState, state_of_user};
 
 thread_local! {
-    // Whoever revokes, replaces or deletes the token waits until this transaction has ended, and this one for
-    // them. Readers are not concerned.
-    static HOLD_KEY: Statement = const { Statement::new(
+    // A transaction that revokes, replaces or deletes the token waits until this one has ended, and this one waits for
+    // it. Readers take no lock.
+    static HOLD_TOKEN: Statement = const { Statement::new(
         "select from pat.api_keys where id operator(pg_catalog.=) $1 for share",
         &[UUIDOID],
     ) };
 }
 
+/// The caller of a function, by the role in force and the claims of the request.
 pub struct Caller {
     is_trusted: bool,
     identity: Rc<Identity>,
 }
 
-/// Locks, behind which the caller was judged again. They are held to the end of the transaction.
+/// The proof that the caller was judged again after all locks were taken, with what these locks are on. They are held
+/// to the end of the transaction.
 pub struct Judged<L>(L);
 
 impl<L> Deref for Judged<L> {
@@ -45,10 +48,12 @@ impl<L> Deref for Judged<L> {
 }
 
 impl Caller {
+    /// The caller of the present call, judged for the first time.
+    ///
     /// # Errors
-    /// [`Error::DeadToken`]: whoever holds a revoked token may do nothing with it, not even revoke;
-    /// [`Error::SessionEnded`], and those of a login without a session whose user may not log in;
-    /// [`Error::NoUser`] for the anonymous role.
+    /// [`Error::DeadToken`] for a token that is not valid, with which a caller may do nothing, not even revoke it;
+    /// [`Error::SessionEnded`] for a login whose session has ended; [`Error::BannedUser`] and [`Error::UnknownUser`]
+    /// for any login of such a user; [`Error::NoUser`] for the anonymous role.
     pub fn now() -> Result<Self, Error> {
         let caller = Self {
             is_trusted: rights::is_trusted(),
@@ -58,22 +63,22 @@ impl Caller {
         Ok(caller)
     }
 
-    /// Judges the caller again, by what has committed by now. All other locks that the transaction is to take
-    /// must have been taken: they are `locks`.
+    /// Judges the caller again, by what has committed by now. The transaction must have taken all its other locks
+    /// before: they are `locks`.
     ///
     /// # Errors
     /// Those of [`Self::now`].
     pub fn judged_after<L>(&self, locks: L) -> Result<Judged<L>, Error> {
         if !self.is_trusted {
-            // One after the other holds the row. Else many at once could hold it in turn without a gap, and whoever
-            // revokes would wait for ever.
+            // Only one transaction at a time holds the row of the token. Otherwise many could share it in turn without
+            // a gap, and one that revokes the token would wait for ever.
             if let Some(user) = self.identity.user {
                 lock_user(user);
             }
             match (&self.identity.credential, self.identity.session) {
                 (Credential::Token(token), _) => {
-                    let key = [pg_uuid(token.key_id).into()];
-                    HOLD_KEY.with(|statement| statement.run_on_latest(&key))?;
+                    let id = [pg_uuid(token.id).into()];
+                    HOLD_TOKEN.with(|statement| statement.run_on_latest(&id))?;
                 }
                 (Credential::Login, SessionClaim::Id(session)) => session::hold(session)?,
                 _ => (),
@@ -87,7 +92,7 @@ impl Caller {
         if self.is_trusted {
             return Ok(());
         }
-        if rights::role_is(&settings::anon_role()) {
+        if rights::current_role_is(&settings::anon_role()) {
             return Err(Error::NoUser);
         }
         let is_active = || Request::anew(&self.identity).is_active();
@@ -108,20 +113,23 @@ impl Caller {
         }
     }
 
+    /// Whether the role in force is trusted: see [`rights::is_trusted`].
     pub fn is_trusted(&self) -> bool {
         self.is_trusted
     }
 
+    /// What the claims of the request say.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
+    /// The user whom the claims name.
     pub fn user(&self) -> Option<Uuid> {
         self.identity.user
     }
 
-    /// The personal access token of the request, if it was made with one and the role in force is not trusted
-    /// by itself.
+    /// The personal access token of the request. `None` if the request has none, and for a trusted role, which needs
+    /// none.
     pub fn token(&self) -> Option<&TokenClaims> {
         match &self.identity.credential {
             Credential::Token(token) if !self.is_trusted => Some(token),
@@ -131,11 +139,15 @@ impl Caller {
 
     /// The id of that token.
     pub fn token_id(&self) -> Option<Uuid> {
-        self.token().map(|token| token.key_id)
+        self.token().map(|token| token.id)
     }
 
-    /// Whose tokens a call is about: the user who is named, else the caller. The answer for another
-    /// user's id is the same whether there is such a user or not.
+    /// The user whose tokens a call is about: the one who is named, else the caller. `verb` is for the message. The
+    /// answer for the id of another user is the same whether or not that user exists.
+    ///
+    /// # Errors
+    /// [`Error::NotYours`] for another user than the caller, unless the caller is trusted; [`Error::NoUser`] if the
+    /// claims name none.
     pub fn owner_for(&self, verb: &'static str, named: Option<Uuid>) -> Result<Uuid, Error> {
         match named {
             Some(user) if self.is_trusted => Ok(user),
@@ -147,7 +159,10 @@ impl Caller {
         }
     }
 
-    /// The owner that a key must have to be touched by this caller: `None` is any.
+    /// The user to whom a token must belong so that this caller may change it. `None` means any user.
+    ///
+    /// # Errors
+    /// [`Error::NoUser`] if the claims name none, unless the caller is trusted.
     pub fn owner_filter(&self) -> Result<Option<Uuid>, Error> {
         match self.is_trusted {
             true => Ok(None),
@@ -155,7 +170,10 @@ impl Caller {
         }
     }
 
-    /// What a token may do that has a list of scopes, the list says.
+    /// Lets a token go on only if its scopes grant `scope`; a login may go on. `verb` is for the message.
+    ///
+    /// # Errors
+    /// [`Error::ScopeMissing`].
     pub fn require_scope(&self, verb: &'static str, scope: &'static str) -> Result<(), Error> {
         match self.token() {
             Some(token) if !token.scopes.grants(&scope.parse()?) => {
@@ -166,15 +184,17 @@ impl Caller {
     }
 }
 
-/// Makes transactions that give `user` a token, revoke tokens of theirs or end their sessions wait for each other: none
-/// counts, or ends, without what the others do. Held to the end of the transaction; taken before any lock on a row, so
-/// that nobody waits in a circle. Readers are not concerned.
+/// Takes the lock of `user`, to the end of the transaction. Transactions that mint tokens for a user, revoke tokens of
+/// the user or end sessions of the user all take it, so that each counts and ends what the ones before it have left. It
+/// is taken before any lock on a row, so that there is no deadlock. Readers take no lock.
 pub fn lock_user(user: Uuid) {
     if let Some(tokens) = tables::tokens() {
         lock::bucket(tokens.table, &user);
     }
 }
 
+/// Goes on only if the user may log in.
+///
 /// # Errors
 /// [`Error::BannedUser`], [`Error::UnknownUser`].
 pub fn require_active(user: Uuid, state: UserState) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! What the REST server tells of a request, and what it is told of the answer.
+//! What the REST server says of an HTTP request, and what it is told about the answer.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -13,20 +13,21 @@ use supabase_pat_core::json::Members;
 use crate::pg::guc::{self, setting};
 use crate::pg::settings;
 
-/// What a request is, as far as the gate looks at it.
+/// The parts of an HTTP request that the gate looks at.
 #[derive(Default)]
-pub struct Request {
+pub struct HttpRequest {
     pub method: String,
-    /// Without the address of the REST server, percent-encoded.
+    /// The path below the address of the REST server, percent-encoded.
     pub path: String,
     pub authorization: Option<String>,
     pub api_key: Option<String>,
     pub address: Option<IpAddr>,
-    /// The schemas that it names, for reading and for writing.
+    /// The schemas that its headers name, for reading and for writing.
     profiles: [Option<String>; 2],
 }
 
-impl Request {
+impl HttpRequest {
+    /// The request of the present transaction. Its texts are empty if the REST server has set nothing.
     pub fn present() -> Self {
         let headers = Headers::present();
         Self {
@@ -39,11 +40,12 @@ impl Request {
         }
     }
 
-    /// The schemas that it may be for, `None` for the default one.
+    /// The schemas that the request may be for; `None` in the list is the default schema.
     ///
-    /// PostgREST goes by `Accept-Profile` for GET and HEAD and by `Content-Profile` for all else, other servers by
-    /// whichever there is; and where a header stands twice, PostgREST goes by the first and shows the last. What these
-    /// servers do tell is the search path, which they begin with the schema that they have chosen.
+    /// PostgREST chooses by `Accept-Profile` for GET and HEAD and by `Content-Profile` for all else; other servers use
+    /// whichever of the two is there. If a header stands twice, PostgREST uses the first and shows the last one here.
+    /// But these servers set the search path, and the schema that they have chosen is its first. So the list has the
+    /// schemas of both headers and of the search path.
     pub fn schemas(&self) -> Vec<Option<String>> {
         if self.profiles.iter().all(Option::is_none) {
             return vec![None];
@@ -70,7 +72,7 @@ impl Request {
     }
 }
 
-/// The headers of a request. Where a name stands twice, the last one counts, as in jsonb.
+/// The headers of a request. If a name stands twice, the last one is used, as in jsonb.
 struct Headers(Option<String>);
 
 impl Headers {
@@ -83,13 +85,13 @@ impl Headers {
         headers.text(name).ok().flatten().map(Cow::into_owned)
     }
 
-    /// Where the request comes from, by its header `X-Forwarded-For`.
+    /// The address that the request comes from, by the header `X-Forwarded-For`.
     fn address(&self) -> Option<IpAddr> {
         client_address(&self.text("x-forwarded-for")?, settings::trusted_proxies())
     }
 }
 
-/// Who asks, as the request's headers say. The user agent can be anything; the address is what trusted
+/// Where a request comes from, by its headers. A client can send any user agent; the address is what the trusted
 /// proxies say.
 #[derive(Default)]
 pub struct Origin {
@@ -98,6 +100,7 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The origin of the present request; the user agent is cut after 500 characters.
     pub fn of_request() -> Self {
         const MAX_USER_AGENT: usize = 500;
         let headers = Headers::present();
@@ -109,22 +112,26 @@ impl Origin {
     }
 }
 
-/// Makes the REST server answer with a status although nothing is raised: an error would take back what
-/// the refusal has to leave behind.
+/// Makes the REST server answer with a status although no error is raised: an error would roll back what the refusal
+/// must store, for instance the count of wrong passwords.
+///
+/// # Errors
+/// Those of [`guc::set`].
 pub fn answer_with(status: &str) -> Result<(), Error> {
-    // A setting of nobody's, which everybody may set for their transaction.
+    // This setting is defined by nobody, so every role may set it for its transaction.
     guc::set(c"response.status", status)
 }
 
-/// The first schema of the search path, if it was set for this request or session.
+/// The first schema of the search path, if the search path was set for this request or session.
 fn schema_of_search_path() -> Option<String> {
     let record = guc::find_setting(c"search_path")?;
-    // SAFETY: a record of Postgres's.
+    // SAFETY: the record is Postgres's, and stays as long as the setting is defined, which is always for this one.
     if unsafe { (*record).source } < pg_sys::GucSource::PGC_S_SESSION {
         return None;
     }
     let path = CString::new(setting(c"search_path")?).ok()?;
-    // SAFETY: SplitIdentifierString cuts a copy of the C string into names, and puts them into a list.
+    // SAFETY: `SplitIdentifierString` cuts the copy into names that end in NUL, and fills the list with pointers to
+    // them. They are copied while the memory context of the copy is there.
     let names: Vec<String> = unsafe {
         let mut names = std::ptr::null_mut();
         let copy = pg_sys::pstrdup(path.as_ptr());
@@ -136,7 +143,7 @@ fn schema_of_search_path() -> Option<String> {
             .map(|name| CStr::from_ptr(name).to_string_lossy().into_owned())
             .collect()
     };
-    // These are where a function begins that has a search path of its own.
+    // A function with a search path of its own begins it with one of these, which are no schema of the REST server.
     let is_none = |name: &String| matches!(name.as_str(), "" | "$user" | "pg_catalog" | "pg_temp");
     names.into_iter().find(|name| !is_none(name))
 }

@@ -1,5 +1,5 @@
-//! Making a request somebody's: the role in force, and the claims, under all the names that servers and
-//! policies know them by. All of it ends with the transaction.
+//! Giving a request an identity: it sets the role in force and the claims, in all the settings in which servers and
+//! policies read them. All of it ends with the transaction.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -9,14 +9,18 @@ use supabase_pat_core::json::Members;
 
 use crate::pg::guc::{c_string, replace, set, setting};
 
-/// Servers set these too, or did: one setting a claim.
+/// Some servers, and older versions of others, set one setting for each claim as well, with these prefixes.
 const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
 
-/// What `auth.uid()`, `auth.role()` and `auth.email()` read before anything else.
+/// The claims that `auth.uid()`, `auth.role()` and `auth.email()` first look for in such settings.
 const LEGACY: [&str; 3] = ["sub", "role", "email"];
 
-/// Puts `role` and `claims` in the place of those that the server has set. The role is set as by SET ROLE:
-/// the role that the server logged in as must be a member of it.
+/// Replaces the role and the claims that the server has set by `role` and `claims`, a JSON object. The role is set as
+/// by SET ROLE: the role that the server logged in as must be a member of it.
+///
+/// # Errors
+/// [`Error::Internal`] for claims that are not a JSON object or hold a NUL. Postgres raises an error for a role that
+/// cannot be set.
 pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
     let before = setting(c"request.jwt.claims").unwrap_or_default();
     let new = Members::parse(claims)
@@ -30,7 +34,7 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
     set(c"request.jwt.claims", claims)?;
     replace(c"request.jwt.claim", "")?;
     for prefix in PREFIXES {
-        // Whoever sets one claim by itself sets these: else there is nothing to look for.
+        // A server that sets one setting for each claim sets these. Without them there is nothing to replace.
         let is_set = |name| {
             CString::new(format!("{prefix}{name}")).is_ok_and(|name| setting(&name).is_some())
         };
@@ -56,11 +60,14 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
 }
 
 /// Makes the rest of the transaction read-only.
+///
+/// # Errors
+/// Those of [`set`].
 pub fn forbid_writing() -> Result<(), Error> {
     set(c"transaction_read_only", "on")
 }
 
-/// A claim as servers set it that set one setting a claim.
+/// A claim by the setting of its own that a server has set for it. `None` if there is no such setting, or it is empty.
 pub fn legacy_claim(name: &str) -> Option<String> {
     let name = CString::new(format!("{}{name}", PREFIXES[0])).ok()?;
     setting(&name)

@@ -6,32 +6,33 @@ use std::ops::ControlFlow;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
+use crate::pg::changes;
 use crate::pg::clock::Instant;
 use crate::pg::column::Found;
-use crate::pg::relations;
 use crate::pg::scan::{Row, look_at_both};
 use crate::pg::unguarded;
 use crate::request::tables::{Sessions, Tokens};
 use crate::users::state::{UserState, Users, state_of};
 
-/// Whether a token or a session is live, and for how long that is the answer if no row changes.
+/// Whether a token or a session is live, and until when this stays the answer if no row changes.
 #[derive(Clone, Copy)]
 pub struct Verdict {
     pub is_live: bool,
-    /// Whether it counts only where the gate has judged it: a token for certain addresses, or with a limit.
+    /// Whether it is valid only in a transaction in which the gate has let it through: a token for certain addresses,
+    /// or with a limit.
     pub needs_gate: bool,
     pub holds_until: Instant,
 }
 
 impl Verdict {
-    /// What has ended does not come back.
+    /// The answer for what is missing, revoked or over. It holds until a row changes.
     const DEAD: Self = Self {
         is_live: false,
         needs_gate: false,
         holds_until: Instant::END,
     };
 
-    /// On something that lives until `end`, as long as its user may log in.
+    /// The answer for what lives until `end`, as long as its user may log in.
     fn until(end: Instant, user: UserState) -> Self {
         match user {
             UserState::Active => Self {
@@ -48,13 +49,13 @@ impl Verdict {
     }
 }
 
-/// What a look-up can see: while this stays the same, so does its outcome.
+/// What a look-up can see. As long as this stays the same, so does the result of the look-up.
 ///
-/// Postgres counts the transactions of the cluster that have ended after writing something, and
-/// reuses a snapshot as long as the count stands still; the command counter tells what this
-/// transaction has written itself. The messages of changes tell what tables look like: they come a moment
-/// after the transaction has ended by that count, and until its locks are gone nobody is kept from looking where
-/// another schema has come to have the name.
+/// Postgres counts the transactions of the cluster that have ended after writing something, and reuses a snapshot as
+/// long as the count stays the same. The command counter changes with what this transaction writes itself. The count of
+/// messages changes with the layout of tables ([`crate::pg::changes`]). It is needed because these messages come a
+/// moment after the transaction counts as ended, and no lock keeps a look-up from using the old schema in that moment,
+/// if the transaction has given another schema its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     ended_transactions: u64,
@@ -62,14 +63,15 @@ pub struct Horizon {
     messages: u64,
 }
 
-/// There is always one.
+/// The horizon of a look-up that begins now. Never `None`.
 pub fn horizon() -> Option<Horizon> {
-    // SAFETY: as at any lock that is taken; the snapshot, a new one since no object is no catalogue, is looked at before
-    // anything else can replace it.
+    // SAFETY: Postgres processes messages wherever it takes a lock, so it can here, and an error jumps over nothing
+    // that needs dropping. `GetCatalogSnapshot` takes a new snapshot, since no object (`InvalidOid`) is not a catalog;
+    // it is read before anything can replace it.
     unsafe {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             unguarded::AcceptInvalidationMessages();
-            let messages = relations::messages();
+            let messages = changes::of_relations();
             let snapshot = unguarded::GetCatalogSnapshot(pg_sys::InvalidOid);
             Some(Horizon {
                 ended_transactions: (*snapshot).snapXactCompletionCount,
@@ -80,8 +82,7 @@ pub fn horizon() -> Option<Horizon> {
     }
 }
 
-/// Whether the token exists, belongs to the user, and is neither revoked nor expired, and its user
-/// is active.
+/// Whether a token exists, belongs to the user, is neither revoked nor expired, and its user is active.
 pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
     let verdict = look_at_both::<Tokens, Users, _>(|tokens, users| {
         let layout = &tokens.layout;
@@ -105,7 +106,7 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
     verdict.unwrap_or(Verdict::DEAD)
 }
 
-/// Whether a session is there, is the user's, has not come to its end, and the user is active.
+/// Whether a session exists, belongs to the user and has not ended, and its user is active.
 pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
     let verdict = look_at_both::<Sessions, Users, _>(|sessions, users| {
         let layout = &sessions.layout;
@@ -115,7 +116,7 @@ pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
                 ends_at = match layout.not_after {
                     Found::AsExpected(column) => row.get(column).or(Some(Instant::END)),
                     Found::Missing => Some(Instant::END),
-                    // When it ends cannot be read, only that it does.
+                    // The time of its end cannot be read, only whether there is one: then it counts as ended.
                     Found::OfAnotherType(column) => (!row.has(column)).then_some(Instant::END),
                 };
             }
@@ -129,7 +130,7 @@ pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
     verdict.unwrap_or(Verdict::DEAD)
 }
 
-/// When a key expires, if it is live now.
+/// When a token expires, if it is live now: it has not expired, and its row is not revoked.
 pub fn live_until(tokens: &Tokens, row: &Row) -> Option<Instant> {
     let expiry = row.get(tokens.expires_at)?;
     (!row.has(tokens.revoked_at) && expiry > Instant::now()).then_some(expiry)

@@ -1,4 +1,4 @@
-//! The claims of the present request, read from the settings that the REST server makes for it.
+//! The claims of the present request, read from the settings in which the REST server puts them.
 #![allow(unsafe_code)]
 
 pub mod admitted;
@@ -25,7 +25,7 @@ use crate::pg::clock::Instant;
 use crate::pg::guc;
 use liveness::{Horizon, Verdict};
 
-/// A request's identity, as far as it has been found out.
+/// The identity of a request, and what has been found out about it so far.
 pub struct Request {
     pub identity: Rc<Identity>,
     /// The settings that the identity was read from, `request.jwt.claims` first; empty if there
@@ -35,13 +35,13 @@ pub struct Request {
     is_active: Option<bool>,
 }
 
-/// The last request that this backend has seen, for the next statement of the same request: the
-/// claims need no parsing if they are the same text, which saves 0.4 µs, and the tables no look if
-/// nothing has been written since, which saves 1.5 µs.
+/// The last request that this backend has seen, for the next statement of the same request. If the claims are the same
+/// text, they are not parsed again, which saves 0.4 µs. If nothing has been written since, the tables are not read
+/// again, which saves 1.5 µs.
 struct Last {
     texts: [Option<Box<str>>; SETTINGS.len()],
     identity: Rc<Identity>,
-    /// On its token, or else its session.
+    /// The verdict on its token, or else on its session, and what could be seen then.
     verdict: Option<(Horizon, Verdict)>,
 }
 
@@ -56,11 +56,10 @@ const SETTINGS: [&CStr; 6] = [
     c"request.jwt.claim.session_id",
 ];
 
-/// Where a setting is kept, and the address of the value that was read from there.
+/// The variable of a setting, and the address of the value that was read from it.
 ///
-/// `GetConfigOption` would find it again each time, for 40 ns on Postgres 15, which is as much as
-/// the rest of a row in a scan. Postgres allocates a new value before it frees the old one, so a
-/// changed setting has another address.
+/// `GetConfigOption` would search for it each time, which takes 40 ns on Postgres 15, as much as the rest of a row in a
+/// scan. Postgres allocates a new value before it frees the old one, so a changed setting has another address.
 #[derive(Clone, Copy)]
 struct Source {
     variable: *mut *mut c_char,
@@ -68,6 +67,7 @@ struct Source {
 }
 
 impl Request {
+    /// Reads the settings as they are now.
     pub fn read() -> Self {
         let sources = find_sources();
         let texts = sources.each_ref().map(|source| source.as_ref()?.text());
@@ -82,7 +82,7 @@ impl Request {
         }
     }
 
-    /// The same request, of which nothing is known yet: for whoever has waited since it was judged.
+    /// The same request, about which nothing is known: for a caller that has waited since the request was judged.
     pub fn anew(identity: &Rc<Identity>) -> Self {
         Self {
             identity: Rc::clone(identity),
@@ -97,9 +97,8 @@ impl Request {
         self.sources.first()?.text()
     }
 
-    /// Whether the settings still hold what was read. Always no if `request.jwt.claims` did not
-    /// exist, since it may have been created since. A legacy setting that did not exist is not
-    /// looked for again until the next statement.
+    /// Whether the settings still hold what was read. False if `request.jwt.claims` did not exist, since it may exist
+    /// by now. A legacy setting that did not exist is not looked for again until the next statement.
     #[inline(always)]
     pub fn is_current(&self) -> bool {
         !self.sources.is_empty() && self.sources.iter().all(Source::is_current)
@@ -114,22 +113,20 @@ impl Request {
                 Credential::Malformed => false,
                 Credential::Token(token) => {
                     let verdict = verdict(&self.identity, || {
-                        liveness::token_verdict(token.key_id, token.user)
+                        liveness::token_verdict(token.id, token.user)
                     });
                     verdict.is_some_and(|verdict| {
-                        verdict.is_live
-                            && (!verdict.needs_gate || admitted::has_admitted(token.key_id))
+                        verdict.is_live && (!verdict.needs_gate || admitted::has_admitted(token.id))
                     })
                 }
             })
     }
 
-    /// Takes note of a verdict on the token of this request that was reached elsewhere, with what could be
-    /// seen at the time.
+    /// Takes over a verdict on the token of this request from the gate, with what could be seen when it was reached.
     pub fn remember(&mut self, seen: Horizon, verdict: Verdict) {
-        // To be found out anew, now that the gate has judged the token.
+        // The answer may be another one, now that the gate has judged the token.
         self.is_valid = None;
-        // SAFETY: nothing is called that could come back here.
+        // SAFETY: nothing that could come back here is called while the reference is in use.
         if let Some(last) = unsafe { LAST.get() }
             && Rc::ptr_eq(&last.identity, &self.identity)
         {
@@ -166,6 +163,7 @@ impl Request {
             }
     }
 
+    /// The answer of `is_valid_api_token()`, if it is known already.
     #[inline(always)]
     pub fn known_validity(&self) -> Option<bool> {
         self.is_valid
@@ -173,7 +171,7 @@ impl Request {
 }
 
 fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
-    // SAFETY: nothing is called that could come back here.
+    // SAFETY: while the reference is in use, only the parser of the core is called, which does not come back here.
     let last = unsafe { LAST.get() };
     if let Some(last) = last
         && last.texts.each_ref().map(Option::as_deref) == texts
@@ -197,8 +195,7 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
     identity
 }
 
-/// How what an identity rests on stands, its token or its session. `None` while the extension is being installed or
-/// dropped.
+/// The verdict on the token or session of an identity: the kept one if it still holds, or else what `find` gives.
 fn verdict(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> Option<Verdict> {
     let horizon = liveness::horizon()?;
     let last = || {
@@ -221,10 +218,10 @@ fn verdict(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> Option<Ve
 }
 
 impl Source {
-    /// A setting of type string, from its record.
+    /// A setting, from its record. `None` if it is not of type string.
     fn of(record: *mut pg_sys::config_generic) -> Option<Self> {
-        // SAFETY: the record is Postgres's. `vartype` says which struct begins with it, and a
-        // setting of type string always has a variable.
+        // SAFETY: the record is Postgres's. `vartype` says of which larger struct it is the beginning, and a setting of
+        // type string always has a variable.
         unsafe {
             if (*record).vartype != pg_sys::config_type::PGC_STRING {
                 return None;
@@ -241,10 +238,11 @@ impl Source {
         if self.value.is_null() {
             return None;
         }
-        // SAFETY: the value of a string setting is NUL-terminated, and stays while nothing sets it.
+        // SAFETY: the value of a string setting ends in NUL, and stays until something sets it. `read` has read the
+        // address just now, and `run::with_request` hands out only requests that are current.
         let bytes = unsafe { CStr::from_ptr(self.value) }.to_bytes();
-        // Settings are in the database's encoding. What is not UTF-8, or too long to be read, becomes no
-        // JSON, so that the request is malformed rather than without claims.
+        // Settings are in the encoding of the database. A text that is not UTF-8, or too long, is replaced by one that
+        // is not JSON, so that the request is malformed and not one without claims.
         let text = match bytes.len() {
             ..=MAX_CLAIMS => std::str::from_utf8(bytes).unwrap_or(UNREADABLE),
             _ => UNREADABLE,
@@ -254,8 +252,8 @@ impl Source {
 
     #[inline(always)]
     fn is_current(&self) -> bool {
-        // SAFETY: the record of a setting is freed only when a library defines a setting of its
-        // own under the same name, and then before, not during, a run of the executor.
+        // SAFETY: the record of a setting is freed only when a library defines a setting of the same name, which does
+        // not happen during a run of the executor.
         unsafe { *self.variable == self.value }
     }
 }
@@ -266,7 +264,7 @@ fn find_sources() -> [Option<Source>; SETTINGS.len()] {
     SETTINGS.map(|name| guc::find_setting(name).and_then(Source::of))
 }
 
-/// The settings of [`SETTINGS`], as far as they exist: with one search, since they stand together.
+/// The settings of [`SETTINGS`], as far as they exist. One search finds all, since they follow each other.
 #[cfg(feature = "pg15")]
 fn find_sources() -> [Option<Source>; SETTINGS.len()] {
     const PREFIX: &[u8] = b"request.jwt.claim";

@@ -1,8 +1,8 @@
 //! What policies ask about the request.
 //!
-//! `pat.uid()` and `is_valid_api_token()`, which they call once a row, are plain version-1 functions, declared
-//! in sql/request.sql: the wrapper of
-//! `#[pg_extern]` takes about 10 ns, twice what is left of them once the answer is known.
+//! Policies call `pat.uid()` and `is_valid_api_token()` once for each row. So these are plain functions of version 1,
+//! declared in sql/request.sql: the wrapper of `#[pg_extern]` takes about 10 ns, twice as long as they take once the
+//! answer is known.
 #![allow(unsafe_code)]
 
 use pgrx::datum::Uuid as PgUuid;
@@ -31,10 +31,10 @@ version_1!(pg_finfo_supabase_pat_uid);
 /// Called by Postgres.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn supabase_pat_is_valid_api_token(call: FunctionCallInfo) -> Datum {
-    // SAFETY: the reference ends with the statement.
+    // SAFETY: the reference ends with the `match` on a copied answer, before anything else is called.
     match unsafe { run::known_request() }.and_then(|request| request.known_validity()) {
         Some(is_valid) => is_valid.into(),
-        // SAFETY: as for this function.
+        // SAFETY: it is called as this function is: `call` is Postgres's.
         None => unsafe { check_validity(call) },
     }
 }
@@ -49,8 +49,8 @@ unsafe extern "C-unwind" fn check_validity(_call: FunctionCallInfo) -> Datum {
 /// Called by Postgres.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn supabase_pat_uid(call: FunctionCallInfo) -> Datum {
-    // SAFETY: the reference ends with the block. `call` and its `flinfo` are valid, and
-    // `fn_extra` is null or an id that `keep_user` has put there.
+    // SAFETY: the reference ends before `keep_user` is called. `call` and its `flinfo` are valid, and `fn_extra` is
+    // null or points to an id that `keep_user` has put there, in memory that lives as long as `flinfo`.
     unsafe {
         if let Some(request) = run::known_request()
             && let Some(user) = request.identity.user
@@ -65,13 +65,14 @@ pub unsafe extern "C-unwind" fn supabase_pat_uid(call: FunctionCallInfo) -> Datu
     }
 }
 
-/// Finds the user and keeps the id with the call site, whose memory outlives the result. A new
-/// identity gets new memory: the old one may be in a row that is still being put together.
+/// Finds the user and keeps the id with the call site, whose memory outlives the result. Another user's id gets memory
+/// of its own, since a row that is still being built may point to the old id.
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn keep_user(call: FunctionCallInfo) -> Datum {
     let user = run::with_request(|request| request.identity.user);
-    // SAFETY: `call` and its `flinfo` are valid, and a Uuid is 16 bytes without alignment.
+    // SAFETY: Postgres passes a valid `call` with its `flinfo`, and `fn_extra` is used by this file alone. A Uuid is 16
+    // bytes without alignment, which is what SQL's uuid is.
     unsafe {
         let Some(user) = user else {
             (*call).isnull = true;
@@ -100,7 +101,7 @@ fn has_scope(scope: &str) -> SqlResult<bool> {
 #[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
 fn current_api_key_id() -> Option<PgUuid> {
     run::with_request(|request| match &request.identity.credential {
-        Credential::Token(token) => Some(pg_uuid(token.key_id)),
+        Credential::Token(token) => Some(pg_uuid(token.id)),
         _ => None,
     })
 }

@@ -1,11 +1,11 @@
-//! Knowing which statement is being executed, so that an answer can be kept for exactly as long.
+//! Knows which statement is being executed, so that an answer can be kept for exactly as long as the statement runs.
 //!
 //! # What is cached, under what key, and what ends it
-//! A policy calls `pat.uid()` and `is_valid_api_token()` once a row. Reading and parsing the claims
-//! and looking the key and its user up costs about 3 µs, a row of a sequential scan about 50 ns: a
+//! A policy calls `pat.uid()` and `is_valid_api_token()` once for each row. Reading and parsing the claims
+//! and looking up the token and its user takes about 3 µs, a row of a sequential scan about 50 ns: a
 //! million rows must not pay for a million checks. So the first call in a run of the executor keeps
 //! the parsed claims and the verdict in the [`Run`], and every later call in that run returns them,
-//! for about 3 ns.
+//! which takes about 3 ns.
 //!
 //! - **Key.** The run itself: a stack of runs follows the nesting of `ExecutorRun`, and a call
 //!   belongs to the top one only if the active snapshot is the one that the run was given. A
@@ -14,24 +14,23 @@
 //!   statement around it, and is checked anew each time. In a STABLE function it shares the snapshot
 //!   of the statement that calls it, and its answer.
 //! - **Claims.** Each call also checks that the claims are where they were when they were read
-//!   ([`crate::request::Request::is_current`]), so that a statement which changes them midway gets
-//!   the new identity. The remaining gap is a statement that sets them twice between two calls in
-//!   one row, if the allocator hands the first address out again.
-//! - **End.** The end of the run, by return or by error. `fn_extra` would be the usual place, but
-//!   PL/pgSQL keeps the `FmgrInfo` of an expression from statement to statement, where under
-//!   REPEATABLE READ nothing else would tell the second from the first.
+//!   ([`crate::request::Request::is_current`]), so that a statement that changes them midway gets
+//!   the new identity. One gap remains: a statement that sets them twice between two calls in one
+//!   row, if the allocator gives the second new value the address of the old one.
+//! - **End.** The answer is dropped at the end of the run, by return or by error. `fn_extra` is the usual
+//!   place for such an answer, but PL/pgSQL keeps the `FmgrInfo` of an expression from statement to
+//!   statement, and under REPEATABLE READ nothing else would tell the second statement from the first.
 //!
-//! The verdict itself is reached with a snapshot of its own, taken when it is asked for, so a
-//! revocation that has committed is seen by the next statement in every isolation level. A second
-//! level, in request.rs, carries it from one statement to the next for as long as Postgres counts no
+//! The verdict itself is reached on a snapshot of its own, which is taken when it is asked for. So the
+//! next statement sees a revocation that has committed, in every isolation level. A second level, in
+//! request/mod.rs, keeps the verdict from one statement to the next as long as Postgres counts no
 //! transaction that has written anything.
 //!
 //! # Safety
-//! The hook is on the way of every query of the backend, so errors must pass through it as they
-//! are. pgrx's guard would rebuild them from the fields that it knows, and lose the names of
-//! constraints and any SQLSTATE outside its list. So the hook calls on without a guard and holds
-//! nothing that needs dropping: an error jumps over it, and the callbacks for aborted
-//! (sub)transactions drop the runs that it ended.
+//! Every query of the backend runs inside the hook, so errors must pass through it unchanged. pgrx's guard
+//! would rebuild them from the fields that it knows, and lose the names of constraints and any SQLSTATE
+//! outside its list. So the hook calls the executor without a guard and holds nothing that needs dropping:
+//! an error jumps over it, and the callbacks for aborted (sub)transactions drop the runs that it ended.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -42,6 +41,7 @@ use crate::pg::Local;
 use crate::pg::unguarded;
 use crate::request::Request;
 
+/// One run of the executor.
 pub struct Run {
     snapshot: pg_sys::Snapshot,
     /// Nesting level of the subtransaction that the run began in.
@@ -55,13 +55,13 @@ type Check = unsafe fn(*mut pg_sys::QueryDesc);
 static BEFORE_OUTERMOST: Local<Option<Check>> = Local::new(None);
 static PREVIOUS_HOOK: Local<pg_sys::ExecutorRun_hook_type> = Local::new(None);
 
-/// What an earlier call in this run has found, if it still holds.
+/// The request that an earlier call in this run has read, if it still holds.
 ///
 /// # Safety
 /// The reference must be dropped before anything else in this module is called.
 #[inline(always)]
 pub unsafe fn known_request<'a>() -> Option<&'a Request> {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that the reference is gone before another one is taken.
     let run = unsafe { current() }?;
     run.request
         .as_deref()
@@ -79,7 +79,7 @@ pub fn with_request<R>(f: impl FnOnce(&mut Request) -> R) -> R {
         .unwrap_or_else(|| Box::new(Request::read()));
     let result = f(&mut request);
     if depth == self::depth()
-        // SAFETY: as above.
+        // SAFETY: the reference is gone at the end of the block, in which nothing is called.
         && let Some(run) = unsafe { current() }
     {
         run.request = Some(request);
@@ -93,9 +93,13 @@ fn depth() -> usize {
 }
 
 /// The run that the calling expression belongs to, if any.
+///
+/// # Safety
+/// No other reference to the runs is in use until this one is gone.
 #[inline(always)]
 unsafe fn current<'a>() -> Option<&'a mut Run> {
-    // SAFETY: the caller holds no other reference. GetActiveSnapshot needs an active snapshot.
+    // SAFETY: the caller promises that there is no other reference. `GetActiveSnapshot` is called only if there is an
+    // active snapshot.
     unsafe {
         let run = RUNS.get().last_mut()?;
         (unguarded::ActiveSnapshotSet() && unguarded::GetActiveSnapshot() == run.snapshot)
@@ -103,10 +107,11 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
     }
 }
 
-/// `before_outermost` sees each statement before it runs, but for those that run inside another. It may raise an error,
-/// and is called in a frame without a guard and without anything that needs dropping.
+/// Installs the hook, once, from `_PG_init`. `before_outermost` is called before each statement that does not run
+/// inside another one. It may raise an error: it is called in a frame without a guard and without anything that needs
+/// dropping.
 pub fn install_hook(before_outermost: Check) {
-    // SAFETY: called once, from _PG_init.
+    // SAFETY: no other code of ours runs yet, and the callbacks stay valid, since Postgres never unloads a library.
     unsafe {
         *BEFORE_OUTERMOST.get() = Some(before_outermost);
         *PREVIOUS_HOOK.get() = pg_sys::ExecutorRun_hook;
@@ -116,8 +121,7 @@ pub fn install_hook(before_outermost: Check) {
     }
 }
 
-/// Declares the hook for the signature of the version at hand: Postgres 18 dropped the last
-/// parameter.
+/// Declares the hook with the parameters of the Postgres version: 18 has dropped the last one.
 macro_rules! executor_run_hook {
     ($($argument:ident: $type:ty),*) => {
         unsafe extern "C-unwind" {

@@ -1,4 +1,4 @@
-//! What the row of the request's session says besides, if the request has one.
+//! The row of the request's session in `auth.sessions`, if the request has one.
 
 use supabase_pat_core::error::Error;
 use uuid::Uuid;
@@ -8,7 +8,11 @@ use crate::pg::statement;
 use crate::pg::uuid::pg_uuid;
 use crate::request::tables::{self, Sessions};
 
-/// Makes whoever ends a session wait until this transaction has ended. Refreshing it waits for nothing.
+/// Locks the row of a session: a transaction that ends the session waits until this one has ended. One that refreshes
+/// the session does not wait.
+///
+/// # Errors
+/// Those of [`statement::run_once_on_latest`].
 pub fn hold(session: Uuid) -> Result<(), Error> {
     let Some(Sessions { table, .. }) = tables::sessions() else {
         return Ok(());
@@ -18,7 +22,10 @@ pub fn hold(session: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a session was given to an OAuth application.
+/// Whether a session was given to an OAuth application. False if `auth.sessions` has no column for it.
+///
+/// # Errors
+/// Those of [`statement::run_once_on_latest`].
 pub fn is_of_a_client(session: Uuid) -> Result<bool, Error> {
     let Some(Sessions { table, .. }) = tables::sessions() else {
         return Ok(false);

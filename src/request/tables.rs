@@ -1,4 +1,4 @@
-//! The two tables that say whether a request is anybody's still: that of the tokens, and that of the sessions.
+//! The two tables that say whether the identity of a request is still valid: the one of tokens and the one of sessions.
 
 use pgrx::pg_sys;
 
@@ -11,10 +11,10 @@ use crate::pg::relations::{self, Rows, Table, layout};
 #[derive(Clone, Copy)]
 pub struct Tokens {
     pub table: Table,
-    /// The indexes are no object where there is none: then the table is scanned.
+    /// The indexes on these columns. No object (`InvalidOid`) if there is none: then the whole table is scanned.
     pub by_id: pg_sys::Oid,
     pub by_user: pg_sys::Oid,
-    /// Holds the opaque tokens alone.
+    /// A partial index: it has the opaque tokens only.
     pub by_digest: pg_sys::Oid,
     pub id: Column<Id>,
     pub user_id: Column<Id>,
@@ -49,7 +49,7 @@ layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
     })
 });
 
-/// `auth.sessions`, which is Supabase's too.
+/// `auth.sessions`, which is Supabase's table.
 #[derive(Clone, Copy)]
 pub struct Sessions {
     pub table: Table,
@@ -70,12 +70,12 @@ layout!(Sessions, SESSIONS, c"auth".c"sessions", |open| {
     })
 });
 
-/// `None` while the extension is being installed or dropped, or if the table has been changed.
+/// The table of tokens. `None` while the extension is being installed or dropped, or if the table has been changed.
 pub fn tokens() -> Option<Tokens> {
     relations::current()
 }
 
-/// `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
+/// The table of sessions. `None` if there is no table `auth.sessions` with columns `id` and `user_id` of type uuid.
 pub fn sessions() -> Option<Sessions> {
     relations::current()
 }

@@ -1,6 +1,6 @@
-//! From where each user has signed in lately: the table `pat.known_networks`.
+//! The table `pat.known_networks`: the networks that each user has signed in from lately.
 //!
-//! By it the owner of an account is told from strangers who try passwords at it.
+//! By these the owner of an account is told from strangers who try passwords at it.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ thread_local! {
         &[UUIDOID, TEXTOID, TIMESTAMPTZOID],
     ) };
 
-    // Written again once an hour only: a row that changes with each sign-in is work for nothing.
+    // A row is written again once an hour at most, since nothing needs its time more exactly.
     static NOTE: Statement = const { Statement::new(
         "insert into pat.known_networks as known (user_id, network, last_at) \
          values ($1, $2::pg_catalog.cidr, $3) \
@@ -51,11 +51,11 @@ thread_local! {
     ) };
 }
 
-/// Seconds. A network that nobody has come from for so long is a stranger's again.
+/// Seconds. If the user has not signed in from a network for so long, it counts as a stranger's again.
 const KEPT: i64 = 90 * 86_400;
 const HOUR: i64 = 3600;
 
-/// Not there while the SQL is that of an older version.
+/// Whether there is the table. Version 0.1.0 does not have it.
 fn is_there() -> bool {
     relations::find_table(c"pat", c"known_networks").is_some()
 }
@@ -65,8 +65,8 @@ fn text(address: IpAddr) -> String {
     format!("{network}/{length}")
 }
 
-/// Whether a user has signed in from the network of that address lately. `None`, for nobody and for an address that is not
-/// known, takes the same look.
+/// Whether a user has signed in from the network of that address lately. If there is no user, the table is searched all
+/// the same, so that the time does not tell. If the address is not known, the answer is no.
 pub fn is_known_here(
     user: Option<Uuid>,
     address: Option<IpAddr>,
@@ -84,7 +84,7 @@ pub fn is_known_here(
     Ok(is_known && user.is_some())
 }
 
-/// The user has shown who they are, from there. The latest 16 networks are kept.
+/// Notes that a user has shown, from that address, who they are. The latest 16 networks of a user are kept.
 pub fn note(user: Uuid, address: Option<IpAddr>, now: Instant) -> Result<(), Error> {
     let Some(address) = address.filter(|_| is_there()) else {
         return Ok(());
@@ -101,7 +101,7 @@ pub fn note(user: Uuid, address: Option<IpAddr>, now: Instant) -> Result<(), Err
     SWEEP.with(|statement| statement.sweep(&[end.into()]))
 }
 
-/// Whoever had the password before may have been somebody else.
+/// Forgets the networks of a user whose password has been reset: somebody else may have had the old password.
 pub fn forget(user: Uuid) -> Result<(), Error> {
     match is_there() {
         true => FORGET.with(|statement| statement.run(&[pg_uuid(user).into()], |_| Ok(()))),

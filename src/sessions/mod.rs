@@ -1,4 +1,4 @@
-//! Sessions: begin, refresh, end, and look at the present one.
+//! Sessions: begin one, refresh it, end it, and look at the present one.
 
 pub mod known_networks;
 pub mod store;
@@ -9,11 +9,12 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{Credential, SessionClaim};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt;
-use supabase_pat_core::refresh_token::{self, Outcome, RefreshToken};
-use supabase_pat_core::session::{AccessPayload, Info, Method};
+use supabase_pat_core::payload::Lifetime;
+use supabase_pat_core::refresh_token::{self, Outcome, Presented, RefreshToken};
+use supabase_pat_core::session::{AccessPayload, AccessToken, Info, Method, SignIn};
 use uuid::{Builder, Uuid};
 
-use crate::events;
+use crate::events::{self, About};
 use crate::pg::clock::{self, Instant};
 use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
@@ -29,7 +30,7 @@ use crate::request::run;
 use crate::signing_keys::ring::{self, KeysInUse};
 use crate::users::sign_ups;
 use crate::users::{self, MayLogIn};
-use store::{Stored, Which};
+use store::{NewSession, StoredSession, Which};
 
 extension_sql_file!(
     "../../sql/sessions.sql",
@@ -45,50 +46,6 @@ extension_sql_file!(
 
 const USER_READ: &str = "user:read";
 
-/// The tokens of a session, and its user, as Supabase's clients take them.
-pub struct IssuedSession {
-    access_token: String,
-    /// Seconds.
-    expires_in: i32,
-    /// Seconds since 1970.
-    expires_at: i64,
-    refresh_token: String,
-    user: JsonbText,
-}
-
-impl IssuedSession {
-    /// The fields of `public.minted_session`, all of them null for none.
-    pub fn fields(issued: Option<Self>) -> [Field; 6] {
-        let is_issued = issued.is_some();
-        let (access_token, expires_in, expires_at, refresh_token, user) = match issued {
-            Some(it) => (
-                Some(it.access_token),
-                Some(it.expires_in),
-                Some(it.expires_at),
-                Some(it.refresh_token),
-                Some(it.user),
-            ),
-            None => (None, None, None, None, None),
-        };
-        [
-            Field::new(c"access_token", access_token),
-            Field::new(c"token_type", is_issued.then_some("bearer")),
-            Field::new(c"expires_in", expires_in),
-            Field::new(c"expires_at", expires_at),
-            Field::new(c"refresh_token", refresh_token),
-            Field::new(c"user", user),
-        ]
-    }
-
-    /// The row of a function that returns `public.minted_session`.
-    pub fn into_row(
-        self,
-        call: pg_sys::FunctionCallInfo,
-    ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-        composite::result_row(call, Self::fields(Some(self)))
-    }
-}
-
 #[pg_extern(requires = ["schema"])]
 fn mint_session(
     user_id: Option<PgUuid>,
@@ -101,7 +58,7 @@ fn mint_session(
         let user = Uuid::from_bytes(*user.as_bytes());
         ring::lock_to_sign();
         let issued = begin(&users::lock(user)?, Method::Trusted, Instant::now())?;
-        events::record("session_minted", Some(user), None, None)?;
+        events::record("session_minted", About::user(user), None)?;
         issued.into_row(call)
     })
 }
@@ -111,10 +68,10 @@ fn refresh_session(
     refresh_token: Option<&str>,
     call: pg_sys::FunctionCallInfo,
 ) -> Option<pgrx::composite_type!('static, "public.minted_session")> {
-    // pgrx does not know an Option of a composite type in a Result.
+    // pgrx does not know an Option of a composite type in a Result, so the error is reported here.
     let refreshed = reported(|| {
         rights::require_writable("refreshing a session")?;
-        refuse_personal_access_tokens("refresh a session")?;
+        require_login("refresh a session")?;
         let refreshed = match refresh_token.and_then(RefreshToken::parse) {
             Some(token) => refresh(&token)?,
             None => None,
@@ -131,8 +88,8 @@ fn refresh_session(
 fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
     reported(|| {
         rights::require_writable("signing out")?;
-        refuse_personal_access_tokens("sign out")?;
-        // A token that has outlived its session has nothing to end, nor has a user who may not log in.
+        require_login("sign out")?;
+        // An access token whose session has ended has nothing to end, nor has a user who may not log in.
         let caller = || match Caller::now() {
             Err(Error::SessionEnded | Error::BannedUser(_) | Error::UnknownUser(_)) => Ok(None),
             caller => caller.map(Some),
@@ -141,8 +98,8 @@ fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
             return Ok(0);
         };
         let user = user.ok_or(Error::NoUser)?;
-        // Who ends sessions of the same user waits, so that none ends others after it has ended itself. Its row is not
-        // held: a refresh holds what comes before that.
+        // Others who end sessions of the same user wait, so that no session ends others after it has been ended itself.
+        // The row of the session is not locked here, since a refresh locks rows that come before it.
         caller::lock_user(user);
         if caller()?.is_none() {
             return Ok(0);
@@ -155,7 +112,7 @@ fn sign_out(scope: default!(Option<&str>, "'local'")) -> SqlResult<i32> {
             ("global", _) => Which::All,
             ("local", Some(session)) => Which::One(session),
             ("others", Some(session)) => Which::AllBut(session),
-            // Without a session there is none of its own to end, and all others are.
+            // A login without a session has none of its own to end, and all sessions are other ones.
             ("local", None) => return Ok(0),
             ("others", None) => Which::All,
             _ => return Err(Error::SignOutScope),
@@ -219,19 +176,67 @@ fn signed_in_user() -> SqlResult<Option<JsonbText>> {
     })
 }
 
-/// A personal access token is no login, and must not become one.
-fn refuse_personal_access_tokens(action: &'static str) -> Result<(), Error> {
+/// The tokens of a session, and its user, as Supabase's clients take them.
+pub struct IssuedSession {
+    access_token: String,
+    /// Seconds.
+    expires_in: i32,
+    /// Seconds since 1970.
+    expires_at: i64,
+    refresh_token: String,
+    user: JsonbText,
+}
+
+impl IssuedSession {
+    /// The fields of `public.minted_session`, all of them null for none.
+    pub fn fields(issued: Option<Self>) -> [Field; 6] {
+        let is_issued = issued.is_some();
+        let (access_token, expires_in, expires_at, refresh_token, user) = match issued {
+            Some(it) => (
+                Some(it.access_token),
+                Some(it.expires_in),
+                Some(it.expires_at),
+                Some(it.refresh_token),
+                Some(it.user),
+            ),
+            None => (None, None, None, None, None),
+        };
+        [
+            Field::new(c"access_token", access_token),
+            Field::new(c"token_type", is_issued.then_some("bearer")),
+            Field::new(c"expires_in", expires_in),
+            Field::new(c"expires_at", expires_at),
+            Field::new(c"refresh_token", refresh_token),
+            Field::new(c"user", user),
+        ]
+    }
+
+    /// The row of a function that returns `public.minted_session`.
+    pub fn into_row(
+        self,
+        call: pg_sys::FunctionCallInfo,
+    ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
+        composite::result_row(call, Self::fields(Some(self)))
+    }
+}
+
+/// Refuses a personal access token, which is no login and must not become one.
+///
+/// # Errors
+/// [`Error::NotWithToken`].
+fn require_login(action: &'static str) -> Result<(), Error> {
     match run::with_request(|request| matches!(request.identity.credential, Credential::Login)) {
         true => Ok(()),
         false => Err(Error::NotWithToken(action)),
     }
 }
 
-/// Why a user may not have a session, where whoever asks is only told that they get none.
+/// The reason why a user may not have a session, of an error that says so. Callers write it into the trail of events,
+/// and tell the client only that there is no session.
 ///
 /// # Errors
-/// Any other error.
-pub fn refusal_of(error: Error) -> Result<&'static str, Error> {
+/// Any other error is returned as it is.
+pub fn reason_of(error: Error) -> Result<&'static str, Error> {
     match error {
         Error::UnknownUser(_) => Ok("the user has been deleted"),
         Error::BannedUser(_) => Ok("the user is banned"),
@@ -242,7 +247,10 @@ pub fn refusal_of(error: Error) -> Result<&'static str, Error> {
     }
 }
 
-/// Begins a session.
+/// Begins a session for a user whose row is locked, and notes that they have signed in.
+///
+/// # Errors
+/// [`Error::NoSessionsTable`], and those of [`ring::signing_key`].
 pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<IssuedSession, Error> {
     let user = user.id();
     ring::lock_to_sign();
@@ -254,28 +262,44 @@ pub fn begin(user: &MayLogIn, method: Method, now: Instant) -> Result<IssuedSess
     let key = ring::signing_key()?;
     let ends_at = settings::session_timebox().map(|seconds| now.plus_seconds(seconds));
     let origin = Origin::of_request();
-    store::begin(session, user, (method, key.id()), now, ends_at, &origin)?;
-    users::signed_in(user, now)?;
+    store::begin(&NewSession {
+        id: session,
+        user,
+        method,
+        signing_key: key.id(),
+        created_at: now,
+        ends_at,
+        origin: &origin,
+    })?;
+    users::note_sign_in(user, now)?;
     sign_ups::forget(user)?;
     match method {
         Method::Password | Method::Code => known_networks::note(user, origin.address, now)?,
-        // From where a trusted role vouches for them says nothing of where they are.
+        // The address is that of a backend, and does not tell where the user is.
         Method::Trusted => (),
     }
     let refresh_token = refresh_token::issue(&key, session, 0)?;
-    tokens(user, session, (method, now), refresh_token, now)
+    let login = Login {
+        user,
+        session,
+        sign_in: SignIn {
+            method,
+            at: now.unix_seconds(),
+        },
+    };
+    issue(login, refresh_token, now)
 }
 
-/// `None` where the token is refused, for whatever reason.
+/// The session with a new access token. `None` if the refresh token is refused, for whatever reason.
 fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
-    // No key that it rests on is revoked from here on.
+    // From here on, the key that the token is signed with is not revoked.
     ring::lock_to_sign();
     let keys = KeysInUse::all()?;
-    let is_signed = |stored: &Stored| {
-        let key = keys.find(stored.key_of(token.number));
+    let is_signed = |stored: &StoredSession| {
+        let key = keys.find(stored.signing_key_of(token.number));
         key.is_some_and(|key| token.is_signed_by(key))
     };
-    // Nobody makes others wait with a token that is made up.
+    // The signature is checked before any row is locked, so that nobody makes others wait with a token that is made up.
     let Some(stored) = store::find(token.session)?.filter(is_signed) else {
         return Ok(None);
     };
@@ -283,9 +307,9 @@ fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
         Ok(user) => user.id(),
         Err(error) => {
             let is_role = matches!(error, Error::RoleNotAllowed(_));
-            let reason = refusal_of(error)?;
+            let reason = reason_of(error)?;
             if is_role {
-                events::record("refresh_refused", Some(stored.user), None, Some(reason))?;
+                events::record("refresh_refused", About::user(stored.user), Some(reason))?;
             }
             return Ok(None);
         }
@@ -297,7 +321,7 @@ fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
     let now = Instant::now();
     let end = |event: &str| {
         store::end(stored.user, Which::One(token.session))?;
-        events::record(event, Some(stored.user), None, None)?;
+        events::record(event, About::user(stored.user), None)?;
         Ok(None)
     };
     if is_over(&stored, now) {
@@ -307,14 +331,15 @@ fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
         return Ok(None);
     }
     let reuse_interval = settings::refresh_reuse_interval() * 1_000_000;
-    let outcome = stored
-        .progress
-        .outcome(token.number, now.unix_micros(), reuse_interval);
-    let refresh_token = match outcome {
+    let presented = Presented {
+        number: token.number,
+        at: now.unix_micros(),
+    };
+    let refresh_token = match stored.progress.outcome(presented, reuse_interval) {
         Outcome::Reused => return end("refresh_token_reused"),
         Outcome::LiveAgain => {
             let live = stored.progress.live;
-            match keys.find(stored.key_of(live)) {
+            match keys.find(stored.signing_key_of(live)) {
                 Some(key) => refresh_token::issue(key, token.session, live)?,
                 None => return Ok(None), // its signing key has been revoked
             }
@@ -326,11 +351,19 @@ fn refresh(token: &RefreshToken) -> Result<Option<IssuedSession>, Error> {
             refresh_token::issue(&key, token.session, next)?
         }
     };
-    let signed_in = (stored.method, stored.created_at);
-    tokens(stored.user, token.session, signed_in, refresh_token, now).map(Some)
+    let login = Login {
+        user: stored.user,
+        session: token.session,
+        sign_in: SignIn {
+            method: stored.method,
+            at: stored.created_at.unix_seconds(),
+        },
+    };
+    issue(login, refresh_token, now).map(Some)
 }
 
-fn is_over(stored: &Stored, now: Instant) -> bool {
+/// Whether a session has come to its end by the settings: too long since the last refresh, or since it began.
+fn is_over(stored: &StoredSession, now: Instant) -> bool {
     let is_past = |since: Instant, limit: Option<i64>| {
         limit.is_some_and(|seconds| since.plus_seconds(seconds) <= now)
     };
@@ -338,32 +371,43 @@ fn is_over(stored: &Stored, now: Instant) -> bool {
         || is_past(stored.created_at, settings::session_timebox())
 }
 
-/// The tokens of a session.
-fn tokens(
+/// A login that a session stands for.
+struct Login {
     user: Uuid,
     session: Uuid,
-    (method, signed_in_at): (Method, Instant),
-    refresh_token: String,
-    now: Instant,
-) -> Result<IssuedSession, Error> {
+    sign_in: SignIn,
+}
+
+/// The tokens of a session: a new access token, and the refresh token as it is given.
+fn issue(login: Login, refresh_token: String, now: Instant) -> Result<IssuedSession, Error> {
+    let Login {
+        user,
+        session,
+        sign_in,
+    } = login;
     let row = users::row(user)?.ok_or(Error::UnknownUser(user))?;
     let key = ring::signing_key()?;
     let issuer = settings::issuer();
     let role = users::role_of_user(row.named_role())?;
-    let lifetime = settings::access_token_lifetime();
-    let (issued_at, expires_at) = (now.unix_seconds(), now.unix_seconds() + lifetime);
-    let payload = AccessPayload::new(
-        (user, &row),
+    let seconds = settings::access_token_lifetime();
+    let lifetime = Lifetime {
+        issued_at: now.unix_seconds(),
+        expires_at: now.unix_seconds() + seconds,
+    };
+    let payload = AccessPayload::new(&AccessToken {
         session,
-        (&issuer, &role),
-        (method, signed_in_at.unix_seconds()),
-        (issued_at, expires_at),
-    );
+        user_id: user,
+        user: &row,
+        role: &role,
+        issuer: &issuer,
+        sign_in,
+        lifetime,
+    });
     Ok(IssuedSession {
         access_token: jwt::sign(&payload, &key)?,
-        // The setting's own type.
-        expires_in: lifetime as i32,
-        expires_at,
+        // The setting is an integer of four bytes.
+        expires_in: seconds as i32,
+        expires_at: lifetime.expires_at,
         refresh_token,
         user: JsonbText(row.to_json(&role).to_string()),
     })

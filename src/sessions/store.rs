@@ -1,6 +1,7 @@
-//! Sessions: their rows in `auth.sessions`, which Supabase Auth honours, and ours beside them.
+//! The rows of sessions: one in `auth.sessions`, which Supabase Auth honours, and one in `pat.sessions` beside it.
 //!
-//! Rows are locked in this order, so that nobody waits in a circle: the user's, ours, that of `auth.sessions`.
+//! Rows are locked in this order, so that nobody waits in a circle: the user's, that of `pat.sessions`, that of
+//! `auth.sessions`.
 
 use std::ops::ControlFlow;
 
@@ -77,21 +78,22 @@ pub enum Which {
     All,
 }
 
-/// A session of ours, as it is stored.
-pub struct Stored {
+/// A row of `pat.sessions`.
+pub struct StoredSession {
     pub user: Uuid,
     pub method: Method,
     pub signing_key: Option<String>,
     pub previous_signing_key: Option<String>,
+    /// The number of the first refresh token under `signing_key`. Those before it are under `previous_signing_key`.
     pub rekeyed_at: i64,
     pub progress: Progress,
     pub created_at: Instant,
     pub refreshed_at: Instant,
 }
 
-impl Stored {
-    /// The id of the key that a token of that number was made with.
-    pub fn key_of(&self, number: i64) -> Option<&str> {
+impl StoredSession {
+    /// The id of the key that the refresh token of that number is signed with, `None` for the configured secret.
+    pub fn signing_key_of(&self, number: i64) -> Option<&str> {
         match number >= self.rekeyed_at {
             true => self.signing_key.as_deref(),
             false => self.previous_signing_key.as_deref(),
@@ -99,15 +101,24 @@ impl Stored {
     }
 }
 
-/// Begins a session. `ends_at` is when it ends whatever happens.
-pub fn begin(
-    session: Uuid,
-    user: Uuid,
-    (method, signing_key): (Method, Option<&str>),
-    now: Instant,
-    ends_at: Option<Instant>,
-    origin: &Origin,
-) -> Result<(), Error> {
+/// A session to be added.
+pub struct NewSession<'a> {
+    pub id: Uuid,
+    pub user: Uuid,
+    pub method: Method,
+    /// The id of the key that its refresh token is signed with, `None` for the configured secret.
+    pub signing_key: Option<&'a str>,
+    pub created_at: Instant,
+    /// When it ends, however often it is refreshed.
+    pub ends_at: Option<Instant>,
+    pub origin: &'a Origin,
+}
+
+/// Adds both rows of a session. Of the columns of `auth.sessions`, those are set that this version of it has.
+///
+/// # Errors
+/// [`Error::NoSessionsTable`].
+pub fn begin(new: &NewSession) -> Result<(), Error> {
     let Sessions { table, .. } = tables::sessions().ok_or(Error::NoSessionsTable)?;
     let (mut columns, mut values) = (String::from("id, user_id"), String::from("$1, $2"));
     for (column, name, value) in [
@@ -124,35 +135,38 @@ pub fn begin(
         }
     }
     let sql = format!("insert into auth.sessions ({columns}) values ({values})");
-    let ends_at = ends_at.map(Instant::to_timestamp).transpose()?;
+    let ends_at = new.ends_at.map(Instant::to_timestamp).transpose()?;
     let arguments = [
-        pg_uuid(session).into(),
-        pg_uuid(user).into(),
-        now.to_timestamp()?.into(),
+        pg_uuid(new.id).into(),
+        pg_uuid(new.user).into(),
+        new.created_at.to_timestamp()?.into(),
         ends_at.into(),
-        origin.user_agent.as_deref().into(),
-        origin.address.map(|address| address.to_string()).into(),
+        new.origin.user_agent.as_deref().into(),
+        new.origin.address.map(|address| address.to_string()).into(),
     ];
     statement::run_once(table, &sql, &arguments, |_| Ok(()))?;
 
     let arguments = [
-        pg_uuid(session).into(),
-        pg_uuid(user).into(),
-        method.as_str().into(),
-        signing_key.into(),
-        now.to_timestamp()?.into(),
+        pg_uuid(new.id).into(),
+        pg_uuid(new.user).into(),
+        new.method.as_str().into(),
+        new.signing_key.into(),
+        new.created_at.to_timestamp()?.into(),
     ];
     INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// The session, as it is now.
-pub fn find(session: Uuid) -> Result<Option<Stored>, Error> {
+/// The row of a session in `pat.sessions`, without a lock.
+pub fn find(session: Uuid) -> Result<Option<StoredSession>, Error> {
     FIND.with(|statement| read(statement, session))
 }
 
-/// The session, which nobody else refreshes or ends until the end of the transaction. `None` if there is none, here
-/// or in `auth.sessions`.
-pub fn lock(session: Uuid) -> Result<Option<Stored>, Error> {
+/// The row of a session in `pat.sessions`. Both rows are locked, so that nobody else refreshes or ends the session
+/// until the end of the transaction. `None` if one of them is missing.
+///
+/// # Errors
+/// [`Error::NoSessionsTable`].
+pub fn lock(session: Uuid) -> Result<Option<StoredSession>, Error> {
     let Sessions { table, .. } = tables::sessions().ok_or(Error::NoSessionsTable)?;
     let Some(stored) = LOCK.with(|statement| read(statement, session))? else {
         return Ok(None);
@@ -163,7 +177,7 @@ pub fn lock(session: Uuid) -> Result<Option<Stored>, Error> {
     Ok(is_there.then_some(stored))
 }
 
-fn read(statement: &Statement, session: Uuid) -> Result<Option<Stored>, Error> {
+fn read(statement: &Statement, session: Uuid) -> Result<Option<StoredSession>, Error> {
     statement.run(&[pg_uuid(session).into()], |rows| {
         let row = rows.first();
         if row.is_empty() {
@@ -186,7 +200,7 @@ fn read(statement: &Statement, session: Uuid) -> Result<Option<Stored>, Error> {
         else {
             return Ok(None); // nor of these
         };
-        Ok(Some(Stored {
+        Ok(Some(StoredSession {
             user: Uuid::from_bytes(*user.as_bytes()),
             method: Method::named(&method),
             signing_key: row.get::<String>(3)?,
@@ -203,10 +217,13 @@ fn read(statement: &Statement, session: Uuid) -> Result<Option<Stored>, Error> {
     })
 }
 
-/// Makes a number the live one, under the signing key of that id.
+/// Makes a number that of the live refresh token, which is signed with the key of that id.
+///
+/// # Errors
+/// [`Error::NoSessionsTable`].
 pub fn advance(
     session: Uuid,
-    stored: &Stored,
+    stored: &StoredSession,
     number: i64,
     signing_key: Option<&str>,
     now: Instant,
@@ -242,8 +259,8 @@ pub fn advance(
     statement::run_once(table, &sql, &arguments, |_| Ok(()))
 }
 
-/// Ends sessions of a user, whoever began them, and tells how many there were. All that are there when it is
-/// done, in whatever transaction: whoever is beginning one is waited for.
+/// Ends sessions of a user, whoever began them, and tells how many there were. It ends all that have been committed by
+/// the time it runs, at every isolation level, and waits for a transaction that is beginning one.
 pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
     let (only, all_but) = match which {
         Which::One(session) => (Some(session), None),
@@ -269,10 +286,11 @@ pub fn end(user: Uuid, which: Which) -> Result<usize, Error> {
     statement::run_once_on_latest(table, sql, &arguments())
 }
 
-/// Forgets what is left of a user's sessions that somebody else has ended.
+/// Removes the rows in `pat.sessions` of a user's sessions that have been deleted from `auth.sessions`.
 ///
-/// One statement could do it, but not with anybody's rights: ours are the owner's alone, and to plan a query on
-/// `auth.sessions` with them would run what that table's owner has put into its indexes.
+/// Nobody has the rights to do this in one statement: `pat.sessions` is the extension owner's alone, and if a query on
+/// `auth.sessions` were planned with that owner's rights, code that the owner of `auth.sessions` has put into its
+/// indexes would run with them.
 pub fn forget_orphans(user: Uuid) -> Result<(), Error> {
     let ours = OF_USER.with(|statement| {
         statement.run(&[pg_uuid(user).into()], |rows| {

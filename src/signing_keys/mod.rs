@@ -1,4 +1,4 @@
-//! The keys that tokens are signed with: add, rotate, revoke, publish.
+//! The keys that JWTs are signed with: add one, rotate them, revoke one, publish them.
 
 pub mod ring;
 pub mod secret;
@@ -44,7 +44,8 @@ fn add_signing_key(
     reported(|| {
         rights::require_trusted("add signing keys")?;
         rights::require_writable("adding a signing key")?;
-        let algorithm: Algorithm = alg.ok_or(Error::NullArgument("alg"))?.parse()?;
+        let algorithm = Algorithm::named(alg.ok_or(Error::NullArgument("alg"))?)
+            .ok_or(Error::UnknownAlgorithm)?;
         let id = match kid {
             Some(kid) => KeyId::new(kid)?,
             None => new_key_id()?,
@@ -119,13 +120,13 @@ fn jwks_for_verifier() -> SqlResult<JsonbText> {
     })
 }
 
-/// For the statement that stores a key, and null at any other time.
+/// The private key for the statement that stores it, null at any other time.
 #[pg_extern(requires = ["schema"])]
 fn take_private_jwk() -> Option<String> {
     ring::take_private_jwk().map(|jwk| jwk.to_string())
 }
 
-/// A key that was not made here.
+/// Adds a key that was not made here, which may be weak.
 fn add_foreign(key: &SigningKey) -> Result<String, Error> {
     key.require_strong_when_new(settings::allow_weak_keys())?;
     add(key)
@@ -139,7 +140,7 @@ fn add(key: &SigningKey) -> Result<String, Error> {
     }
 }
 
-/// A random UUID, as Supabase names its keys.
+/// A random UUID, as Supabase names its signing keys.
 fn new_key_id() -> Result<KeyId, Error> {
     let id = Builder::from_random_bytes(random::bytes()?).into_uuid();
     KeyId::new(id.to_string())

@@ -1,5 +1,5 @@
-//! The signing keys of this database. Reading them takes a scan of the table and the parsing of each key,
-//! 20 µs a key and more, so that they are kept: see [`crate::pg::kept`].
+//! The signing keys of this database. To read them takes a scan of the table and the parsing of each key, 20 µs a key
+//! and more, so each backend keeps them, as [`crate::pg::kept`] says.
 #![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
@@ -8,15 +8,15 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::Unverified;
-use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey};
+use supabase_pat_core::key_ring::{KeyRing, RingKey, VerificationKeys};
 use supabase_pat_core::signing_key::SigningKey;
 use zeroize::Zeroizing;
 
 use crate::pg::column::{Column, Text, TextCopy};
 use crate::pg::kept::{Kept, change_trigger};
-use crate::pg::pending::Pending;
 use crate::pg::relations::{self, Table, layout};
 use crate::pg::scan;
+use crate::pg::secret_argument::SecretArgument;
 use crate::pg::settings;
 use crate::signing_keys::secret;
 
@@ -63,7 +63,7 @@ fn changes() -> u64 {
 
 static KEPT: Kept<KeyRing> = Kept::new(table, changes);
 
-/// The keys as they are now, in whatever transaction.
+/// The keys as they are now, whatever the snapshot of the transaction shows.
 pub fn key_ring() -> Rc<KeyRing> {
     KEPT.now(|_| KeyRing::new(stored_keys()))
         .unwrap_or_default()
@@ -95,13 +95,15 @@ fn is_revoked(ring: &KeyRing, key: &SigningKey) -> bool {
         .is_some_and(|secret| ring.has_revoked(secret.expose()))
 }
 
-/// All that a token may have been signed with.
+/// The keys that a token may have been signed with.
 pub struct KeysInUse {
     ring: Rc<KeyRing>,
     configured: Option<Rc<SigningKey>>,
 }
 
 impl KeysInUse {
+    /// All keys of the ring, and the configured secret.
+    ///
     /// # Errors
     /// Those of [`secret::configured_key`].
     pub fn all() -> Result<Self, Error> {
@@ -111,7 +113,7 @@ impl KeysInUse {
         })
     }
 
-    /// Also a secret that everybody knows, to tell what is wrong with it.
+    /// As [`Self::all`], but also with a secret that everybody knows, to tell what is wrong with it.
     ///
     /// # Errors
     /// Those of [`secret::configured_key`] but for [`Error::WeakKey`].
@@ -122,8 +124,8 @@ impl KeysInUse {
         })
     }
 
-    /// Those that may have signed this token. The configured secret, which may be in a file or in
-    /// Vault, is read only if the token does not name a key of the ring.
+    /// The keys that may have signed this token. The configured secret, which may be in a file or in Vault, is read
+    /// only if the token does not name a key of the ring.
     ///
     /// # Errors
     /// As [`Self::all`].
@@ -136,7 +138,7 @@ impl KeysInUse {
         Ok(Self { ring, configured })
     }
 
-    /// The key of that id, or the configured one for none, unless it has been revoked.
+    /// The key of that id, or the configured secret for `None`, unless the secret has been revoked.
     pub fn find(&self, id: Option<&str>) -> Option<&SigningKey> {
         match id {
             Some(id) => self.ring.find(id),
@@ -148,20 +150,22 @@ impl KeysInUse {
         self.configured.is_none() && self.ring.is_empty()
     }
 
-    pub fn borrow(&self) -> Keys<'_> {
-        Keys {
+    /// The keys as the core takes them.
+    pub fn borrow(&self) -> VerificationKeys<'_> {
+        VerificationKeys {
             ring: &self.ring,
             configured: self.configured.as_deref(),
         }
     }
 
+    /// The configured secret.
     pub fn configured(&self) -> Option<&SigningKey> {
         self.configured.as_deref()
     }
 }
 
-/// Makes this transaction, which is about to sign, and one that revokes a key wait for each other, so
-/// that no token comes to be under a key that has been revoked. Rotations do not wait.
+/// Makes this transaction, which is about to sign, and transactions that revoke a signing key wait for each other, so
+/// that no token is signed with a key that has been revoked. Rotations do not wait for it.
 pub fn lock_to_sign() {
     if let Some(table) = table() {
         // SAFETY: takes a lock like any other, or raises an error.
@@ -169,8 +173,8 @@ pub fn lock_to_sign() {
     }
 }
 
-/// Makes transactions that change the keys wait for each other, and, if tokens die by the change, for
-/// those that are signing.
+/// Makes transactions that change the keys wait for each other. `ends_tokens`: tokens die by the change, so it waits
+/// for transactions that are signing too.
 pub fn lock_to_change(ends_tokens: bool) {
     let mode = match ends_tokens {
         true => pg_sys::ExclusiveLock,
@@ -182,9 +186,9 @@ pub fn lock_to_change(ends_tokens: bool) {
     }
 }
 
-static PENDING: Pending = Pending::new();
+static PENDING: SecretArgument = SecretArgument::new();
 
-/// Runs `insert`, in which the statement calls [`take_private_jwk`].
+/// Runs `insert`, whose statement calls [`take_private_jwk`] to get the private key.
 pub fn with_private_jwk<R>(key: &SigningKey, insert: impl FnOnce() -> R) -> R {
     PENDING.with(key.private_jwk(), insert)
 }

@@ -1,4 +1,4 @@
-//! Where the JWT secret comes from, if it is not a key of the ring.
+//! The configured secret: the key for HS256 that is not in `pat.signing_keys`.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -14,22 +14,21 @@ use supabase_pat_core::signing_key::SigningKey;
 
 use crate::pg::Local;
 use crate::pg::guc;
+use crate::pg::safe_view::SafeView;
 use crate::pg::settings;
-use crate::pg::statement::SafeView;
 
 const VAULT_QUERY: &str = "select decrypted_secret from vault.decrypted_secrets \
      where name operator(pg_catalog.=) 'supabase_pat_jwt_secret' limit 1";
 
-/// A secret file holds one line of text; this bounds what a wrong path can make us read.
+/// A secret file holds one line of text. This bounds what is read if the path is wrong.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// The configured secret as a key, kept as long as its text stays the same.
 static KEY: Local<Option<(Vec<u8>, Rc<SigningKey>)>> = Local::new(None);
 
-/// The key for HS256 that is configured outside `pat.signing_keys`: the first that there is of the
-/// Vault secret, the file, the setting, and the setting of older self-hosted installs. One that is
-/// there but unfit is an error, not a reason to look further, so that a typo does not change the
-/// key.
+/// The configured secret as a key: the first that exists of the Vault secret, the file, the setting, and the setting of
+/// older self-hosted installations. One that exists but does not fit is an error, and no reason to look further, so
+/// that a typo does not change the key.
 ///
 /// # Errors
 /// [`Error::SecretTooShort`], [`Error::SecretOfWrongType`], [`Error::SecretFile`], [`Error::WeakKey`].
@@ -41,7 +40,10 @@ pub fn configured_key() -> Result<Option<Rc<SigningKey>>, Error> {
     Ok(key)
 }
 
-/// As [`configured_key`], also one that everybody knows.
+/// As [`configured_key`], but also returns a secret that everybody knows.
+///
+/// # Errors
+/// Those of [`configured_key`], without [`Error::WeakKey`].
 pub fn configured_key_of_any_strength() -> Result<Option<Rc<SigningKey>>, Error> {
     if let Some(text) = vault_secret()? {
         return key_of(text.as_bytes(), "Vault");
@@ -82,7 +84,8 @@ fn vault_secret() -> Result<Option<String>, Error> {
     }
 }
 
-/// The error is the operating system's, which names no part of the content.
+/// The first [`MAX_FILE_BYTES`] of a file. The text of an error is the operating system's, which names no part of the
+/// content.
 fn read_file(path: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -91,14 +94,14 @@ fn read_file(path: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// `app.settings.jwt_secret` as the database or the configuration file sets it. What a session has
-/// set for itself, or brought along in its connection's options, does not count: the setting belongs
-/// to nobody, so any role can set it.
+/// `app.settings.jwt_secret` as the database or the configuration file sets it. A value that a session has set for
+/// itself, or has brought along in the options of its connection, does not count: no library has declared the setting,
+/// so any role can set it.
 fn legacy_secret() -> Option<&'static [u8]> {
     use pg_sys::GucSource::{PGC_S_ARGV, PGC_S_DATABASE, PGC_S_FILE, PGC_S_GLOBAL};
     let record = guc::find_setting(c"app.settings.jwt_secret")?;
-    // SAFETY: the record is Postgres's. A setting that belongs to nobody is of type string. The text
-    // stays as long as nothing reloads the configuration, which happens between statements.
+    // SAFETY: the record is Postgres's. A setting that no library has declared is of type string. The text stays as
+    // long as nothing reloads the configuration, which happens between statements.
     let text = unsafe {
         let source = (*record).reset_source;
         if ![PGC_S_FILE, PGC_S_ARGV, PGC_S_GLOBAL, PGC_S_DATABASE].contains(&source)

@@ -49,7 +49,7 @@ thread_local! {
     ) };
 }
 
-/// Adds a signing key on standby. False if there is one of that id.
+/// Adds a signing key on standby. Returns false if there is already one of that id.
 pub fn add(id: &str, key: &SigningKey) -> Result<bool, Error> {
     let arguments = [id.into(), key.algorithm().as_str().into()];
     ring::with_private_jwk(key, || {
@@ -57,6 +57,7 @@ pub fn add(id: &str, key: &SigningKey) -> Result<bool, Error> {
     })
 }
 
+/// The status of a signing key, `None` if there is none of that id.
 pub fn status_of(id: &str) -> Result<Option<Status>, Error> {
     STATUS.with(|statement| {
         statement.run(&[id.into()], |rows| {
@@ -69,20 +70,20 @@ pub fn status_of(id: &str) -> Result<Option<Status>, Error> {
     })
 }
 
-/// Makes a key the current one, and the current one a previous one.
+/// Makes a signing key the current one, and the one that was current a previous one.
 pub fn rotate(id: &str, now: Instant) -> Result<(), Error> {
     let arguments = [id.into(), now.to_timestamp()?.into()];
     ROTATE.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// Revokes a key, and the tokens that were minted with it.
+/// Revokes a signing key, and the personal access tokens that were signed with it.
 pub fn revoke(id: &str, now: Instant) -> Result<(), Error> {
     durability::of_revocation()?;
     let now = now.to_timestamp()?;
     REVOKE.with(|statement| statement.run(&[id.into(), now.into()], |_| Ok(())))?;
     let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
-    let arguments = [id.into(), now.into(), role, by_key, address];
+    let [role, by_token, address] = actor.arguments();
+    let arguments = [id.into(), now.into(), role, by_token, address];
     REVOKE_SIGNED_WITH.with(|statement| statement.run_on_latest(&arguments))?;
     Ok(())
 }

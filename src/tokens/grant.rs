@@ -1,4 +1,4 @@
-//! What a caller may hand out, and take away.
+//! What a caller may grant to a new token, and which tokens a caller may revoke.
 
 use supabase_pat_core::claims::{Credential, SessionClaim};
 use supabase_pat_core::error::Error;
@@ -14,8 +14,12 @@ use crate::request::{identity, run, session};
 use crate::users;
 
 impl Caller {
-    /// A token must not be able to renew itself or to make another, unless it was made for that,
-    /// and then it hands out no more than it has. No more does a login that is restricted.
+    /// Whether the caller may make a token with these scopes. A token must not renew itself or make another one, unless
+    /// it was made for that, and then it grants no more than it has. `verb` says what the caller is about to do, for
+    /// messages.
+    ///
+    /// # Errors
+    /// [`Error::ScopeWidened`], [`Error::NotWithLimitedToken`], and those of [`Caller::require_scope`].
     pub fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
         self.require_scope(verb, TOKENS_WRITE)?;
         let Some(token) = self.token() else {
@@ -24,17 +28,15 @@ impl Caller {
         if !token.scopes.include(scopes) {
             return Err(Error::ScopeWidened);
         }
-        // The next token would have an allowance of its own, and the one after that.
-        match lookup::by_id(token.key_id) {
-            Some(key) if key.limit.is_some() || key.allowed_networks().is_some() => {
-                Err(Error::NotWithLimitedToken(verb))
-            }
+        // Each new token would have an allowance of its own, so that together they would exceed the limit.
+        match lookup::by_id(token.id) {
+            Some(token) if token.needs_gate() => Err(Error::NotWithLimitedToken(verb)),
             _ => Ok(()),
         }
     }
 
-    /// What restricts a login restricts the token that it makes too, which lives longer. So a restricted login makes
-    /// none, unless a setting says so; and then this is what the token must say of it.
+    /// What a new token must say of the login that makes it. A token outlives the login, so what restricts the login
+    /// must restrict the token too. A restricted login makes no token, unless a setting allows it.
     ///
     /// # Errors
     /// [`Error::RoleOfLogin`], [`Error::RestrictedLogin`], [`Error::AalTooLow`], [`Error::LoginScopeWidened`],
@@ -53,7 +55,7 @@ impl Caller {
         let claims = run::with_request(|request| request.claims().map(str::to_owned));
         let found =
             Restrictions::of_claims(claims.as_deref(), is_anonymous, identity::legacy_claim)?;
-        if !rights::role_is(&authenticated) || !found.has_role(&authenticated) {
+        if !rights::current_role_is(&authenticated) || !found.has_role(&authenticated) {
             return Err(Error::RoleOfLogin(verb, authenticated));
         }
         if let (Credential::Login, SessionClaim::Id(session)) =
@@ -61,7 +63,7 @@ impl Caller {
             && !found.names_client()
             && session::is_of_a_client(session)?
         {
-            // Which one its claims do not say, so that its token could not either.
+            // The claims of the login do not name the application, so its token could not name it either.
             return Err(Error::RestrictedLogin(verb, "of an application"));
         }
         if let Some(kind) = found.kind()
@@ -81,10 +83,13 @@ impl Caller {
         Ok(found)
     }
 
-    /// A token may always revoke itself.
-    pub fn check_may_revoke(&self, key: Option<Uuid>) -> Result<(), Error> {
+    /// Whether the caller may revoke that token, or, with `None`, any others. A token may always revoke itself.
+    ///
+    /// # Errors
+    /// Those of [`Caller::require_scope`].
+    pub fn check_may_revoke(&self, token: Option<Uuid>) -> Result<(), Error> {
         match self.token() {
-            Some(token) if key == Some(token.key_id) => Ok(()),
+            Some(own) if token == Some(own.id) => Ok(()),
             _ => self.require_scope("revoke other tokens", TOKENS_DELETE),
         }
     }

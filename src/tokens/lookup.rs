@@ -1,4 +1,4 @@
-//! Looking tokens up: direct index scans, as [`crate::pg::scan`] says.
+//! How tokens are looked up: by direct index scans, for the reasons in [`crate::pg::scan`].
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::pg::clock::Instant;
 use crate::pg::column::{BytesCopy, Column, TextsCopy};
 use crate::pg::net::Networks;
 use crate::pg::relations::Indexed;
-use crate::pg::scan::{DigestKey, Key as Sought, look, look_at_both};
+use crate::pg::scan::{Sought, SoughtDigest, look, look_at_both};
 use crate::request::liveness::live_until;
 use crate::request::tables::Tokens;
 use crate::users::state::{self, UserState, Users, state_of};
@@ -28,13 +28,14 @@ pub struct StoredToken {
     pub expires_at: Instant,
     pub is_revoked: bool,
     pub limit: Option<Limit>,
-    /// In the memory context that was current when they were read.
+    /// These three are in the memory context that was current when they were read.
     scopes: Option<TextsCopy>,
     allowed_ips: Option<Networks>,
     token_digest: Option<BytesCopy>,
 }
 
 impl StoredToken {
+    /// The scopes that the row lists. All, if it has no list.
     pub fn scopes(&self) -> Scopes {
         match self.scopes {
             Some(texts) => Scopes::known(texts.to_texts().iter().flatten().map(String::as_str)),
@@ -47,20 +48,20 @@ impl StoredToken {
         self.limit.is_some() || self.allowed_ips.is_some()
     }
 
-    /// From where it may be used, if not from everywhere.
+    /// The networks that it may be used from. `None` for all.
     pub fn allowed_networks(&self) -> Option<Networks> {
         self.allowed_ips
     }
 }
 
-/// The token of that id.
+/// The token of that id, dead or alive.
 pub fn by_id(id: Uuid) -> Option<StoredToken> {
     find(|tokens| (tokens.id, tokens.by_id), &id)
 }
 
-/// The opaque token of that digest.
+/// The opaque token of that digest, dead or alive.
 pub fn by_digest(digest: &opaque_token::Digest) -> Option<StoredToken> {
-    let sought = DigestKey::new(&digest.0);
+    let sought = SoughtDigest::new(&digest.0);
     find(|tokens| (tokens.token_digest, tokens.by_digest), &sought).filter(|token| {
         token
             .token_digest
@@ -107,7 +108,7 @@ fn find<T: Indexed>(
     })?
 }
 
-/// Whose token it is, dead or alive. The owner of a token never changes.
+/// The user of a token, dead or alive. The user of a token never changes.
 pub fn owner_of(id: Uuid) -> Option<Uuid> {
     look::<Tokens, _>(|tokens| {
         let layout = &tokens.layout;
@@ -120,7 +121,7 @@ pub fn owner_of(id: Uuid) -> Option<Uuid> {
     })?
 }
 
-/// How a user stands, and how many live tokens they have.
+/// Whether a user is active, banned or gone, and how many live tokens they have.
 ///
 /// # Errors
 /// [`Error::NoUsersTable`].

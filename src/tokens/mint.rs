@@ -1,9 +1,10 @@
-//! Making a token: what may be asked for, and the row and the text that come of it.
+//! How a token is made: what may be asked for, the text of the token, and its row.
 
 use pgrx::datum::Interval;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::jwt::{self, TokenPayload};
+use supabase_pat_core::jwt;
 use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
 use supabase_pat_core::rate::Limit;
 use supabase_pat_core::restrictions::Restrictions;
 use supabase_pat_core::scope::Scopes;
@@ -19,7 +20,7 @@ use crate::pg::settings;
 use crate::request::caller::{self, Caller, Judged};
 use crate::signing_keys::ring;
 
-/// What a token is to be.
+/// A token that is to be made.
 pub struct Wanted<'a> {
     pub id: Uuid,
     pub name: &'a str,
@@ -32,17 +33,18 @@ pub struct Wanted<'a> {
     pub expires_at: Instant,
 }
 
-/// The text of a token, and how it is known without it.
+/// The text of a token, and what its row says to recognise it by.
 struct Made {
     text: Zeroizing<String>,
     known_by: store::KnownBy,
 }
 
 impl Wanted<'_> {
-    /// Registers the token and returns its text.
+    /// Makes the token, stores its row, and returns its text, which is stored nowhere.
     ///
     /// # Errors
-    /// [`Error::TooManyKeys`], [`Error::RestrictedOpaque`], those of a user who may not have one, and of the signing key.
+    /// [`Error::TooManyTokens`], [`Error::RestrictedOpaque`], those of [`lookup::standing_of`] and
+    /// [`caller::require_active`], and for a JWT those of [`ring::signing_key`].
     pub fn issue(
         &self,
         caller: &Caller,
@@ -53,7 +55,7 @@ impl Wanted<'_> {
         caller::require_active(user, state)?;
         let max = settings::max_keys_per_user();
         if live >= max {
-            return Err(Error::TooManyKeys { user, max });
+            return Err(Error::TooManyTokens { user, max });
         }
         let Made { text, known_by } = match self.kind {
             Kind::Jwt => self.signed(user)?,
@@ -79,19 +81,21 @@ impl Wanted<'_> {
         Ok(text)
     }
 
+    /// A JWT.
     fn signed(&self, user: Uuid) -> Result<Made, Error> {
         let key = ring::signing_key()?;
         let (role, issuer) = (settings::authenticated_role(), settings::issuer());
-        let payload = TokenPayload::new(
+        let payload = TokenPayload::new(&PersonalAccessToken {
+            id: self.id,
             user,
-            self.id,
-            self.scopes,
-            (&role, &issuer),
-            (
-                self.created_at.unix_seconds(),
-                self.expires_at.unix_seconds(),
-            ),
-        )
+            role: &role,
+            issuer: &issuer,
+            scopes: self.scopes,
+            lifetime: Lifetime {
+                issued_at: self.created_at.unix_seconds(),
+                expires_at: self.expires_at.unix_seconds(),
+            },
+        })
         .restricted_as(self.restrictions);
         Ok(Made {
             text: Zeroizing::new(jwt::sign(&payload, &key)?),
@@ -99,8 +103,9 @@ impl Wanted<'_> {
         })
     }
 
+    /// An opaque token, drawn at random.
     fn drawn(&self) -> Result<Made, Error> {
-        // Its claims are those that the gate gives it.
+        // An opaque token has only the claims that the gate gives it, which say nothing of a restriction.
         if self.restrictions.kind().is_some() {
             return Err(Error::RestrictedOpaque);
         }
@@ -113,6 +118,10 @@ impl Wanted<'_> {
     }
 }
 
+/// The scopes that a caller asks for. `None` stands for all.
+///
+/// # Errors
+/// [`Error::NullArgument`], and those of [`Scopes::requested`].
 pub fn requested_scopes(scopes: Option<&[Option<String>]>) -> Result<Scopes, Error> {
     let Some(scopes) = scopes else {
         return Ok(Scopes::Unlimited);
@@ -121,6 +130,10 @@ pub fn requested_scopes(scopes: Option<&[Option<String>]>) -> Result<Scopes, Err
     Scopes::requested(texts.ok_or(Error::NullArgument("a scope"))?)
 }
 
+/// The limit that a caller asks for: so many requests within a window of that length.
+///
+/// # Errors
+/// [`Error::NullArgument`], and those of [`Limit::requested`].
 pub fn requested_rate(
     limit: Option<i32>,
     window: Option<Interval>,
@@ -136,7 +149,11 @@ pub fn requested_rate(
     Limit::requested(limit, micros).map(Some)
 }
 
-/// When a token that is minted now expires, on a full second.
+/// When a token that is minted now expires, on a full second. Without a wish of the caller's the default lifetime
+/// counts.
+///
+/// # Errors
+/// [`Error::LifetimeInfinite`], [`Error::LifetimeTooShort`], [`Error::LifetimeTooLong`].
 pub fn expiry(now: Instant, expires_in: Option<Interval>) -> Result<Instant, Error> {
     let max = settings::max_lifetime();
     let Some(expires_in) = expires_in else {
@@ -148,7 +165,7 @@ pub fn expiry(now: Instant, expires_in: Option<Interval>) -> Result<Instant, Err
     if clock::is_infinite(&expires_in) {
         return Err(Error::LifetimeInfinite);
     }
-    // Far from what a calendar can add, and from what any limit allows.
+    // Such an interval could be more than can be added to a date. No limit allows as much.
     if expires_in.as_micros().unsigned_abs() > 1000 * 365 * 86_400_000_000 {
         return Err(match expires_in.as_micros() > 0 {
             true => too_long,
@@ -170,14 +187,17 @@ pub fn expiry(now: Instant, expires_in: Option<Interval>) -> Result<Instant, Err
     }
 }
 
-/// When the grace of a rotated key ends, `None` for at once.
+/// When the grace of a token that is rotated ends, `None` for at once.
+///
+/// # Errors
+/// [`Error::GraceOutOfRange`].
 pub fn grace_end(now: Instant, grace: Interval) -> Result<Option<Instant>, Error> {
     if clock::is_infinite(&grace) || grace.as_micros() < 0 {
         return Err(Error::GraceOutOfRange);
     }
     match grace.as_micros() {
         0 => Ok(None),
-        // The key's own expiry comes first anyway.
+        // The token expires earlier than that anyway.
         micros if micros > 1000 * 365 * 86_400_000_000 => {
             Ok(Some(now.plus_seconds(1000 * 365 * 86_400)))
         }

@@ -4,6 +4,7 @@ mod deletion;
 mod grant;
 pub mod lookup;
 mod mint;
+pub mod revocation;
 pub mod store;
 
 use pgrx::datum::{Interval, Uuid as PgUuid};
@@ -21,7 +22,8 @@ use crate::pg::uuid::{pg_uuid, to_uuid};
 use crate::pg::{random, rights, settings};
 use crate::request::caller::Caller;
 use mint::{Wanted, expiry, grace_end, requested_rate, requested_scopes};
-use store::{Limits, Others};
+use revocation::Others;
+use store::{Limits, Replacement};
 
 extension_sql_file!(
     "../../sql/tokens.sql",
@@ -107,14 +109,18 @@ fn rotate_pat(
         grace_end(Instant::now(), grace)?;
         let user = owner
             .or_else(|| lookup::owner_of(old_id))
-            .ok_or(Error::NoLiveKey(old_id))?;
+            .ok_or(Error::NoLiveToken(old_id))?;
 
         let to_grant = caller.judged_after(store::lock_to_grant(user))?;
         let now = Instant::now();
         let grace_ends = grace_end(now, grace)?;
         let new_id = token::new_id(now.unix_millis(), &random::bytes()?);
-        let old = store::replace(&to_grant, old_id, new_id, now, grace_ends)?
-            .ok_or(Error::NoLiveKey(old_id))?;
+        let replacement = Replacement {
+            id: old_id,
+            successor: new_id,
+        };
+        let old = store::replace(&to_grant, replacement, now, grace_ends)?
+            .ok_or(Error::NoLiveToken(old_id))?;
         caller.check_may_grant(ROTATE, &old.scopes)?;
         let restrictions = caller.restrictions(ROTATE, user, &old.scopes)?;
         let restrictions = match &old.claims {
@@ -143,7 +149,8 @@ fn revoke_pat(id: Option<PgUuid>) -> SqlResult<bool> {
     reported(|| revoke(id, Others::Stay))
 }
 
-// A function of its own, and no default of the first: that one keeps the privileges that operators gave it or took.
+// This is a function of its own, and not a default argument of the first one, which keeps the privileges that operators
+// have given or taken.
 #[pg_extern(schema = "public", name = "revoke_pat", requires = ["schema"])]
 fn revoke_pat_and_its_own(id: Option<PgUuid>, cascade: Option<bool>) -> SqlResult<bool> {
     reported(|| match cascade.ok_or(Error::NullArgument("cascade"))? {
@@ -161,12 +168,12 @@ fn revoke(id: Option<PgUuid>, others: Others) -> Result<bool, Error> {
         Others::Stay => Some(id),
         Others::GoToo => None,
     })?;
-    let user = match store::owner_of(id) {
+    let user = match revocation::last_known_owner(id) {
         Some(user) if owner.is_none_or(|owner| owner == user) => user,
         _ => return Ok(false),
     };
     let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
-    store::revoke(&to_revoke, id, others, Instant::now())
+    revocation::revoke(&to_revoke, id, others, Instant::now())
 }
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -177,7 +184,7 @@ fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> 
         let user = caller.owner_for("revoke", user_id.map(to_uuid))?;
         caller.check_may_revoke(None)?;
         let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
-        Ok(store::revoke_all(&to_revoke, Instant::now())? as i32)
+        Ok(revocation::revoke_all(&to_revoke, Instant::now())? as i32)
     })
 }
 

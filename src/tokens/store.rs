@@ -1,6 +1,7 @@
-//! The statements on keys and signing keys.
+//! The statements that store and replace tokens, in the tables `pat.api_keys` and `pat.api_key_origins`, and the locks
+//! under which tokens are given and revoked.
 
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::{pg_sys, spi};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::opaque_token::Digest;
@@ -19,7 +20,6 @@ use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
 use crate::request::caller::{self, Judged};
 use crate::signing_keys::ring;
-use crate::tokens::lookup;
 
 /// A row to be added to `pat.api_keys`.
 pub struct NewToken<'a> {
@@ -34,48 +34,50 @@ pub struct NewToken<'a> {
     pub provenance: Provenance,
 }
 
-/// What a token is recognised by when it comes.
+/// What a token is recognised by when a request presents it.
 pub enum KnownBy {
-    /// The signature of a JWT: the id of the signing key, none for the configured secret.
+    /// The signature of a JWT, made with the signing key of that id, or with the configured secret for `None`.
     SigningKey(Option<String>),
     /// The text of an opaque token.
     Digest(Digest),
 }
 
-/// Where a token comes from, as far as it is remembered.
+/// What is remembered of how a token was made.
 pub struct Provenance {
     /// The token of the request that made it.
     pub made_with: Option<Uuid>,
-    /// What its token carries of the claims of a restricted login, a JSON object.
+    /// What the token carries of the claims of a restricted login, a JSON object.
     pub claims: Option<String>,
 }
 
-/// From where a key may be used and how often.
+/// The addresses that a token may be used from, and how often it may be used.
 #[derive(Clone, Copy)]
 pub enum Limits {
     Of {
         allowed_ips: Option<Networks>,
         rate: Option<Limit>,
     },
+    /// Those of the token of that id.
     LikeThoseOf(Uuid),
 }
 
-/// What a rotation takes over from the key that it replaces.
+/// What a rotation takes over from the token that it replaces.
 pub struct ReplacedToken {
     pub name: String,
     pub kind: Kind,
     pub scopes: Scopes,
     /// Seconds from creation to expiry.
     pub lifetime: i64,
-    /// What its token carries of the claims of a restricted login, a JSON object.
+    /// What the token carries of the claims of a restricted login, a JSON object.
     pub claims: Option<String>,
 }
 
-/// That this transaction is about to give a user a key: it waits for those that give the same user one or revoke, and
-/// for one that revokes a signing key, and they for it.
+/// Shows that this transaction holds the locks to give a user a token. It and other transactions wait for each other if
+/// those give the same user a token, revoke one of that user's, or revoke a signing key.
 pub struct ToGrant(ToRevoke);
 
-/// That this transaction is about to revoke keys of a user, and waits for those that give the same user one.
+/// Shows that this transaction holds the lock to revoke tokens of a user. It waits for transactions that give the same
+/// user a token, and they wait for it.
 pub struct ToRevoke {
     user: Uuid,
 }
@@ -86,7 +88,7 @@ use pg_sys::BuiltinOid::{
 };
 
 thread_local! {
-    // A key and its event in one statement, which saves a third of the time of two.
+    // The token and its event are written by one statement, which saves a third of the time of two.
     static INSERT: Statement = const { Statement::new(
         "with event as (insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address) \
              values ('token_minted', $6, $2, $1, $9, $10, $11::pg_catalog.inet)) \
@@ -102,7 +104,8 @@ thread_local! {
 
     static INSERT_SUCCESSOR: Statement = const { Statement::new(
         "with event as (insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address, detail) \
-             values ('token_rotated', $6, $2, $1, $9, $10, $11::pg_catalog.inet, pg_catalog.concat('in the place of ', $13))) \
+             values ('token_rotated', $6, $2, $1, $9, $10, $11::pg_catalog.inet, \
+             pg_catalog.concat('in the place of ', $13))) \
          insert into pat.api_keys (id, user_id, name, scopes, hint, created_at, expires_at, signing_key, \
              kind, token_digest, allowed_ips, rate_limit, rate_window) \
          select $1, $2, $3, $4, $5, $6, $7, $8, \
@@ -114,52 +117,9 @@ thread_local! {
         ],
     ) };
 
-    static REVOKE: Statement = const { Statement::new(
-        "with dead as (update pat.api_keys set revoked_at = $2 \
-             where id operator(pg_catalog.=) $1 and revoked_at is null \
-             and expires_at operator(pg_catalog.>) $2 \
-             and ($3 is null or user_id operator(pg_catalog.=) $3) returning id, user_id) \
-         insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address) \
-         select 'token_revoked', $2, user_id, id, $4, $5, $6::pg_catalog.inet from dead returning 1",
-        &[UUIDOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, UUIDOID, TEXTOID],
-    ) };
-
-    static REVOKE_ALL: Statement = const { Statement::new(
-        "with dead as (update pat.api_keys set revoked_at = $2 \
-             where user_id operator(pg_catalog.=) $1 and revoked_at is null \
-             and expires_at operator(pg_catalog.>) $2 returning id, user_id) \
-         insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address) \
-         select 'token_revoked', $2, user_id, id, $3, $4, $5::pg_catalog.inet from dead returning 1",
-        &[UUIDOID, TIMESTAMPTZOID, TEXTOID, UUIDOID, TEXTOID],
-    ) };
-
-    // What a token has made, what that has made, and so on: also if those in between are dead or deleted.
-    // By the index, each step of it: before the table is analyzed, a join would read all of it for each link of a chain.
-    static REVOKE_FAMILY: Statement = const { Statement::new(
-        "with recursive family as (\
-             select $1 as id union \
-             select child.key_id from family cross join lateral (\
-                 select key_id from pat.api_key_origins \
-                 where made_by operator(pg_catalog.=) family.id offset 0) as child), \
-         dead as (update pat.api_keys set revoked_at = $2 \
-             where id operator(pg_catalog.=) any (array(select id from family)) and revoked_at is null \
-             and expires_at operator(pg_catalog.>) $2 \
-             and user_id operator(pg_catalog.=) $3 returning id, user_id) \
-         insert into pat.events (event, happened_at, user_id, key_id, role, by_key, address, detail) \
-         select 'token_revoked', $2, user_id, id, $4, $5, $6::pg_catalog.inet, \
-             case when id operator(pg_catalog.<>) $1 then pg_catalog.concat('made with ', $1) end \
-         from dead returning 1",
-        &[UUIDOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, UUIDOID, TEXTOID],
-    ) };
-
     static ADD_ORIGIN: Statement = const { Statement::new(
         "insert into pat.api_key_origins (key_id, user_id, made_by, claims) values ($1, $2, $3, $4)",
         &[UUIDOID, UUIDOID, UUIDOID, JSONBOID],
-    ) };
-
-    static MADE_FOR: Statement = const { Statement::new(
-        "select user_id from pat.api_key_origins where made_by operator(pg_catalog.=) $1 limit 1",
-        &[UUIDOID],
     ) };
 
     static CARRIED_CLAIMS: Statement = const { Statement::new(
@@ -167,31 +127,25 @@ thread_local! {
         &[UUIDOID],
     ) };
 
-    // The row of its last use is left to the writer: whoever deletes must not wait for it, nor fail because it
-    // has written meanwhile.
-    static KEY_DELETED: Statement = const { Statement::new(
-        "insert into pat.events (event, user_id, key_id, role, by_key, address) \
-         values ('token_deleted', $2, $1, $3, $4, $5::pg_catalog.inet)",
-        &[UUIDOID, UUIDOID, TEXTOID, UUIDOID, TEXTOID],
-    ) };
-
-    // With a grace, the key lives on until its end, but is not rotated again.
+    // With a grace, the token lives on until the grace ends, but cannot be rotated again.
     static REPLACE: Statement = const { Statement::new(
-        "update pat.api_keys as key set replaced_by = $4, \
+        "update pat.api_keys as token set replaced_by = $4, \
          revoked_at = case when $5 is null then $2 end, \
-         expires_at = case when $5 operator(pg_catalog.<) key.expires_at then $5 else key.expires_at end \
+         expires_at = case when $5 operator(pg_catalog.<) token.expires_at then $5 else token.expires_at end \
          from pat.api_keys as old \
-         where key.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) key.id \
-         and key.revoked_at is null and key.replaced_by is null \
-         and key.expires_at operator(pg_catalog.>) $2 \
-         and key.user_id operator(pg_catalog.=) $3 \
+         where token.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) token.id \
+         and token.revoked_at is null and token.replaced_by is null \
+         and token.expires_at operator(pg_catalog.>) $2 \
+         and token.user_id operator(pg_catalog.=) $3 \
          returning old.name, old.scopes, old.created_at, old.expires_at, old.kind",
         &[UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, TIMESTAMPTZOID],
     ) };
-
 }
 
-/// Gives the user a key. What grants is judged behind all locks, so there is no way here without.
+/// Stores a new token of a user. The argument proves that the caller was judged again after all locks were taken.
+///
+/// # Errors
+/// [`Error::OldSchema`], for a token of a restricted login while the tables are those of 0.1.0.
 pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
     insert_row(to_grant.user(), new)?;
     let Provenance { made_with, claims } = &new.provenance;
@@ -199,7 +153,7 @@ pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
         return Ok(());
     }
     if !has_origins() {
-        // Until the extension is updated, what a token makes is known from its event alone.
+        // Until the extension is updated, only the event says which token has made the new one.
         return match claims {
             Some(_) => Err(Error::OldSchema),
             None => Ok(()),
@@ -214,13 +168,14 @@ pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
     ADD_ORIGIN.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-fn has_origins() -> bool {
+/// Whether there is the table `pat.api_key_origins`. Version 0.1.0 does not have it.
+pub fn has_origins() -> bool {
     relations::find_table(c"pat", c"api_key_origins").is_some()
 }
 
 fn insert_row(user: Uuid, new: &NewToken) -> Result<(), Error> {
     let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
+    let [role, by_token, address] = actor.arguments();
     let (signing_key, digest) = match &new.known_by {
         KnownBy::SigningKey(id) => (id.as_deref(), None),
         KnownBy::Digest(digest) => (None, Some(digest.0.to_vec())),
@@ -235,7 +190,7 @@ fn insert_row(user: Uuid, new: &NewToken) -> Result<(), Error> {
         new.expires_at.to_timestamp()?.into(),
         signing_key.into(),
         role,
-        by_key,
+        by_token,
         address,
         digest.into(),
     ];
@@ -256,92 +211,18 @@ fn insert_row(user: Uuid, new: &NewToken) -> Result<(), Error> {
     INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
-/// What is left to do when a key has been deleted.
-pub fn key_was_deleted(id: Uuid, user: Uuid) -> Result<(), Error> {
-    let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
-    let arguments = [uuid(id), uuid(user), role, by_key, address];
-    KEY_DELETED.with(|statement| statement.run(&arguments, |_| Ok(())))?;
-    durability::of_revocation()
-}
-
-/// Revokes a live key, with the `others` that were made with it if they are to go too, and tells whether any was live.
-pub fn revoke(to_revoke: &ToRevoke, id: Uuid, others: Others, now: Instant) -> Result<bool, Error> {
-    let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
-    let arguments = [
-        uuid(id),
-        now.to_timestamp()?.into(),
-        uuid(to_revoke.user),
-        role,
-        by_key,
-        address,
-    ];
-    durability::of_revocation()?;
-    let statement = match others {
-        Others::GoToo if has_origins() => &REVOKE_FAMILY,
-        Others::GoToo | Others::Stay => &REVOKE,
-    };
-    statement
-        .with(|statement| statement.run_on_latest(&arguments))
-        .map(|count| count > 0)
-}
-
-/// What becomes of the keys that were made with one that is revoked.
+/// Which token is replaced, and by which.
 #[derive(Clone, Copy)]
-pub enum Others {
-    Stay,
-    GoToo,
+pub struct Replacement {
+    pub id: Uuid,
+    pub successor: Uuid,
 }
 
-/// Whose key it is, dead or alive, or was before it was deleted, as long as something that was made with it tells. The
-/// owner of a key never changes.
-pub fn owner_of(id: Uuid) -> Option<Uuid> {
-    if let Some(user) = lookup::owner_of(id) {
-        return Some(user);
-    }
-    if !has_origins() {
-        return None;
-    }
-    let user = MADE_FOR.with(|statement| {
-        statement.run(&[uuid(id)], |rows| match rows.is_empty() {
-            true => Ok(None),
-            false => rows.first().get_one::<PgUuid>(),
-        })
-    });
-    let user = user.ok().flatten()?;
-    Some(Uuid::from_bytes(*user.as_bytes()))
-}
-
-/// Revokes a key of whomever, and what was made with it.
-pub fn revoke_family(id: Uuid, now: Instant) -> Result<bool, Error> {
-    match owner_of(id) {
-        Some(user) => revoke(&lock_to_revoke(user), id, Others::GoToo, now),
-        None => Ok(false),
-    }
-}
-
-/// Revokes all live keys of the user, and tells how many there were.
-pub fn revoke_all(to_revoke: &ToRevoke, now: Instant) -> Result<usize, Error> {
-    let actor = Actor::now();
-    let [role, by_key, address] = actor.arguments();
-    let arguments = [
-        uuid(to_revoke.user),
-        now.to_timestamp()?.into(),
-        role,
-        by_key,
-        address,
-    ];
-    durability::of_revocation()?;
-    REVOKE_ALL.with(|statement| statement.run_on_latest(&arguments))
-}
-
-/// Ends a live key of the user in favour of `successor`: at once, or at the end of a grace. `None` if
-/// there is no such key, or it has been replaced before.
+/// Ends a live token of the user in favour of its successor: at once, or when the grace ends. `None` if there is no
+/// such token, or it has been replaced before.
 pub fn replace(
     to_grant: &Judged<ToGrant>,
-    id: Uuid,
-    successor: Uuid,
+    Replacement { id, successor }: Replacement,
     now: Instant,
     grace_ends: Option<Instant>,
 ) -> Result<Option<ReplacedToken>, Error> {
@@ -395,18 +276,26 @@ pub fn replace(
 }
 
 impl ToGrant {
+    /// The user who is to have the token.
     pub fn user(&self) -> Uuid {
         self.0.user
     }
 }
 
-/// Makes this transaction and those that give the same user a token wait for each other: see [`caller::lock_user`].
+impl ToRevoke {
+    /// The user whose tokens are to be revoked.
+    pub fn user(&self) -> Uuid {
+        self.user
+    }
+}
+
+/// Makes this transaction and those that give the same user a token wait for each other, as [`caller::lock_user`] says.
 pub fn lock_to_revoke(user: Uuid) -> ToRevoke {
     caller::lock_user(user);
     ToRevoke { user }
 }
 
-/// As [`lock_to_revoke`], and the signing keys besides, before it.
+/// Takes the lock of [`lock_to_revoke`], and before it a lock on the signing keys, as [`ring::lock_to_sign`] says.
 pub fn lock_to_grant(user: Uuid) -> ToGrant {
     ring::lock_to_sign();
     ToGrant(lock_to_revoke(user))

@@ -1,10 +1,10 @@
-//! Settings per user: declared by the application, set by its users, overridden by a request.
+//! Settings for each user: the application declares them, its users set them, and a request can override them.
 
 pub mod store;
 
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::user_settings::Definition;
+use supabase_pat_core::user_settings::{Declaration, Definition, Layers};
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
@@ -44,13 +44,13 @@ fn define_setting(
         let JsonbText(default) = default_value.ok_or(Error::NullArgument("default_value"))?;
         let is_overridable = overridable.ok_or(Error::NullArgument("overridable"))?;
         let schema = schema.map(|JsonbText(schema)| schema);
-        let definition = Definition::declare(
-            key,
+        let declaration = Declaration {
+            key: key.to_owned(),
             default,
             schema,
             is_overridable,
-            store::check_for_interrupts,
-        )?;
+        };
+        let definition = Definition::declare(declaration, store::check_for_interrupts)?;
 
         store::lock_to_define();
         match store::users_who_do_not_fit(&definition)? {
@@ -78,10 +78,10 @@ fn drop_setting(key: Option<&str>) -> SqlResult<bool> {
 fn get_settings(overrides: default!(Option<JsonbText>, "'{}'")) -> SqlResult<JsonbText> {
     reported(|| {
         let own = readable_owner()?.and_then(store::of_user);
-        effective(
-            own.as_deref(),
-            overrides.as_ref().map(|JsonbText(text)| text.as_str()),
-        )
+        effective(Layers {
+            own: own.as_deref(),
+            overrides: overrides.as_ref().map(|JsonbText(text)| text.as_str()),
+        })
     })
 }
 
@@ -100,19 +100,24 @@ fn set_settings(patch: Option<JsonbText>) -> SqlResult<JsonbText> {
         let max_size = settings::max_settings_size();
         let own = store::definitions().patched(own.as_deref(), &patch, max_size)?;
         store::set(&to_set, &own, Instant::now())?;
-        effective(readable_owner()?.map(|_| own.as_str()), None)
+        effective(Layers {
+            own: readable_owner()?.map(|_| own.as_str()),
+            overrides: None,
+        })
     })
 }
 
-fn effective(own: Option<&str>, overrides: Option<&str>) -> Result<JsonbText, Error> {
+/// The settings that count: the user's own over the defaults, and the overrides of the request over both.
+fn effective(layers: Layers) -> Result<JsonbText, Error> {
     let definitions = store::definitions();
     definitions
-        .effective(own, overrides, settings::max_settings_size())
+        .effective(layers, settings::max_settings_size())
         .map(JsonbText)
 }
 
-/// The user whose own settings this request may see: none for a token that is dead, or whose scopes
-/// leave the settings out, and for a login whose session has ended. It gets the defaults, as the policy on the table would show it no row.
+/// The user whose own settings this request may see. `None` for a token that is dead, or whose scopes leave the
+/// settings out, and for a login whose session has ended: such a request gets the defaults, as the policy on the table
+/// would show it no row.
 fn readable_owner() -> Result<Option<Uuid>, Error> {
     let scope = SETTINGS_READ.parse()?;
     Ok(run::with_request(|request| {

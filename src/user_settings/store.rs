@@ -1,9 +1,8 @@
-//! The settings of users, and the declarations behind them, which are read once in a backend and again
-//! when they have changed.
+//! The tables of the settings of users and of the declarations behind them. Each backend reads the declarations once,
+//! and again when they have changed.
 //!
-//! Reading them takes a scan of the table, and compiling a schema 10 µs and more, 2 ms the first time
-//! in a backend. How every backend hears of a change: see
-//! [`crate::pg::kept`].
+//! To read them takes a scan of the table, and to compile a schema 10 µs and more, 2 ms the first time in a backend.
+//! How every backend hears of a change is in [`crate::pg::kept`].
 #![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
@@ -13,7 +12,7 @@ use pg_sys::BuiltinOid::{BOOLOID, INT4OID, JSONBOID, TEXTOID, TIMESTAMPTZOID, UU
 use pgrx::datum::Uuid as PgUuid;
 use pgrx::pg_sys;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::user_settings::{Definition, Definitions};
+use supabase_pat_core::user_settings::{Declaration, Definition, Definitions};
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
@@ -116,7 +115,7 @@ static KEPT: Kept<Definitions> = Kept::new(
     relations::changes_of::<SettingDefinitions>,
 );
 
-/// The settings that there are now, in whatever transaction.
+/// The declarations that have been committed by now, whatever the snapshot of the transaction shows.
 pub fn definitions() -> Rc<Definitions> {
     KEPT.now(|_| Definitions::new(stored_definitions()))
         .unwrap_or_else(|| Rc::new(Definitions::new(Vec::new())))
@@ -141,13 +140,13 @@ fn stored_definitions() -> Vec<Definition> {
         .filter_map(|(key, default, schema, is_overridable)| {
             let schema = schema.map(JsonCopy::into_text);
             let default = default?.into_text();
-            Some(Definition::from_stored(
-                key?.to_text(),
+            let declaration = Declaration {
+                key: key?.to_text(),
                 default,
                 schema,
                 is_overridable,
-                check_for_interrupts,
-            ))
+            };
+            Some(Definition::from_stored(declaration, check_for_interrupts))
         })
         .collect()
 }
@@ -162,13 +161,13 @@ pub fn of_user(user: Uuid) -> Option<String> {
     settings_of(user).map(JsonCopy::into_text)
 }
 
-/// Makes a transaction that changes declarations wait for those that set values by them, and lets no
-/// other begin: so no value is stored that was checked by an older schema.
+/// Locks the declarations to change them. This waits for transactions that set values by them, and keeps others from
+/// setting values until the end of this transaction: so no value is stored that was checked by an older schema.
 pub fn lock_to_define() {
     lock_definitions(pg_sys::ExclusiveLock);
 }
 
-/// That this transaction is about to change the settings of a user.
+/// Shows that this transaction holds the locks to change the settings of a user.
 pub struct ToSet {
     user: Uuid,
 }
@@ -190,8 +189,8 @@ fn lock_definitions(mode: u32) {
     }
 }
 
-/// How many users have a value that the setting could not have by a new definition. To be asked after
-/// [`lock_to_define`], in a transaction whose statements see what has committed before each.
+/// How many users have a value that does not fit a new definition. To be asked after [`lock_to_define`]. In READ
+/// COMMITTED each statement sees what has been committed before it, so that no value is missed.
 pub fn users_who_do_not_fit(definition: &Definition) -> Result<usize, Error> {
     const BATCH: i32 = 1000;
     let mut count = 0;
@@ -224,6 +223,7 @@ pub fn users_who_do_not_fit(definition: &Definition) -> Result<usize, Error> {
     }
 }
 
+/// Adds a definition, or replaces the one with the same key.
 pub fn define(definition: &Definition, now: Instant) -> Result<(), Error> {
     let jsonb = |text: &str| JsonbText(text.to_owned());
     let arguments = [
@@ -243,7 +243,8 @@ pub fn remove(key: &str, now: Instant) -> Result<bool, Error> {
     REMOVE.with(|statement| statement.run(&[key.into()], |rows| Ok(!rows.is_empty())))
 }
 
-/// What a user has set. If there is a row, nobody changes or deletes it until the transaction ends.
+/// What a user has set. If there is a row, it is locked, so that nobody changes or deletes it until the transaction
+/// ends.
 pub fn lock_row(to_set: &ToSet) -> Result<Option<String>, Error> {
     LOCK_ROW.with(|statement| {
         statement.run(&[pg_uuid(to_set.user).into()], |rows| {
@@ -256,6 +257,7 @@ pub fn lock_row(to_set: &ToSet) -> Result<Option<String>, Error> {
     })
 }
 
+/// Stores the settings of a user, a JSON object.
 pub fn set(to_set: &Judged<ToSet>, settings: &str, now: Instant) -> Result<(), Error> {
     let arguments = [
         pg_uuid(to_set.user).into(),

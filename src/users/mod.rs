@@ -1,24 +1,27 @@
-//! People in `auth.users`, by their address, and their passwords and sessions.
+//! People in `auth.users`: their rows, passwords, and whether they may log in.
 //!
-//! These tables are Supabase's, so only the columns that are there are used, and everything is done with
-//! the rights of each table's own owner, not of the extension's: on Supabase that is a superuser, and
-//! roles that are none may put triggers on `auth.users`.
+//! These tables are Supabase's, so only the columns that are there are used. Everything runs with the rights of each
+//! table's own owner and not of the extension's: on Supabase the extension's owner is a superuser, and roles that are
+//! not may put triggers on `auth.users`.
 
+mod locked;
+mod newcomers;
+mod password;
 pub mod sign_ups;
 pub mod state;
 
 use pgrx::datum::Uuid as PgUuid;
 use pgrx::extension_sql_file;
-use supabase_pat_core::codes::{Address, Holder};
+use supabase_pat_core::account::{Address, Holder};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::session::User;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use state::{UserState, state_of_user};
+pub use locked::{MayLogIn, lock, lock_row, lock_untouched};
+pub use newcomers::{NewUser, confirm, create, sign_up_again};
+pub use password::{set_password, take_password_hash};
 
 use crate::pg::clock::Instant;
-use crate::pg::pending::Pending;
 use crate::pg::relations;
 use crate::pg::rights;
 use crate::pg::settings;
@@ -27,8 +30,11 @@ use crate::pg::uuid::pg_uuid;
 
 extension_sql_file!("../../sql/users.sql", name = "users");
 
-/// Who logs in with that address and may do so: neither deleted nor banned, nor somebody whom an
-/// identity provider logs in.
+/// The user who logs in with that address. `None` if there is no such user, and for one who is deleted or banned at
+/// `now`, or logs in with an identity provider (SSO).
+///
+/// # Errors
+/// [`Error::NoUsersTable`], and [`Error::NoPasswords`] if `auth.users` has no column for addresses or for passwords.
 pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Error> {
     let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let has = |column| relations::find_column(users.oid, column, None).is_some();
@@ -44,7 +50,7 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
          pg_catalog.lower(email::text) operator(pg_catalog.=) $1"
     );
     for (column, condition) in [
-        // For the index that Supabase has on it.
+        // Supabase has an index on this column and the address.
         (
             c"instance_id",
             " and instance_id operator(pg_catalog.=) '00000000-0000-0000-0000-000000000000'",
@@ -60,7 +66,7 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
             sql += condition;
         }
     }
-    // Whoever has it in small letters, as Supabase Auth writes them, goes first.
+    // Supabase Auth writes addresses in lower case, so a user who has it so is preferred.
     sql += " order by email::text operator(pg_catalog.=) $1 desc limit 1";
     let arguments = [address.as_str().into(), now.to_timestamp()?.into()];
     run_once(users, &sql, &arguments, |rows| {
@@ -80,283 +86,11 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
     })
 }
 
-/// A user who may have a session, as their row says that is locked: it stays so until the end of the transaction.
-/// Whoever changes it, who bans or deletes them, gives them another password or ends all of their sessions, waits
-/// for what is begun here, or was waited for.
-pub struct MayLogIn {
-    user: Uuid,
-    password_hash: Option<String>,
-}
-
-impl MayLogIn {
-    pub fn id(&self) -> Uuid {
-        self.user
-    }
-
-    /// Whether the password is still the one that was looked at.
-    pub fn has_hash(&self, hash: Option<&str>) -> bool {
-        self.password_hash.as_deref() == hash
-    }
-}
-
-/// Locks the row of a user, and judges by what is committed then.
+/// Deletes the refresh tokens and one-time tokens that Supabase Auth has given a user.
 ///
 /// # Errors
-/// [`Error::UnknownUser`], [`Error::BannedUser`], [`Error::RoleNotAllowed`].
-pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let text = |column, name| match relations::find_column(users.oid, column, None) {
-        Some(_) => name,
-        None => "null",
-    };
-    let sql = format!(
-        "select {}::text, {}::text from auth.users where id operator(pg_catalog.=) $1 \
-         for no key update",
-        text(c"encrypted_password", "encrypted_password"),
-        text(c"role", "role"),
-    );
-    let row = run_once(users, &sql, &[pg_uuid(user).into()], |rows| {
-        let row = rows.first();
-        match row.is_empty() {
-            true => Ok(None),
-            false => Ok(Some((row.get::<String>(1)?, row.get::<String>(2)?))),
-        }
-    })?;
-    let (password_hash, role) = row.ok_or(Error::UnknownUser(user))?;
-    match state_of_user(user)? {
-        UserState::Active => (),
-        UserState::Banned { .. } => return Err(Error::BannedUser(user)),
-        UserState::Gone => return Err(Error::UnknownUser(user)),
-    }
-    role_of_user(role.as_deref())?;
-    Ok(MayLogIn {
-        user,
-        password_hash,
-    })
-}
-
-/// Locks the row of a user, whoever they are: nobody begins a session of theirs until the end of the transaction.
-pub fn lock_row(user: Uuid) -> Result<(), Error> {
-    let Some(users) = state::table() else {
-        return Ok(());
-    };
-    let sql = "select from auth.users where id operator(pg_catalog.=) $1 for no key update";
-    run_once(users.table, sql, &[pg_uuid(user).into()], |_| Ok(()))
-}
-
-/// Locks the row of a user who has not confirmed an address, and for whom nothing else speaks either: no login, no
-/// phone, no invitation. `None` for everybody else; else the password hash.
-pub fn lock_untouched(user: Uuid) -> Result<Option<Option<String>>, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let mut sql = String::from(
-        "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1",
-    );
-    for (column, condition) in [
-        (c"email_confirmed_at", " and email_confirmed_at is null"),
-        (c"phone_confirmed_at", " and phone_confirmed_at is null"),
-        (c"confirmed_at", " and confirmed_at is null"),
-        (c"last_sign_in_at", " and last_sign_in_at is null"),
-        (c"invited_at", " and invited_at is null"),
-        (c"deleted_at", " and deleted_at is null"),
-        (c"phone", " and nullif(phone::text, '') is null"),
-        (c"is_anonymous", " and is_anonymous is not true"),
-        (c"is_sso_user", " and is_sso_user is not true"),
-    ] {
-        if relations::find_column(users.oid, column, None).is_some() {
-            sql += condition;
-        }
-    }
-    sql += " for no key update";
-    run_once(users, &sql, &[pg_uuid(user).into()], |rows| {
-        match rows.is_empty() {
-            true => Ok(None),
-            false => rows.first().get_one::<String>().map(Some),
-        }
-    })
-}
-
-/// Somebody who signs up.
-pub struct NewUser<'a> {
-    pub id: Uuid,
-    pub address: &'a Address,
-    pub password_hash: &'a str,
-    pub role: &'a str,
-    /// A JSON object, for `raw_user_meta_data`.
-    pub metadata: &'a str,
-    pub is_confirmed: bool,
-}
-
-/// Adds a user, as Supabase Auth does it. False if the address is taken.
-pub fn create(user: &NewUser, now: Instant) -> Result<bool, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let (mut columns, mut values) = (
-        String::from("id, email, encrypted_password"),
-        String::from("$1, $2, pat.take_password_hash()"),
-    );
-    for (column, value) in [
-        (c"instance_id", "'00000000-0000-0000-0000-000000000000'"),
-        (c"aud", "'authenticated'"),
-        (c"role", "$3"),
-        (
-            c"raw_app_meta_data",
-            r#"'{"provider": "email", "providers": ["email"]}'"#,
-        ),
-        (c"raw_user_meta_data", "$4::pg_catalog.jsonb"),
-        (c"email_confirmed_at", "case when $5 then $6 end"),
-        (c"created_at", "$6"),
-        (c"updated_at", "$6"),
-        // Supabase Auth cannot read a row where one of these is null.
-        (c"confirmation_token", "''"),
-        (c"recovery_token", "''"),
-        (c"email_change_token_new", "''"),
-        (c"email_change", "''"),
-    ] {
-        if relations::find_column(users.oid, column, None).is_some() {
-            columns += &format!(", {}", column.to_string_lossy());
-            values += &format!(", {value}");
-        }
-    }
-    let sql = format!(
-        "insert into auth.users ({columns}) values ({values}) on conflict do nothing returning 1"
-    );
-    let arguments = [
-        pg_uuid(user.id).into(),
-        user.address.as_str().into(),
-        user.role.into(),
-        user.metadata.into(),
-        user.is_confirmed.into(),
-        now.to_timestamp()?.into(),
-    ];
-    let is_new = with_hash(user.password_hash, || {
-        run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
-    });
-    if !is_new? {
-        return Ok(false);
-    }
-    let Some(identities) = relations::find_table(c"auth", c"identities") else {
-        return Ok(true);
-    };
-    let sql = "insert into auth.identities \
-         (provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at) \
-         values ($1, $2, pg_catalog.jsonb_build_object('sub', $1, 'email', $3, \
-             'email_verified', false, 'phone_verified', false), 'email', $4, $4, $4)";
-    let id = user.id.to_string();
-    let arguments = [
-        id.as_str().into(),
-        pg_uuid(user.id).into(),
-        user.address.as_str().into(),
-        now.to_timestamp()?.into(),
-    ];
-    run_once(identities, sql, &arguments, |_| Ok(true))
-}
-
-/// Gives a user of [`lock_untouched`] the password and metadata of the latest who signed up with the address.
-pub fn sign_up_again(user: Uuid, hash: &str, metadata: &str, now: Instant) -> Result<(), Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let mut sql =
-        String::from("update auth.users set encrypted_password = pat.take_password_hash()");
-    for (column, change) in [
-        (
-            c"raw_user_meta_data",
-            ", raw_user_meta_data = $2::pg_catalog.jsonb",
-        ),
-        (c"updated_at", ", updated_at = $3"),
-    ] {
-        if relations::find_column(users.oid, column, None).is_some() {
-            sql += change;
-        }
-    }
-    sql += " where id operator(pg_catalog.=) $1";
-    let arguments = [
-        pg_uuid(user).into(),
-        metadata.into(),
-        now.to_timestamp()?.into(),
-    ];
-    with_hash(hash, || run_once(users, &sql, &arguments, |_| Ok(())))
-}
-
-/// Notes that the address of a user is theirs. False if it was known already.
-pub fn confirm(user: Uuid, now: Instant) -> Result<bool, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let sql = "update auth.users set email_confirmed_at = $2, updated_at = $2 \
-         where id operator(pg_catalog.=) $1 and email_confirmed_at is null returning 1";
-    let arguments = [pg_uuid(user).into(), now.to_timestamp()?.into()];
-    if !run_once(users, sql, &arguments, |rows| Ok(!rows.is_empty()))? {
-        return Ok(false);
-    }
-    let Some(identities) = relations::find_table(c"auth", c"identities") else {
-        return Ok(true);
-    };
-    let sql = "update auth.identities set updated_at = $2, \
-             identity_data = identity_data operator(pg_catalog.||) '{\"email_verified\": true}' \
-         where user_id operator(pg_catalog.=) $1 and provider operator(pg_catalog.=) 'email'";
-    run_once(identities, sql, &arguments, |_| Ok(true))
-}
-
-/// Gives somebody a new password hash, as Supabase Auth does it after a recovery, and tells whether they
-/// still had the old one.
-pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let has = |column| relations::find_column(users.oid, column, None).is_some();
-    // The hashes are compared here, since a filter in the statement would be shown with its plan.
-    let sql = "select encrypted_password::text from auth.users where id operator(pg_catalog.=) $1 for update";
-    let present = run_once(
-        users,
-        sql,
-        &[pg_uuid(holder.user).into()],
-        |rows| match rows.is_empty() {
-            true => Ok(None),
-            false => rows.first().get_one::<String>().map(Some),
-        },
-    )?;
-    if present.as_ref() != Some(&holder.password_hash) {
-        return Ok(false);
-    }
-    let mut sql =
-        String::from("update auth.users set encrypted_password = pat.take_password_hash()");
-    for (column, change) in [
-        (c"updated_at", ", updated_at = $2"),
-        // Having had the code shows that the address is theirs.
-        (
-            c"email_confirmed_at",
-            ", email_confirmed_at = coalesce(email_confirmed_at, $2)",
-        ),
-        (c"confirmation_token", ", confirmation_token = ''"),
-        (c"recovery_token", ", recovery_token = ''"),
-        (c"recovery_sent_at", ", recovery_sent_at = null"),
-        (c"email_change_token_new", ", email_change_token_new = ''"),
-        (
-            c"email_change_token_current",
-            ", email_change_token_current = ''",
-        ),
-        (c"email_change", ", email_change = ''"),
-        (c"reauthentication_token", ", reauthentication_token = ''"),
-    ] {
-        if has(column) {
-            sql += change;
-        }
-    }
-    sql += " where id operator(pg_catalog.=) $1 returning 1";
-    let arguments = [pg_uuid(holder.user).into(), now.to_timestamp()?.into()];
-    with_hash(hash, || {
-        run_once(users, &sql, &arguments, |rows| Ok(!rows.is_empty()))
-    })
-}
-
-static PENDING: Pending = Pending::new();
-
-/// Runs `write`, in which the statement calls [`take_password_hash`].
-fn with_hash<R>(hash: &str, write: impl FnOnce() -> R) -> R {
-    PENDING.with(Zeroizing::new(hash.to_owned()), write)
-}
-
-/// The hash that is being written.
-pub fn take_password_hash() -> Option<Zeroizing<String>> {
-    PENDING.secret()
-}
-
-/// Forgets what Supabase Auth has given a user, to refresh sessions with or to prove who they are.
-pub fn forget_tokens(user: Uuid) -> Result<(), Error> {
+/// Those of [`run_once`].
+pub fn forget_supabase_tokens(user: Uuid) -> Result<(), Error> {
     let id = user.to_string();
     for (name, sql) in [
         (
@@ -375,7 +109,10 @@ pub fn forget_tokens(user: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// The row of a user, as JSON.
+/// The row of a user, as the claims of a session need it. `None` if there is no such user.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
 pub fn row(user: Uuid) -> Result<Option<User>, Error> {
     let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let sql = "select pg_catalog.to_jsonb(u)::text from auth.users as u \
@@ -389,7 +126,10 @@ pub fn row(user: Uuid) -> Result<Option<User>, Error> {
     Ok(text.and_then(|text| User::from_row(&text)))
 }
 
-/// Whether a user has signed in as nobody in particular. `None` where `auth.users` does not know.
+/// Whether a user is anonymous, by what has committed by now. `None` if `auth.users` has no column for it.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
 pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
     let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let column = relations::find_column(users.oid, c"is_anonymous", Some(pgrx::pg_sys::BOOLOID));
@@ -400,8 +140,11 @@ pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
     run_once_on_latest(users, sql, &[pg_uuid(user).into()]).map(|count| Some(count > 0))
 }
 
-/// Notes when a user has signed in.
-pub fn signed_in(user: Uuid, now: Instant) -> Result<(), Error> {
+/// Notes in `auth.users` that a user has signed in at `now`, if there is a column for it.
+///
+/// # Errors
+/// [`Error::NoUsersTable`].
+pub fn note_sign_in(user: Uuid, now: Instant) -> Result<(), Error> {
     let users = state::table().ok_or(Error::NoUsersTable)?.table;
     if relations::find_column(users.oid, c"last_sign_in_at", None).is_none() {
         return Ok(());
@@ -415,15 +158,15 @@ pub fn signed_in(user: Uuid, now: Instant) -> Result<(), Error> {
     )
 }
 
-/// The role that a row of `auth.users` gives its user: the one that it names, or else that of logged-in users. Whoever
-/// may write that row must not make anybody trusted by it.
+/// The role that a row of `auth.users` gives its user: the one that it names, or else the one of logged-in users.
 ///
 /// # Errors
-/// [`Error::RoleNotAllowed`].
+/// [`Error::RoleNotAllowed`] for a role that is or can become trusted: a role that may write this row must not be able
+/// to make a user trusted.
 pub fn role_of_user(named: Option<&str>) -> Result<String, Error> {
     match named {
         None | Some("") => Ok(settings::authenticated_role()),
-        Some(role) if rights::may_become_trusted(role) => {
+        Some(role) if rights::named_role_can_become_trusted(role) => {
             Err(Error::RoleNotAllowed(role.to_owned()))
         }
         Some(role) => Ok(role.to_owned()),

@@ -1,11 +1,9 @@
-//! Users whom `sign_up` has made, and who have shown nothing yet: the table `pat.pending_sign_ups`.
+//! Users whom `sign_up` has made, and who have not confirmed their address yet: the table `pat.pending_sign_ups`.
 //!
-//! Only such a user is given another password by whoever signs up with the same address again. What there is
-//! besides in `auth.users` without a confirmed address, made by Supabase Auth, an administrator or an
-//! invitation, is nobody else's to change.
-#![allow(unsafe_code)]
+//! Only such a user gets another password if somebody signs up with the same address again. `auth.users` may have other
+//! users without a confirmed address, whom Supabase Auth, an administrator or an invitation has made: a sign-up changes
+//! none of these.
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{BYTEAOID, UUIDARRAYOID, UUIDOID};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::password;
@@ -13,7 +11,7 @@ use uuid::Uuid;
 
 use crate::pg::random;
 use crate::pg::relations;
-use crate::pg::statement::Statement;
+use crate::pg::statement::{Statement, uses_transaction_snapshot};
 use crate::pg::uuid::pg_uuid;
 use crate::users::state::{UserState, state_of_user};
 
@@ -36,7 +34,7 @@ thread_local! {
         &[UUIDOID],
     ) };
 
-    // Whoever signs up waits for nobody who is at the same rows.
+    // A sign-up does not wait for others that lock the same rows.
     static FORGET_SOME: Statement = const { Statement::new(
         "delete from pat.pending_sign_ups where user_id operator(pg_catalog.=) any (array(\
              select user_id from pat.pending_sign_ups where user_id operator(pg_catalog.=) any ($1) \
@@ -54,11 +52,12 @@ thread_local! {
     ) };
 }
 
-/// A user whom `sign_up` has made, with the digest of the password hash that it has given them last. `None` for
-/// a digest that is not known: version 0.1.0 did not note it.
+/// A user whom `sign_up` has made, with the digest of the password hash that it has set last. `None` if the digest is
+/// not known: version 0.1.0 did not note it.
 pub struct Pending(Option<[u8; 32]>);
 
 impl Pending {
+    /// Whether `hash` is the password hash that `sign_up` has set last. True if that is not known.
     pub fn has_hash(&self, hash: Option<&str>) -> bool {
         match self.0 {
             Some(digest) => hash.is_some_and(|hash| password::digest_of_hash(hash) == digest),
@@ -67,12 +66,15 @@ impl Pending {
     }
 }
 
-/// Not there while the SQL is that of an older version.
+/// Whether the table exists. It does not while the installed SQL is that of an older version.
 pub fn is_there() -> bool {
     relations::find_table(c"pat", c"pending_sign_ups").is_some()
 }
 
-/// Takes note of a user whom `sign_up` has made or given another password.
+/// Notes a user whom `sign_up` has made or given another password, of which `hash` is the hash.
+///
+/// # Errors
+/// Those of [`Statement::run`].
 pub fn note(user: Uuid, hash: &str) -> Result<(), Error> {
     if !is_there() {
         return Ok(());
@@ -83,7 +85,11 @@ pub fn note(user: Uuid, hash: &str) -> Result<(), Error> {
     forget_some_that_are_gone()
 }
 
-/// `None` for everybody else. To be asked when the user's row is locked, so that it stays so.
+/// Looks for a user in the table. `None` for one who is not in it, or has a session or a token. To be called while the
+/// user's row is locked, so that the answer stays right.
+///
+/// # Errors
+/// Those of [`Statement::run`].
 pub fn find(user: Uuid) -> Result<Option<Pending>, Error> {
     if !is_there() {
         return Ok(None);
@@ -101,7 +107,10 @@ pub fn find(user: Uuid) -> Result<Option<Pending>, Error> {
     })
 }
 
-/// The user has shown that they are the address's, or has come in by another road.
+/// Removes a user from the table, who has confirmed the address or signed in by other means.
+///
+/// # Errors
+/// Those of [`Statement::run`].
 pub fn forget(user: Uuid) -> Result<(), Error> {
     match is_there() {
         true => FORGET.with(|statement| statement.run(&[pg_uuid(user).into()], |_| Ok(()))),
@@ -109,11 +118,11 @@ pub fn forget(user: Uuid) -> Result<(), Error> {
     }
 }
 
-/// No foreign key leaves the extension, so a user who is deleted leaves a row here. Each new one looks at four at a
-/// random place: there are never many more than users who wait.
+/// No foreign key of the extension refers to other tables, so the row of a deleted user stays here. Each new row has
+/// four rows at a random place checked and removed if their users are gone. So there are never many more rows than
+/// users who have not confirmed yet.
 fn forget_some_that_are_gone() -> Result<(), Error> {
-    // SAFETY: it only reads.
-    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+    if uses_transaction_snapshot() {
         return Ok(());
     }
     let place = Uuid::from_bytes(random::bytes()?);

@@ -1,4 +1,5 @@
-//! How users stand, and what their claims should say, read without a query as [`crate::pg::scan`] does.
+//! Whether users are active, banned or gone, and what their claims should say, read without a query: see
+//! [`crate::pg::scan`].
 
 use std::ops::ControlFlow;
 
@@ -14,7 +15,7 @@ use crate::pg::error::reported;
 use crate::pg::relations::{self, Rows, Table, layout};
 use crate::pg::scan::{Open, look};
 
-/// `auth.users`, which is Supabase's: only what is there can be looked at.
+/// `auth.users`, which is Supabase's table: a column other than `id` may be missing or have another type.
 #[derive(Clone, Copy)]
 pub struct Users {
     pub table: Table,
@@ -47,22 +48,23 @@ layout!(Users, USERS, c"auth".c"users", |open| {
     })
 });
 
-/// `None` if there is no table `auth.users` with a column `id` of type uuid.
+/// The table of users. `None` if there is no table `auth.users` with a column `id` of type uuid.
 pub fn table() -> Option<Users> {
     relations::current()
 }
 
+/// The state of a user, by their row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum UserState {
     Active,
     Banned {
         until: Instant,
     },
-    /// Missing, or deleted softly.
+    /// There is no such row, or `deleted_at` is set in it (soft deletion).
     Gone,
 }
 
-/// How a user stands.
+/// The state of a user now.
 ///
 /// # Errors
 /// [`Error::NoUsersTable`].
@@ -70,6 +72,7 @@ pub fn state_of_user(user: Uuid) -> Result<UserState, Error> {
     look::<Users, _>(|users| state_of(users, &user)).ok_or(Error::NoUsersTable)
 }
 
+/// As [`state_of_user`], in a table that is open.
 pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
     let layout = &users.layout;
     let mut state = UserState::Gone;
@@ -81,7 +84,7 @@ pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
         };
         let banned_until = match layout.banned_until {
             Found::AsExpected(column) => row.get(column),
-            // Until when cannot be read, only that somebody wrote something there.
+            // The end of the ban cannot be read, only whether there is one.
             Found::OfAnotherType(column) => row.has(column).then_some(Instant::END),
             Found::Missing => None,
         };
@@ -97,8 +100,8 @@ pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
 
 /// What the claims of a user should say now. `None` if there is no such user.
 ///
-/// Raises an error if a column that a claim is read from has another type: what cannot be read must not be
-/// taken for empty.
+/// Raises [`Error::UnfitColumn`] if a column for a claim has another type: a value that cannot be read must not count
+/// as empty.
 pub fn live_user(user: Uuid) -> Option<LiveUser> {
     let (columns, found) = look::<Users, _>(|users| {
         let layout = &users.layout;

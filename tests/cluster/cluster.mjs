@@ -1,5 +1,5 @@
-// Throwaway Postgres clusters for the tests, the benchmark and the demo: in a temporary folder, on
-// a socket and on loopback, with a password of their own, gone when they are stopped.
+// Throwaway Postgres clusters for the tests, the benchmark and the demo. Each is in a temporary folder, listens on a
+// socket and on loopback, has a password of its own, and is removed when it is stopped.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { appendFileSync, chownSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { LOUD, patterns, secretsIn } from './log_secrets.mjs';
 
-/** With LOG_SECRETS=1 each server logs whatever it can, and stopping it fails if there is a secret in the log. */
+/** With LOG_SECRETS=1 each server logs all that it can, and stopping it fails if a secret is in the log. */
 const watchesLogs = process.env.LOG_SECRETS === '1';
 const asRoot = process.getuid() === 0;
 /** What is to be stopped with this process. */
@@ -25,8 +25,9 @@ process.once('exit', () => {
     }
   }
 });
-// A test that takes too long is ended so.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+// The test runner ends a test that takes too long in this way. A second signal must not end this process while it stops
+// the servers.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
 /**
  * A port of the loopback address that is free now, below those that the system gives to outgoing connections: one of
@@ -49,7 +50,7 @@ export function programs(major) {
   return execFileSync(fileURLToPath(new URL('../../scripts/postgres', import.meta.url)), [major, 'find'], { encoding: 'utf8' }).trim();
 }
 
-/** Whom servers run as, for `spawn`: they refuse to be root. Nobody else can choose. */
+/** The user that servers run as, for `spawn`: a server refuses to run as root. Only root can choose another user. */
 export const owner = asRoot ? { uid: idOfPostgres('-u'), gid: idOfPostgres('-g') } : {};
 
 function idOfPostgres(flag) {
@@ -89,7 +90,7 @@ export class Cluster {
       fsync: 'off',
       max_connections: '200',
       ...(watchesLogs ? LOUD : {}),
-      // Functions of the tests get tokens as arguments; log_secrecy looks at those of the extension's statements.
+      // Functions of the tests get tokens as arguments. log_secrecy checks the arguments of the extension's statements.
       ...(watchesLogs && Number(major) >= 16 ? { 'auto_explain.log_parameter_max_length': '0' } : {}),
       ...settings,
     });
@@ -123,7 +124,7 @@ export class Cluster {
     throw new Error('the standby does not catch up');
   }
 
-  /** Adds settings, which count from the next restart or reload on. */
+  /** Adds settings, which are in force from the next restart or reload on. */
   configure(settings) {
     const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value}'\n`);
     appendFileSync(join(this.data, 'postgresql.conf'), lines.join(''));
@@ -145,7 +146,7 @@ export class Cluster {
     }
   }
 
-  /** Fails if something that looks like a secret is in the log, and the client did not send it. */
+  /** Fails if the log has something that looks like a secret and that the client did not send. */
   checkLog() {
     const found = secretsIn(this.log, patterns(this.secrets));
     if (found.length === 0) return;
@@ -157,7 +158,7 @@ export class Cluster {
   run(program, args, { cwd = '/', stdout = 'ignore' } = {}) {
     const command = [join(this.bin, program), ...args];
     if (asRoot) command.unshift('runuser', '-u', 'postgres', '--');
-    // The server must not hold the test runner's pipes open.
+    // The server must not keep the pipes of the test runner open.
     const done = spawnSync(command[0], command.slice(1), {
       cwd, stdio: ['ignore', stdout, 'pipe'], env: { PATH: process.env.PATH, LANG: 'C.UTF-8', ...this.environment },
     });
@@ -196,12 +197,12 @@ export class Cluster {
   }
 }
 
-/** A running REST server: PostgREST-compatible, under `url`. */
+/** A running REST server, compatible with PostgREST, at `url`. */
 export class RestServer {
   /** With a `log`, it writes there and outlives this process. */
-  static async start(databaseUrl, secret, { anonRole = 'anon', env = {}, log } = {}) {
+  static async start(databaseUrl, secret, { anonRole = 'anon', env = {}, log, port } = {}) {
     const server = new RestServer();
-    server.port = await freePort();
+    server.port = port ?? await freePort();
     server.output = '';
     const output = log ? openSync(log, 'w') : 'pipe';
     server.process = spawn('postrust', [], {
@@ -237,6 +238,7 @@ export class RestServer {
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
+    server.stop();
     throw new Error(`the REST server did not start:\n${log ? readFileSync(log, 'utf8') : server.output}`);
   }
 

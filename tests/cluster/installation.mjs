@@ -1,17 +1,20 @@
-// A Postgres installation of one's own, in a temporary folder, that has other versions of the extension
-// than the machine's: no root is needed for it. A server finds its files relative to its program, so that is
-// copied, and all else is linked.
+// A Postgres installation in a temporary folder, with other versions of the extension than the machine has, or another
+// build. It needs no root. A server finds its files relative to its program, so the program is copied, and all else is
+// linked.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync,
+  symlinkSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { programs } from './cluster.mjs';
 
 const NAME = 'supabase_pat';
-/** The server, and what finds it where it is itself: a link would lead them away. */
+/** The server, and the programs that look for it beside themselves: through a link they would look elsewhere. */
 const PROGRAMS = ['postgres', 'pg_ctl'];
 
-/** What is to be removed with this process. */
+/** The folders to remove when this process ends. */
 const made = new Set();
 process.once('exit', () => {
   for (const one of made) one.remove();
@@ -41,13 +44,26 @@ export function installed(major) {
   };
 }
 
+/**
+ * The blocks of a generated script, without pgrx's remarks, such as their places in the sources. Their order is pgrx's.
+ */
+export function statements(sql) {
+  return sql.split('/* <begin connected objects> */')
+    .map((block) => block.replace(/\/\*.*?\*\//gs, '').replace(/^--.*$/gm, ''))
+    .map((block) => block.split('\n').map((line) => line.trimEnd()).filter(Boolean).join('\n'))
+    .filter(Boolean);
+}
+
 export class Installation {
-  /** `scripts`: by what stands between the name and `.sql`, `0.1.0` or `0.1.0--0.2.0`. */
+  /**
+   * It has the library that is installed, and `scripts` by what stands between the name and `.sql`, `0.1.0` or
+   * `0.1.0--0.2.0`. Without `scripts` it has nothing of the extension: see `take`.
+   */
   constructor({ major = process.env.PG ?? '15', defaultVersion, scripts }) {
     const machine = installed(major);
     this.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-installation-'));
     made.add(this);
-    // The server is another user than the one who runs the tests, perhaps.
+    // The server may run as another user than the tests.
     chmodSync(this.folder, 0o755);
     const own = (path) => join(this.folder, relative('/', path));
     this.bin = own(machine.bindir);
@@ -58,12 +74,31 @@ export class Installation {
     const extensions = join(own(machine.sharedir), 'extension');
     link(join(machine.sharedir, 'extension'), extensions, (file) => file === `${NAME}.control` || file.startsWith(`${NAME}--`));
     link(machine.pkglibdir, own(machine.pkglibdir), (file) => file === `${NAME}.so`);
-    // Copied with the scripts that were built with it, since it may be installed anew meanwhile.
+    if (scripts === undefined) return;
+    // The library is copied together with the scripts of the same build, since it may be installed again meanwhile.
     copyFileSync(machine.library, join(own(machine.pkglibdir), `${NAME}.so`));
 
     const control = readFileSync(machine.control, 'utf8').replace(/^default_version = .*$/m, `default_version = '${defaultVersion}'`);
     writeFileSync(join(extensions, `${NAME}.control`), control);
     for (const [versions, sql] of Object.entries(scripts)) writeFileSync(join(extensions, `${NAME}--${versions}.sql`), sql);
+  }
+
+  /**
+   * Takes over a package that scripts/build made. Returns whether its library is another than the one before, and what
+   * its install script does. A running server keeps the library that it has loaded.
+   */
+  take(built) {
+    const taken = { isNew: false, sql: '' };
+    for (const path of readdirSync(built, { recursive: true }).filter((file) => /\.(so|control|sql)$/.test(file))) {
+      const [from, to] = [join(built, path), join(this.folder, path)];
+      const content = readFileSync(from);
+      if (path.endsWith('.so')) taken.isNew = !existsSync(to) || !content.equals(readFileSync(to));
+      if (path.split('--').length === 2) taken.sql = statements(content.toString()).sort().join('\n');
+      copyFileSync(from, `${to}.new`);
+      chmodSync(`${to}.new`, 0o644);
+      renameSync(`${to}.new`, to);
+    }
+    return taken;
   }
 
   remove() {
@@ -72,7 +107,7 @@ export class Installation {
   }
 }
 
-/** Links what is in a folder into a new one, but for what is to be copied or left out. */
+/** Links the files of a folder into a new one, but copies or leaves out some. */
 function link(from, to, isExcepted) {
   mkdirSync(to, { recursive: true });
   for (const file of readdirSync(from)) {

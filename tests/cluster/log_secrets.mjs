@@ -1,5 +1,5 @@
-// Secrets in the log of a server that logs whatever it can: all settings that make Postgres log more, and a
-// reader of the log that sets aside what the client itself sent.
+// Finds secrets in the log of a server that logs all that it can: the settings that make Postgres log more, and a
+// reader of the log that leaves out what the client itself sent.
 import { closeSync, openSync, readSync } from 'node:fs';
 
 /** Everything that Postgres and its own extensions can be made to log. */
@@ -25,16 +25,16 @@ export const LOUD = {
   'auto_explain.log_verbose': 'on',
 };
 
-/** What a secret looks like that the extension makes, stores or is given, and what in it cannot be guessed. */
+/** The forms of secrets that the extension makes, stores or is given, with the part of each that cannot be guessed. */
 const PATTERNS = [
   ['an opaque token', /(sbpat_[0-9A-Za-z]{42})/g],
-  // Three parts, the last of them a whole signature. A test may send one with another signature than it had.
+  // A JWT: three parts, the last of them a whole signature. A test may send one with another signature than it had.
   ['a JWT', /(eyJ[\w-]{8,}\.[\w-]{8,})\.[\w-]{40,}/g],
   ['a private part of a JWK', /\\?"(?:d|k|p|q|dp|dq|qi)\\?":\s?\\?"([\w-]{20,})/g],
   ['a bcrypt hash', /(\$2[aby]\$\d\d\$[./0-9A-Za-z]{53})/g],
 ];
 
-/** Finds whatever looks like a secret, and these texts. */
+/** Finds all that looks like a secret, and these texts. */
 export function patterns(known = []) {
   const exact = values(known.map((text) => ['a known secret', text]));
   return (text) => [
@@ -44,7 +44,7 @@ export function patterns(known = []) {
   ];
 }
 
-/** Whether the last six characters are the CRC-32 of those before them, in base62: else it is nobody's token. */
+/** Whether the last six characters are the CRC-32 of those before them, in base62. Otherwise it is not a token. */
 function isOpaqueToken(text) {
   let crc = 0xffffffff;
   for (const byte of Buffer.from(text.slice(0, -6))) {
@@ -66,7 +66,7 @@ function isOpaqueToken(text) {
  * base64url, also as a part of something longer. The result is a list of name, text that was found, and value.
  */
 export function values(secrets) {
-  // By their first three characters, so that one walk over a text finds them all.
+  // The secrets are grouped by their first three characters, so that one pass over a text finds them all.
   const spellings = new Map();
   const starts = new Uint8Array(1 << 21);
   const start = (text, at) => ((text.charCodeAt(at) & 127) << 14) | ((text.charCodeAt(at + 1) & 127) << 7) | (text.charCodeAt(at + 2) & 127);
@@ -87,7 +87,7 @@ export function values(secrets) {
   };
 }
 
-/** A few digits are a part of some longer number by chance. */
+/** Whether digits stand there as a whole number: a few digits are part of some longer number by chance. */
 function isWhole(text, at, spelling) {
   return !/^\d+$/.test(spelling) || (!/\d/.test(text[at - 1] ?? '') && !/\d/.test(text[at + spelling.length] ?? ''));
 }
@@ -98,7 +98,7 @@ function spellingsOf(value) {
   // A few digits are found in any hex and base64 by chance.
   if (bytes.length < 8) return raw;
   const inBase64 = [0, 1, 2].map((shift) => {
-    // Without the characters that what stands before and after it has a part in.
+    // Leaves out the characters at both ends that also encode bits of the text before or after.
     const text = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64').replace(/=*$/, '');
     return text.slice(shift === 0 ? 0 : shift + 1, (bytes.length + shift) % 3 === 0 ? undefined : -1);
   });
@@ -109,11 +109,11 @@ function spellingsOf(value) {
 }
 
 /**
- * Reads a log, and returns where `find` finds a secret that the client did not send itself: `{name, value, line}`.
+ * Reads a log and returns the secrets that `find` finds in it and that the client did not send: `{name, value, line}`.
  *
- * What the client sent is in the lines on its statements (statement, parse, bind, execute, with their parameters),
- * in STATEMENT, and in the context that repeats the parameters of a portal. Parse trees and plans hold the constants
- * of the statement that they are of, so one of these may repeat what its own client statement says, and nothing else.
+ * What the client sent is in the lines about its statements (statement, parse, bind, execute, with their parameters),
+ * in STATEMENT, and in the context that repeats the parameters of a portal. Parse trees and plans contain the constants
+ * of their statement, so each may repeat what its own client statement says, and nothing else.
  */
 export function secretsIn(log, find) {
   const found = [];
@@ -154,7 +154,7 @@ export function secretsIn(log, find) {
       const part = entry.parts.at(-1);
       if (part) part[1] += `\n${line.slice(1)}`;
     } else if (label === undefined) {
-      // Not by Postgres's logger: a panic, say.
+      // This line is not from Postgres's logger, but from a panic for instance.
       finish({ pid: '', parts: [], bare: line });
     } else if (PARTS.has(label) && entry?.pid === pid) {
       entry.parts.push([label, text]);

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { freePort, owner, running } from './cluster.mjs';
 
-// Debian puts it where users who are not root do not look.
+// Debian puts it into a folder that is not in the PATH of users who are not root.
 const PGBOUNCER = '/usr/sbin/pgbouncer';
 
-/** What a REST server must be told behind a pooler of transactions, as PostgREST's documentation says: statements
- * that are kept, and LISTEN, belong to a session. */
+/** Settings of a REST server behind a pooler of transactions, as PostgREST's documentation says: prepared statements
+ * and LISTEN belong to a session. */
 export const REST_SETTINGS = { PGRST_DB_PREPARED_STATEMENTS: 'false', PGRST_DB_CHANNEL_ENABLED: 'false' };
 
 export class Pooler {
-  /** Starts one that has `size` connections to each database for each user, and lends them for a transaction.
+  /** Starts a pooler with `size` connections to each database for each user, each lent for one transaction.
    * `settings` goes into pgbouncer.ini. */
   static async start(cluster, { size = 3, settings = {} } = {}) {
     const pooler = new Pooler();
@@ -27,18 +27,19 @@ export class Pooler {
       unix_socket_dir: '',
       auth_type: 'scram-sha-256',
       auth_file: file('users'),
-      // It asks Postgres for the secrets of all others, so that roles may come and passwords change.
+      // It asks Postgres for the password hashes of the other roles, so that roles may be added and passwords may
+      // change.
       auth_user: 'postgres',
       admin_users: 'postgres',
       pool_mode: 'transaction',
       default_pool_size: size,
       max_client_conn: 500,
-      // One after the other, not the one that was used last: so all of them come by every client.
+      // Connections are lent in turn, and not the one that was used last, so that each client gets all of them.
       server_round_robin: 1,
       ignore_startup_parameters: 'extra_float_digits',
-      // The REST server's driver names statements that it does not keep, by the same names on each connection, and
-      // PgBouncer keeps clients' names apart from 1.21 on only. Nothing else of a session is reset: whatever a
-      // transaction leaves behind, the next one has.
+      // The REST server's driver gives names to statements that it does not keep, the same ones on each connection.
+      // PgBouncer keeps the names of clients apart only since 1.21. Nothing else of a session is reset: what a
+      // transaction leaves behind, the next one gets.
       server_reset_query: 'deallocate all',
       server_reset_query_always: 1,
       ...settings,
@@ -65,7 +66,7 @@ export class Pooler {
     throw new Error(`PgBouncer did not start: ${pooler.error ?? ''}\n${readFileSync(file('log'), 'utf8')}`);
   }
 
-  /** What its console shows, `pools` for instance: a row for each. */
+  /** The rows that its console shows for `what`, `pools` for instance. */
   async show(what) {
     const console = new pg.Client({ connectionString: this.url('pgbouncer', 'postgres', this.password) });
     await console.connect();
@@ -89,7 +90,7 @@ export class Pooler {
 
   stop() {
     running.delete(this);
-    // From 1.23 on, SIGTERM waits for the clients.
+    // Since 1.23, SIGTERM waits for the clients.
     this.process.kill('SIGKILL');
   }
 }

@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The directions of a page: from each module to those that it may use, lowest first. */
 function directions(page) {
-  const [, block] = page.match(/^## Directions\n[^]*?^```\w*\n([^]*?)^```/m);
+  const [, block] = page.match(/^#+ Directions\n[^]*?^```\w*\n([^]*?)^```/m);
   return new Map(block.trim().split('\n').map((line) => {
     const [, name, used] = line.match(/^(\w+): *(.*)$/);
     return [name, used.split(' ').filter(Boolean)];

@@ -11,8 +11,11 @@ const DATABASE = 'documentation';
 
 export const page = (name) => readFileSync(join(docs, name), 'utf8');
 
-/** The README and all pages under docs/, by their paths from there. */
-export const pages = () => ['../README.md', ...readdirSync(docs, { recursive: true }).filter((file) => file.endsWith('.md')).sort()];
+/** The pages beside the README and all under docs/, by their paths from there. */
+export const pages = () => [
+  '../README.md', '../CONTRIBUTING.md', '../SECURITY.md',
+  ...readdirSync(docs, { recursive: true }).filter((file) => file.endsWith('.md')).sort(),
+];
 
 /** All pages of the reference. */
 export const referencePages = () => ['reference.md', ...readdirSync(join(docs, 'reference')).sort().map((file) => `reference/${file}`)];

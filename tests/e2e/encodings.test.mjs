@@ -32,7 +32,7 @@ test('an installation that is in one already signs nothing', async () => {
     create function pat.sign_jwt(claims jsonb, expires_in interval default null) returns text language c as 'supabase_pat', 'sign_jwt_wrapper';`);
   const db = await cluster.connect('old');
   try {
-    await assert.rejects(db.query(`select pat.sign_jwt('{"name": "J\u00fcrgen"}')`), { code: '55000', message: 'the database has another encoding than UTF8' });
+    await assert.rejects(db.query(`select pat.sign_jwt('{"name": "J\u00fcrgen"}')`), { code: '55000', message: 'the encoding of the database is not UTF8' });
   } finally {
     await db.end();
   }

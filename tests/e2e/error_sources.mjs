@@ -64,7 +64,7 @@ export function errorsOfTheSource() {
 }
 
 /** Why a token is not valid, which an error may go on to say. */
-export const rejectionsOfTheSource = () => variantsOf(read('crates/core/src/jwt.rs'), 'Rejection').map(({ message }) => message);
+export const rejectionsOfTheSource = () => variantsOf(read('crates/core/src/rejection.rs'), 'Rejection').map(({ message }) => message);
 
 /** What the functions say that they do where a caller may not: what only trusted roles may, and what has to write. */
 export function guardedActions() {

@@ -96,7 +96,7 @@ describe('the gate', () => {
         const seconds = headers['retry-after'];
         assert.match(seconds, /^[1-9]\d*$/);
         assert.ok(Number(seconds) <= MONTH, seconds);
-        assert.deepEqual(data, body('PT429', `the personal access token has made its 2 requests of ${MONTH} seconds`,
+        assert.deepEqual(data, body('PT429', `the personal access token has used up its 2 requests in ${MONTH} seconds`,
           null, `Try again in ${seconds} seconds.`));
         assert.equal(status, 429);
       });
@@ -288,7 +288,7 @@ describe('the next pre-request function', () => {
         await refusing(world, send, ({ status, data }) => {
           assert.deepEqual([status, data], [500, body('55000',
             'supabase_pat.next_pre_request is public.check_plan, and there is no such function without arguments',
-            'pat.gate() lets nothing through until it can call it: see pat.status().')]);
+            'pat.gate() refuses every request until it can call that function: see pat.status().')]);
         });
       }
     } finally {

@@ -16,7 +16,7 @@ const PRIVATE = `
   insert into private.labels (todo) values (1);
   grant select on private.labels to authenticated;
 `;
-const notShown = (scope) => [403, `the personal access token lacks the scope ${scope}, without which it is not shown what it writes`,
+const notShown = (scope) => [403, `the personal access token lacks the scope ${scope}, which it needs to be shown what it writes`,
   'Ask for nothing in return (Prefer: return=minimal), or use a token with that scope.'];
 
 describe('through the gate', () => {

@@ -634,7 +634,7 @@ test('of 1500 requests at once by fifty connections, a limit of 1000 admits 1000
   const all = answers.flat();
   assert.equal(all.length, 1500);
   assert.equal(all.filter((answer) => answer === PASSED).length, 1000);
-  assert.equal(all.filter((answer) => /^PGRST .*has made its 1000 requests/.test(answer)).length, 500);
+  assert.equal(all.filter((answer) => /^PGRST .*has used up its 1000 requests/.test(answer)).length, 500);
 });
 
 test('the gate stands on a standby too, and what it noted is written after a promotion', async () => {
@@ -650,7 +650,7 @@ test('the gate stands on a standby too, and what it noted is written after a pro
   assert.equal(isValid(revoked, there), 'f');
   const answers = [1, 2, 3, 4].map(() => pass(limited, there));
   assert.deepEqual(answers.slice(0, 3), [PASSED, PASSED, PASSED]);
-  assert.match(answers[3], /^PGRST .*has made its 3 requests/);
+  assert.match(answers[3], /^PGRST .*has used up its 3 requests/);
   await pause(1500);
   assert.equal(sql(`select count(*) from pg_stat_activity where backend_type like 'supabase_pat%'`, there), '0');
   assert.deepEqual(status('worker', there), { check: 'worker', ok: true, detail: 'starts when this standby is promoted' });
@@ -710,7 +710,7 @@ test('where there is no room for all keys, none gets more than its limit', async
     await client.end();
   }));
   assert.deepEqual([...refused].sort(), [
-    'the personal access token has made its 3 requests of 2678400 seconds',
+    'the personal access token has used up its 3 requests in 2678400 seconds',
     'there is no room to count the requests of the personal access token',
   ]);
   for (const id of unlimited) assert.equal(passed.get(id), 12);
@@ -766,7 +766,7 @@ test('a dead token leaves its place to others, and no living one its count', asy
       end $$; select 'done'`, where), 'done');
     assert.equal(passing(4, BOB, where), 4, road);
     sql(`delete from pat.api_keys where user_id = '${BOB}'`, where);
-    assert.match(pass(living, where), /^PGRST .*has made its 2 requests/);
+    assert.match(pass(living, where), /^PGRST .*has used up its 2 requests/);
   }
   assert.equal(status('room', where).ok, true);
 });
@@ -806,7 +806,7 @@ test('a token that only this transaction has revoked keeps its place, and so doe
   sql(`update auth.users set banned_until = now() + interval '1 hour' where id in (select user_id from tests.owners join kept using (id))`, where);
   assert.match(pass(late, where), NO_ROOM);
   sql(`update auth.users set banned_until = null`, where);
-  assert.equal(sql(`select count(*) from kept where tests.pass(id) ~ 'has made its 1 requests'`, where), String(ALL_PLACES));
+  assert.equal(sql(`select count(*) from kept where tests.pass(id) ~ 'has used up its 1 requests'`, where), String(ALL_PLACES));
 });
 
 test('a thousand dead tokens of one user hide no refusal of anybody else, and write a few rows', async () => {
@@ -877,7 +877,7 @@ test('without preloading, limits count for each connection and nothing is noted'
   for (let connection = 0; connection < 2; connection += 1) {
     const answers = sql([1, 2, 3].map(() => `select tests.pass('${limited}');`).join(''), where).split('\n');
     assert.deepEqual(answers.slice(0, 2), [PASSED, PASSED]);
-    assert.match(answers[2], /^PGRST .*has made its 2 requests/);
+    assert.match(answers[2], /^PGRST .*has used up its 2 requests/);
   }
   const library = status('library', where);
   assert.equal(library.ok, false);

@@ -218,7 +218,7 @@ export async function assertServes(cluster, { live, dead, leaked, service, denie
     assert.deepEqual(others, {
       'revoked jwt': [401, 'the personal access token has been revoked'],
       'revoked opaque': [401, 'the personal access token has been revoked'],
-      elsewhere: [403, 'the personal access token is for certain addresses, and yours is not known'],
+      elsewhere: [403, 'the personal access token may be used from certain addresses only, and yours is not known'],
       deleted: [401, 'there is no such personal access token'],
       banned: [401, 'the user of the personal access token is banned'],
       gone: [401, 'the user of the personal access token no longer exists'],

@@ -217,7 +217,7 @@ for (const [reset, settings] of [
       await client.query(`insert into todos (title) values ('lost')`);
       await ENDS['loses its client'](client);
       assert.deepEqual(await ask(next, who, TITLES), { titles: ['alice 1', 'alice 2'] });
-      assert.match(await ask(next, who, TITLES), /has made its 2 requests/);
+      assert.match(await ask(next, who, TITLES), /has used up its 2 requests/);
     });
 
     test('no function for applications leaves anything on it', async () => {

@@ -215,3 +215,12 @@ test('links lead somewhere', () => {
     }
   }
 });
+
+test('the files and targets that CONTRIBUTING.md names are there', () => {
+  const text = page('../CONTRIBUTING.md');
+  const paths = [...text.matchAll(/`((?:crates|docs|examples|scripts|sql|src|tests)(?:\/[\w./-]+)?)`/g)];
+  assert.ok(paths.length > 40, `${paths.length} found`);
+  for (const [, path] of paths) assert.ok(existsSync(join(docs, '..', path)), path);
+  const targets = page('../Makefile').match(/^[a-z-]+(?=:.*## )/gm);
+  for (const [, name] of text.matchAll(/`make ([a-z]+)/g)) assert.ok(targets.includes(name), `make ${name}`);
+});

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { installed } from '../cluster/installation.mjs';
+import { installed, statements } from '../cluster/installation.mjs';
 import { changelog, current, frozen, released, root, upgrades } from './releases.mjs';
 
 const machine = installed(process.env.PG ?? '15');
@@ -77,10 +77,3 @@ test('the library has every function that a script names, those of old versions 
     assert.deepEqual(missing, [], `the library lacks functions of ${versions}: keep them, as long as there are databases of that version`);
   }
 });
-
-/** The blocks of a generated script, without pgrx's remarks, such as their places in the sources. Their order is pgrx's. */
-function statements(sql) {
-  return sql.split('/* <begin connected objects> */')
-    .map((block) => lines(block.replace(/\/\*.*?\*\//gs, '').replace(/^--.*$/gm, '')).map((line) => line.trimEnd()).filter(Boolean).join('\n'))
-    .filter(Boolean);
-}

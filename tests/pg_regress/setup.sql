@@ -1,4 +1,4 @@
--- The database that each test starts from, with todos.sql after it: as on Supabase.
+-- The database that each test starts from, as on Supabase. todos.sql runs after this file.
 do $$
 begin
     if to_regrole('anon') is null then
@@ -10,7 +10,7 @@ begin
 end
 $$;
 
--- What Supabase has in force in public.
+-- The default privileges of Supabase in the schema public.
 alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
 alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
 alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
@@ -18,7 +18,7 @@ alter default privileges in schema public grant all on sequences to anon, authen
 create extension supabase_pat;
 select pat.install_auth_schema();
 
--- What the REST server does for a request, for the rest of the session.
+-- Does what the REST server does for a request, but for the rest of the session.
 create schema tests;
 grant usage on schema tests to public;
 
@@ -35,7 +35,7 @@ begin
 end
 $$;
 
--- A new session of a user, as Supabase Auth begins it, where it can be begun.
+-- Begins a session of a user as Supabase Auth does, if auth.sessions can be written.
 create function tests.begin_session(id uuid) returns uuid language plpgsql security definer as $$
 declare
     session uuid := gen_random_uuid();
@@ -63,7 +63,7 @@ create procedure tests.use_token(token text) language sql as $$
     call tests.request(tests.claims(token) ->> 'role', tests.claims(token))
 $$;
 
--- As the bearer of a key's token, without having it.
+-- Makes the request one with the token of this id, without the text of the token.
 create procedure tests.use_key(key uuid) language plpgsql as $$
 declare
     claims jsonb;
@@ -74,7 +74,7 @@ begin
 end
 $$;
 
--- Runs a statement that is to fail, and shows how.
+-- Runs a statement that should fail, and shows its error.
 create function tests.error(statement text, out code text, out error text) language plpgsql as $$
 declare
     detail text;
@@ -89,7 +89,7 @@ exception when others then
 end
 $$;
 
--- The same as each of some roles, with the claims of the request as they are.
+-- Does the same as each of some roles, with the present claims of the request.
 create function tests.as_each_role(statement text, roles text[] = '{anon, authenticated, service_role, nobody}')
 returns table (role text, code text, error text) language plpgsql as $$
 begin
@@ -102,8 +102,8 @@ begin
 end
 $$;
 
--- What the REST server does before it calls the pre-request function, with the claims of the request as they are,
--- and what comes of it. Whom the request becomes is seen by what stands behind it.
+-- Calls the gate as the REST server does, with the present claims of the request, and shows the outcome. A statement
+-- after it shows the identity that the request has got.
 create function tests.pass(method text default 'GET', path text default '/todos', headers jsonb default '{}',
     out code text, out error text, out role text, out uid uuid, out key_id uuid) language plpgsql as $$
 declare

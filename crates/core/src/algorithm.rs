@@ -2,9 +2,6 @@
 //! have here.
 
 use std::fmt;
-use std::str::FromStr;
-
-use crate::error::Error;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
@@ -62,15 +59,6 @@ impl Algorithm {
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
-    }
-}
-
-impl FromStr for Algorithm {
-    type Err = Error;
-
-    /// The error does not repeat the name: it may be a secret that went into the wrong argument.
-    fn from_str(name: &str) -> Result<Self, Error> {
-        Self::named(name).ok_or(Error::UnknownAlgorithm)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The doctor of Supabase API keys: what a key is, and what is wrong with it.
 //!
-//! Most broken keys were broken by pasting. So a key is first freed of what does not belong to it,
-//! each kind of which is a problem of its own, and what is left is then read. The words of a
-//! report tell where a character stands, never which one it is: reports end up in logs and chats,
-//! where keys must not.
+//! Most broken keys were broken by pasting. So whatever does not belong to a key is taken off first,
+//! and each kind of it is a problem of its own; then the rest is read. A report says where a wrong
+//! character stands, never which one it is: reports end up in logs and chats, where keys must not.
 
 mod cleaning;
 mod jwt;
@@ -34,8 +33,8 @@ pub struct Report {
     /// In characters, of the key as it was given.
     pub length: usize,
     pub signature: Signature,
-    /// Each in plain words, with the mend. None of them repeats a piece of the key. Characters
-    /// are counted from 1, without what does not belong to the key.
+    /// Each in plain words, with how to fix it. None of them repeats a piece of the key. Characters
+    /// are counted from 1, and what does not belong to the key is not counted.
     pub problems: Vec<String>,
 }
 
@@ -85,17 +84,17 @@ impl Signature {
 /// How a JWT's signature stands, as whoever holds the keys sees it.
 pub enum Checked {
     Matches,
-    /// Matches, but it is a personal access token whose own key is not live.
+    /// The signature matches, but this is a personal access token that is not live.
     NotLive,
-    /// Matches a key that was revoked.
+    /// The signature is that of a key that was revoked.
     Revoked,
     DoesNotMatch,
-    /// No key for it is known here.
+    /// No key that could have signed it is known here.
     NoKey,
 }
 
 /// What the inspection needs to know of this installation.
-pub trait Keys {
+pub trait Installation {
     /// `token` has three parts that can be read, and an algorithm that PostgREST knows.
     fn check(&self, token: &str) -> Checked;
     /// Whether there is such a token here, and whether it is live.
@@ -115,7 +114,7 @@ pub struct Roles<'a> {
 
 /// Reads a key, whatever it is: there is no text that this refuses. The time it takes grows with
 /// the length of the key, and a key over 1 MiB is not read at all. `now` is Unix time in seconds.
-pub fn inspect(key: &str, now: i64, roles: &Roles, keys: &dyn Keys) -> Report {
+pub fn inspect(key: &str, now: i64, roles: &Roles, installation: &dyn Installation) -> Report {
     let mut report = Report {
         format: Format::Unknown,
         role: None,
@@ -132,7 +131,7 @@ pub fn inspect(key: &str, now: i64, roles: &Roles, keys: &dyn Keys) -> Report {
         return report;
     }
     let (text, flaws) = clean(key);
-    if let Some(problem) = no_key_at_all(key, &text, keys) {
+    if let Some(problem) = no_key_at_all(key, &text, installation) {
         report.problem(problem);
         return report;
     }
@@ -158,9 +157,9 @@ pub fn inspect(key: &str, now: i64, roles: &Roles, keys: &dyn Keys) -> Report {
     } else if new.is_some() {
         report.read_new_key(&text);
     } else if text.starts_with(opaque_token::PREFIX) {
-        report.read_opaque_token(&text, roles, keys);
+        report.read_opaque_token(&text, roles, installation);
     } else if is_jwt(&text) {
-        report.read_jwt(&text, now, roles, keys);
+        report.read_jwt(&text, now, roles, installation);
     } else {
         report.problem(unknown(&text));
     }
@@ -189,7 +188,7 @@ impl Report {
         self.problems.push(problem.into());
     }
 
-    fn read_opaque_token(&mut self, text: &str, roles: &Roles, keys: &dyn Keys) {
+    fn read_opaque_token(&mut self, text: &str, roles: &Roles, installation: &dyn Installation) {
         self.format = Format::PersonalAccessToken;
         self.role = Some(roles.authenticated.to_owned());
         let Some(token) = OpaqueToken::parse(text) else {
@@ -201,15 +200,15 @@ impl Report {
             }));
             return;
         };
-        match keys.check_opaque(&token) {
+        match installation.check_opaque(&token) {
             Checked::Matches => self.signature = Signature::Verified,
             Checked::NotLive => {
                 self.signature = Signature::Verified;
                 self.problem(DEAD_TOKEN);
             }
             _ => self.problem(
-                "There is no such token in this database: it belongs to another project, or its \
-                 key was deleted. Mint a new one.",
+                "There is no such token in this database: it belongs to another project, or it was \
+                 deleted. Mint a new one.",
             ),
         }
     }
@@ -274,8 +273,8 @@ fn is_elided(text: &str) -> bool {
     text.contains("...") || text.contains(['\u{2026}', '\u{2022}', '\u{25cf}', '*'])
 }
 
-/// What there is to say of a text that is no key, and after which nothing else matters.
-fn no_key_at_all(key: &str, text: &str, keys: &dyn Keys) -> Option<&'static str> {
+/// What is wrong with a text that is no key at all, in which case nothing else matters.
+fn no_key_at_all(key: &str, text: &str, installation: &dyn Installation) -> Option<&'static str> {
     if text.is_empty() {
         return Some("The key is empty. Paste it, or set the variable that it comes from.");
     }
@@ -285,7 +284,7 @@ fn no_key_at_all(key: &str, text: &str, keys: &dyn Keys) -> Option<&'static str>
                 || verify_slices_are_equal(text.as_bytes(), secret.trim_ascii()).is_ok()
         })
     };
-    if keys.shared_secret().is_some_and(is_secret) {
+    if installation.shared_secret().is_some_and(is_secret) {
         return Some(
             "This is the JWT secret itself, which must never leave the server: whoever has it \
              can make any key. Use a key that was made with it, and change the secret if this \

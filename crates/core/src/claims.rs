@@ -21,7 +21,7 @@ pub const TOKEN_TYPE: &str = "personal_access_token";
 /// header; the rest is for what `pat.gate()` fills in. 80 MB would take 10 s to read.
 pub const MAX_CLAIMS: usize = 1 << 20;
 
-/// Stands for a text that could not be read. No claim is like it.
+/// Stands for a text that could not be read. No claim that means anything has this value.
 pub const UNREADABLE: &str = "\u{fffd}";
 
 /// The settings as they are, `None` where a setting is missing or empty: a setting that was local
@@ -60,7 +60,7 @@ pub struct Identity {
     /// What `auth.uid()` returns. `None` also where it would raise an error.
     pub user: Option<Uuid>,
     pub credential: Credential,
-    /// Of a login. The claim of a personal access token names none.
+    /// That of a login. The claim `session_id` of a personal access token names none.
     pub session: SessionClaim,
 }
 
@@ -80,15 +80,15 @@ pub enum Credential {
     Malformed,
 }
 
-/// The claims of a personal access token. That the key exists and lives is another question.
+/// The claims of a personal access token. Whether there is such a token, and whether it is live, is another question.
 pub struct TokenClaims {
-    pub key_id: Uuid,
+    pub id: Uuid,
     pub user: Uuid,
     pub scopes: Scopes,
 }
 
 impl Identity {
-    /// What is longer than [`MAX_CLAIMS`], or [`UNREADABLE`], is malformed, and not read.
+    /// A setting that is longer than [`MAX_CLAIMS`], or [`UNREADABLE`], is malformed, and is not read.
     pub fn from_settings(settings: &ClaimSettings) -> Self {
         let is_unfit = |text: Option<&str>| {
             text.is_some_and(|text| text.len() > MAX_CLAIMS || text == UNREADABLE)
@@ -127,7 +127,7 @@ impl Identity {
     }
 }
 
-/// `None` is malformed.
+/// `None` for malformed claims.
 fn credential(
     settings: &ClaimSettings,
     payload: &Payload,
@@ -143,14 +143,14 @@ fn credential(
     if !is_token {
         return Some(Credential::Login);
     }
-    let key_id = agreed(settings.jti, &payload.jti)?.and_then(parse_uuid)?;
+    let id = agreed(settings.jti, &payload.jti)?.and_then(parse_uuid)?;
     let subject = agreed(settings.sub, &payload.sub)?.and_then(parse_uuid)?;
     let scopes = match agreed(settings.scope, &payload.scope)? {
         Some(claim) => Scopes::from_claim(claim),
         None => Scopes::Unlimited,
     };
     (user == Some(subject)).then_some(Credential::Token(TokenClaims {
-        key_id,
+        id,
         user: subject,
         scopes,
     }))
@@ -182,7 +182,7 @@ struct Payload<'a> {
     jti: Claim<'a>,
     scope: Claim<'a>,
     session_id: Claim<'a>,
-    /// One of them stands there twice.
+    /// Whether one of them stands there twice.
     has_doubles: bool,
 }
 
@@ -302,7 +302,7 @@ mod tests {
 
     const ALICE: &str = "11111111-1111-1111-1111-111111111111";
     const BOB: &str = "22222222-2222-2222-2222-222222222222";
-    const KEY: &str = "019a0000-0000-7000-8000-000000000001";
+    const TOKEN: &str = "019a0000-0000-7000-8000-000000000001";
 
     fn identity(claims: &str) -> Identity {
         Identity::from_settings(&ClaimSettings {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn pat(extra: &str) -> String {
-        format!(r#"{{"sub":"{ALICE}","type":"{TOKEN_TYPE}","jti":"{KEY}"{extra}}}"#)
+        format!(r#"{{"sub":"{ALICE}","type":"{TOKEN_TYPE}","jti":"{TOKEN}"{extra}}}"#)
     }
 
     fn is_login(identity: &Identity) -> bool {
@@ -323,7 +323,7 @@ mod tests {
     }
     fn is_token(identity: &Identity) -> bool {
         matches!(&identity.credential, Credential::Token(t)
-            if t.key_id.to_string() == KEY && t.user.to_string() == ALICE)
+            if t.id.to_string() == TOKEN && t.user.to_string() == ALICE)
     }
     fn is_alice(identity: &Identity) -> bool {
         identity.user.is_some_and(|user| user.to_string() == ALICE)
@@ -335,7 +335,7 @@ mod tests {
         assert!(is_login(&nothing) && nothing.user.is_none());
         assert!(is_login(&identity("{}")));
         let login = identity(&format!(
-            r#"{{"aud":"authenticated","sub":"{ALICE}","session_id":"{KEY}","amr":[{{"method":"password"}}]}}"#
+            r#"{{"aud":"authenticated","sub":"{ALICE}","session_id":"{TOKEN}","amr":[{{"method":"password"}}]}}"#
         ));
         assert!(is_login(&login) && is_alice(&login));
         assert!(is_login(&identity(
@@ -347,9 +347,9 @@ mod tests {
     #[test]
     fn a_login_names_its_session() {
         let session = |claims: &str| identity(claims).session;
-        let id = Uuid::parse_str(KEY).unwrap();
+        let id = Uuid::parse_str(TOKEN).unwrap();
         assert_eq!(
-            session(&format!(r#"{{"session_id":"{KEY}"}}"#)),
+            session(&format!(r#"{{"session_id":"{TOKEN}"}}"#)),
             SessionClaim::Id(id)
         );
         for claims in ["{}", r#"{"session_id":null}"#] {
@@ -364,7 +364,7 @@ mod tests {
             assert_eq!(session(claims), SessionClaim::Malformed, "{claims}");
         }
         let both = |setting| {
-            let claims = format!(r#"{{"session_id":"{KEY}"}}"#);
+            let claims = format!(r#"{{"session_id":"{TOKEN}"}}"#);
             let settings = ClaimSettings {
                 claims: Some(&claims),
                 session_id: Some(setting),
@@ -372,7 +372,7 @@ mod tests {
             };
             Identity::from_settings(&settings).session
         };
-        assert_eq!(both(KEY), SessionClaim::Id(id));
+        assert_eq!(both(TOKEN), SessionClaim::Id(id));
         assert_eq!(both(ALICE), SessionClaim::Malformed);
     }
 
@@ -397,7 +397,7 @@ mod tests {
             "{}",
             r#"["personal_access_token"]"#,
         ] {
-            for (name, good) in [("type", TOKEN_TYPE), ("jti", KEY), ("sub", ALICE)] {
+            for (name, good) in [("type", TOKEN_TYPE), ("jti", TOKEN), ("sub", ALICE)] {
                 let claims = pat("").replace(
                     &format!(r#""{name}":"{good}""#),
                     &format!(r#""{name}":{value}"#),
@@ -411,9 +411,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_without_key_or_user_is_malformed() {
+    fn a_token_without_id_or_user_is_malformed() {
         for name in ["jti", "sub"] {
-            let good = if name == "jti" { KEY } else { ALICE };
+            let good = if name == "jti" { TOKEN } else { ALICE };
             for value in [
                 "null",
                 r#""""#,
@@ -513,7 +513,7 @@ mod tests {
         let legacy = ClaimSettings {
             sub: Some(ALICE),
             r#type: Some(TOKEN_TYPE),
-            jti: Some(KEY),
+            jti: Some(TOKEN),
             scope: Some("todos:read"),
             ..Default::default()
         };

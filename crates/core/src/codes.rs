@@ -1,9 +1,9 @@
 //! Codes that a person gets by e-mail and types in, and the tokens that they belong to.
 //!
 //! Nothing is stored for a token: it carries a MAC over its id, address, purpose and code, over the
-//! user and password hash that the address has, and over the database that it is for. So the code cannot be
-//! found from the token without the key, a token dies with the password, with the address, and with the
-//! key, and one that a copy of the database has made opens nothing in the original.
+//! user and password hash that the address has, and over the database that it is for. So nobody can find the
+//! code from the token without the key; a token dies when the password, the address or the key changes; and a
+//! token that a copy of the database has made opens nothing in the original.
 //!
 //! Token and MAC have keys of their own, derived from a signing key for each purpose. Were a token
 //! signed with the signing key itself, the REST server would take it for a login.
@@ -14,19 +14,21 @@ use serde::Serialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::account::{Address, Holder};
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::json::Members;
-use crate::jwt::{self, Rejection, Unverified};
+use crate::jwt::{self, Unverified};
+use crate::rejection::Rejection;
 use crate::secret::Secret;
 use crate::signing_key::SigningKey;
 
-/// What a code is good for. A token for one is none for another.
+/// What a code is good for. A token for one purpose is not valid for another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// A new password for somebody who forgot theirs.
+    /// To give a new password to somebody who forgot theirs.
     Recovery,
-    /// That the address of a new user is theirs.
+    /// To show that the address of a new user is theirs.
     SignUp,
 }
 
@@ -44,94 +46,10 @@ impl Purpose {
             .find(|known| known.as_str() == name)
     }
 
-    /// What a key is derived for.
+    /// The use of a key that is derived for this purpose.
     pub(crate) fn key_use(self, of: &str) -> String {
         format!("{} {of}", self.as_str())
     }
-}
-
-/// An e-mail address as Supabase Auth keeps them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Address(String);
-
-const MAX_ADDRESS_BYTES: usize = 254;
-
-impl Address {
-    /// An address that a mail may be sent to although nobody is known to have it, without the spaces around
-    /// it, in small letters.
-    ///
-    /// It has one spelling for a mailbox: ASCII, an unquoted name, a host name. Mail programs and servers map
-    /// what is beyond that onto each other (full-width letters, soft hyphens, `ß`), so that somebody
-    /// could have one mailbox under any number of addresses, each with limits of its own. A host name
-    /// of other letters is given as it is looked up, `xn--…`, which browsers do by themselves in a field of
-    /// the type `email`. Supabase Auth takes no other addresses either.
-    ///
-    /// # Errors
-    /// [`Error::MalformedAddress`]. Whether mail arrives is for the code to show.
-    pub fn new(typed: &str) -> Result<Self, Error> {
-        let Self(address) = Self::stored(typed)?;
-        match address.rsplit_once('@') {
-            Some((name, host)) if is_plain_name(name) && is_host_name(host) => Ok(Self(address)),
-            _ => Err(Error::MalformedAddress),
-        }
-    }
-
-    /// An address to look somebody up by, who may have come to have it before [`Self::new`] was as strict
-    /// as it is, or by other ways. It gets mail only if it is somebody's.
-    ///
-    /// # Errors
-    /// [`Error::MalformedAddress`] for what has no two parts, or has blanks or control characters in it.
-    pub fn stored(typed: &str) -> Result<Self, Error> {
-        let typed = typed.trim();
-        // Before it is copied.
-        if typed.len() > MAX_ADDRESS_BYTES {
-            return Err(Error::MalformedAddress);
-        }
-        let address = typed.to_lowercase();
-        let has_both_parts = address
-            .rsplit_once('@')
-            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        let is_clean = !address.contains(|c: char| c.is_control() || c.is_whitespace());
-        match has_both_parts && is_clean && address.len() <= MAX_ADDRESS_BYTES {
-            true => Ok(Self(address)),
-            false => Err(Error::MalformedAddress),
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A Dot-string (RFC 5321, section 4.1.2).
-fn is_plain_name(name: &str) -> bool {
-    const MAX_BYTES: usize = 64;
-    let is_atext =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    name.len() <= MAX_BYTES
-        && name
-            .split('.')
-            .all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
-}
-
-/// Letters, digits and hyphens (RFC 1123, section 2.1), and not what is taken for the number of an address
-/// (`127.1`, `0x7f000001`), which has many spellings.
-fn is_host_name(host: &str) -> bool {
-    const MAX_LABEL: usize = 63;
-    let is_label = |label: &str| {
-        (1..=MAX_LABEL).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let digits = last.strip_prefix("0x");
-    let is_number = digits.map_or(last.bytes().all(|byte| byte.is_ascii_digit()), |digits| {
-        digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
-    host.split('.').all(is_label) && !is_number
 }
 
 /// Decimal digits, leading zeros included.
@@ -179,28 +97,9 @@ impl Code {
         &self.0
     }
 
-    /// How many it has.
+    /// How many digits the code has.
     pub fn digits(&self) -> u32 {
         self.0.len() as u32
-    }
-}
-
-/// Whom an address belongs to.
-pub struct Holder {
-    pub user: Uuid,
-    pub password_hash: Option<String>,
-    /// Whether they have shown that the address is theirs.
-    pub is_confirmed: bool,
-}
-
-impl Holder {
-    /// Nobody, for whom the same is done as for somebody.
-    pub fn nobody() -> Self {
-        Self {
-            user: Uuid::nil(),
-            password_hash: None,
-            is_confirmed: false,
-        }
     }
 }
 
@@ -211,14 +110,14 @@ pub struct Database {
     /// The system identifier. It is in no dump.
     pub cluster: u64,
     pub oid: u32,
-    /// Whether the code is the same for everybody, for development. A copy that was made file by file
-    /// tells itself from the original by nothing else.
+    /// Whether the code is the same for everybody, for development. Nothing else tells a copy that was made
+    /// file by file from the original.
     pub has_debug_code: bool,
 }
 
 impl Database {
-    /// What something is counted under, which stays the same when the signing key changes. Whoever has the
-    /// digests from a dump cannot tell what they are of.
+    /// A digest under which something is counted. It stays the same when the signing key changes, and whoever
+    /// has it from a dump cannot tell what it is of.
     pub fn digest_of(&self, texts: &[&str]) -> [u8; 16] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.cluster.to_be_bytes());
         let mut context = hmac::Context::with_key(&key);
@@ -233,7 +132,7 @@ impl Database {
 /// What opens a token.
 pub enum Opener<'a> {
     Code(&'a Code),
-    /// No code does. Such a token is like any other to whoever has no key.
+    /// No code opens the token. Whoever does not have the key cannot tell it from any other.
     Nothing([u8; 32]),
 }
 
@@ -241,7 +140,7 @@ pub enum Opener<'a> {
 pub struct CodeToken {
     pub id: Uuid,
     pub address: Address,
-    /// How many its code has.
+    /// How many digits its code has.
     pub digits: u32,
     /// Unix seconds.
     pub expires_at: i64,
@@ -261,7 +160,7 @@ struct Claims<'a> {
 }
 
 /// A token that is to be made.
-pub struct NewToken<'a> {
+pub struct NewCodeToken<'a> {
     pub purpose: Purpose,
     pub id: Uuid,
     pub address: &'a Address,
@@ -275,7 +174,7 @@ pub struct NewToken<'a> {
     pub expires_at: i64,
 }
 
-impl NewToken<'_> {
+impl NewCodeToken<'_> {
     pub fn sign(&self, key: &SigningKey) -> Result<String, Error> {
         let mac = Bound {
             purpose: self.purpose,
@@ -299,8 +198,8 @@ impl NewToken<'_> {
 }
 
 impl CodeToken {
-    /// Reads a token that `key`, the signing key that it names, was used for. That it has expired is
-    /// for the caller to see.
+    /// Reads a token that was made with `key`, the signing key that it names. The caller has to see whether it
+    /// has expired.
     pub fn read(token: &Unverified, key: &SigningKey, purpose: Purpose) -> Result<Self, Rejection> {
         const MALFORMED: Rejection = Rejection::Malformed("it is no token of a code");
         let token_key = token_key(key, purpose).map_err(|_| Rejection::UnknownKey)?;
@@ -330,8 +229,8 @@ impl CodeToken {
         })
     }
 
-    /// Whether this is the token's code, it is for this database, and the address still has the same
-    /// holder with the same password. Takes the same time whatever the code.
+    /// Whether this is the code of the token, the token is for this database, and the address still has the
+    /// same holder with the same password. It takes the same time whatever the code.
     pub fn belongs_to(
         &self,
         code: &Code,
@@ -351,7 +250,7 @@ impl CodeToken {
     }
 }
 
-/// What an address is counted under. Without the key nobody can tell which address it is.
+/// A digest under which an address is counted. Without the key nobody can tell which address it is.
 pub fn digest(key: &SigningKey, address: &Address) -> Result<[u8; 32], Error> {
     digest_of(key, &[address.as_str()])
 }
@@ -390,7 +289,7 @@ struct Bound<'a> {
 
 impl Bound<'_> {
     fn mac(&self, key: &SigningKey, opener: &Opener) -> hmac::Tag {
-        // A key that cannot be derived, which does not happen, makes a MAC that nobody can meet.
+        // A key from which nothing can be derived, which does not happen, signs no token either.
         let secret = key
             .derive(&self.purpose.key_use("code"))
             .unwrap_or_default();

@@ -1,10 +1,9 @@
 //! Recognising a JWT that has been denied, however it is brought.
 //!
-//! A token is known by what is signed, header and payload: the signature itself can be written in more than one way
-//! (the unused bits of its last character, and ECDSA's (r, s) and (r, −s)). And it is known by its claims, which the
-//! REST server hands over after verifying them: a request may carry two `Authorization` headers, and the one that a
-//! server shows need not be the one that it has verified. PostgREST verifies the first and shows the last, in which
-//! anything may stand.
+//! A token is recognised by what is signed, header and payload: the signature itself can be written in more than one
+//! way (the unused bits of its last character, and ECDSA's (r, s) and (r, −s)). It is recognised by its claims too,
+//! which the REST server hands over after verifying them: a request may carry two `Authorization` headers, and a server
+//! may show one that it has not verified. PostgREST verifies the first and shows the last, which may hold anything.
 //!
 //! Servers change one thing in the claims: `role` is the role that they have chosen. That may come from anywhere in
 //! the payload (PostgREST's `jwt-role-claim-key`), or be the role of requests without a login where there is none. So
@@ -19,7 +18,7 @@ use crate::json::Members;
 
 pub type Digest = [u8; 32];
 
-/// Of the encoded header and payload of a token. `None` if there are no three parts.
+/// The digest of the encoded header and payload of a token. `None` if it does not have three parts.
 pub fn digest_of_message(token: &str) -> Option<Digest> {
     let (message, _) = token.rsplit_once('.')?;
     (message.split('.').count() == 2).then(|| digest_of(message))
@@ -29,8 +28,8 @@ pub(crate) fn digest_of(message: &str) -> Digest {
     bytes(digest(&SHA256, message.as_bytes()))
 }
 
-/// Of claims as a server hands them over, whatever the order and spelling in which they are written. `None` if they
-/// are no JSON object, or a number in them is none.
+/// The digest of claims as a server hands them over, whatever the order and spelling in which they are written. `None`
+/// if they are not a JSON object, or hold a number that a double cannot.
 pub fn digest_of_claims(claims: &str, anon_role: &str) -> Option<Digest> {
     let Ok(Value::Object(members)) = serde_json::from_str(claims) else {
         return None;
@@ -38,9 +37,9 @@ pub fn digest_of_claims(claims: &str, anon_role: &str) -> Option<Digest> {
     Some(digest_with_role(members, None, anon_role))
 }
 
-/// Of all claims that a server could hand over for a token with this payload, as it stands first. `is_role` says
-/// whether there is a role of that name. Empty if they are no JSON object, or are what a request without a token is
-/// handed, which nobody can be refused for.
+/// The digests of all claims that a server could hand over for a token with this payload; those as they stand come
+/// first. `is_role` says whether there is a role of that name. There are none if the payload is not a JSON object, or
+/// if a request without a token has the same claims, since nobody can be refused for those.
 pub fn digests_of_payload(
     payload: &str,
     anon_role: &str,
@@ -59,8 +58,9 @@ pub fn digests_of_payload(
             .for_each(|value| add_strings(value, &mut strings));
         roles.extend(strings.into_iter().filter(|text| is_role(text)));
     }
-    // Somebody's token is theirs by these, whatever its role. Without them, a token with the role of requests without a
-    // login is its twin, and whoever has the denied one gains nothing by that role.
+    // A token with one of these belongs to somebody, whatever its role. Without them, the token with the same claims and
+    // the role of requests without a login is its twin, which stays good: whoever has the denied token gains nothing by
+    // that role.
     let is_somebodys = readings.iter().any(|members| {
         ["sub", "jti", "session_id"]
             .iter()
@@ -85,7 +85,7 @@ pub fn digests_of_payload(
     digests
 }
 
-/// The members of a payload: where a name stands twice, parsers differ in which of two values counts.
+/// The members of a payload, read in both ways where a name stands twice: parsers differ in which value counts.
 fn readings(payload: &str) -> Vec<Map<String, Value>> {
     let Ok(Value::Object(last)) = serde_json::from_str(payload) else {
         return Vec::new();
@@ -116,7 +116,7 @@ fn add_strings<'a>(value: &'a Value, strings: &mut Vec<&'a str>) {
     }
 }
 
-/// With another `role`, or with the one that is added where there is none.
+/// The digest with another `role`, or with the one that a server adds where there is none.
 fn digest_with_role(
     mut members: Map<String, Value>,
     role: Option<&str>,
@@ -131,7 +131,7 @@ fn digest_with_role(
     bytes(context.finish())
 }
 
-/// Each value with its kind and, where it has parts, their number, so that no two values look alike.
+/// Adds a value with its kind and, where it has parts, their number, so that no two values look alike.
 fn add(context: &mut Context, value: &Value) {
     let mut text = |kind: &str, text: &str| {
         context.update(kind.as_bytes());
@@ -141,7 +141,7 @@ fn add(context: &mut Context, value: &Value) {
     match value {
         Value::Null => text("null", ""),
         Value::Bool(value) => text("bool", if *value { "1" } else { "0" }),
-        // 1e3, 1000.0 and 1000 are one number. What a double cannot hold, the servers' parsers cannot.
+        // 1e3, 1000.0 and 1000 are one number. The servers' parsers cannot hold what a double cannot.
         Value::Number(number) => text("number", &number.as_f64().unwrap_or_default().to_string()),
         Value::String(value) => text("string", value),
         Value::Array(values) => {

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use crate::algorithm::Algorithm;
-use crate::jwt::Rejection;
-use crate::signing_key::Weakness;
+use crate::rejection::Rejection;
+use crate::weakness::Weakness;
 
-/// Where a secret came from that a caller gave us.
+/// Where a secret came from, if the caller passed it.
 pub const ARGUMENT: &str = "the argument";
 pub const JWK: &str = "the JWK";
 
@@ -60,9 +60,9 @@ pub enum Error {
     #[error("the role {0} is not for users who log in")]
     RoleNotAllowed(String),
     #[error("user {user} already has {max} live tokens")]
-    TooManyKeys { user: Uuid, max: usize },
+    TooManyTokens { user: Uuid, max: usize },
     #[error("there is no live token {0}")]
-    NoLiveKey(Uuid),
+    NoLiveToken(Uuid),
 
     #[error("the request names no user")]
     NoUser,
@@ -92,7 +92,7 @@ pub enum Error {
     RestrictedLogin(&'static str, &'static str),
     #[error("only a login of the assurance level {1} or a higher one may {0}")]
     AalTooLow(&'static str, String),
-    #[error("a token of a restricted login or of an anonymous user is of the kind jwt")]
+    #[error("a token of a restricted login or of an anonymous user must be of the kind jwt")]
     RestrictedOpaque,
     #[error("the claims of the login take more than {max} bytes in the token")]
     ClaimsTooLarge { max: usize },
@@ -123,13 +123,14 @@ pub enum Error {
     #[error("the configured JWT secret is that of a revoked signing key")]
     RevokedSecret,
 
-    #[error("the database has another encoding than UTF8")]
+    #[error("the encoding of the database is not UTF8")]
     NotUtf8,
     #[error("the signing key {0}")]
     WeakKey(Weakness),
     #[error("that key {0}")]
     NewKeyWeak(Weakness),
 
+    /// The name is not repeated: it may be a secret that went into the wrong argument.
     #[error("that is not an algorithm for signing keys")]
     UnknownAlgorithm,
     #[error("an {0} key is generated, not given")]
@@ -163,7 +164,7 @@ pub enum Error {
     NotAnHmac,
     #[error("that is not base64url")]
     NotBase64,
-    #[error("a part of the token is no text")]
+    #[error("a part of the token is not text")]
     NotText,
 
     #[error("that is not an e-mail address")]
@@ -259,7 +260,7 @@ pub enum Error {
     Internal(String),
 }
 
-/// Days where they come out even, else seconds.
+/// In days if it is a whole number of them, else in seconds.
 fn lifetime(seconds: i64) -> String {
     match seconds {
         s if s % 86_400 == 0 => format!("{} days", s / 86_400),
@@ -267,7 +268,7 @@ fn lifetime(seconds: i64) -> String {
     }
 }
 
-/// Where something is, if it is known.
+/// A place in brackets, or nothing if it is not known.
 fn in_brackets(place: &str) -> String {
     match place {
         "" => String::new(),
@@ -340,7 +341,7 @@ impl Error {
             NotText => "22021",
             KeyIdTaken(_) | AddressTaken => "23505",
             Disabled(_) => "0A000",
-            NoLiveKey(_) | UnknownKeyId(_) | NoSuchToken => "42704",
+            NoLiveToken(_) | UnknownKeyId(_) | NoSuchToken => "42704",
             BannedUser(_)
             | RoleNotAllowed(_)
             | NoUser
@@ -357,7 +358,7 @@ impl Error {
             | RestrictedLogin(..)
             | AalTooLow(..)
             | NotWithLimitedToken(_) => "42501",
-            TooManyKeys { .. } => "23514",
+            TooManyTokens { .. } => "23514",
             NoUsersTable
             | NoPasswords
             | NoSessionsTable
@@ -395,7 +396,7 @@ impl Error {
             NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
             NoNetworks => "Pass null for a token that may be used from everywhere.",
             NextPreRequest { .. } => {
-                "pat.gate() lets nothing through until it can call it: see pat.status()."
+                "pat.gate() refuses every request until it can call that function: see pat.status()."
             }
             Disabled("signing in") => "A superuser can set supabase_pat.enable_sign_in.",
             Disabled(_) => "A superuser can set supabase_pat.enable_sign_up.",
@@ -403,15 +404,15 @@ impl Error {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."
             }
             RoleNotAllowed(_) => {
-                "auth.users gives a trusted role, or one that could become such a role. Give the user another one."
+                "auth.users gives the user a trusted role, or one that could become such a role. Give the user another one."
             }
-            TooManyKeys { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
+            TooManyTokens { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
             ReadOnly(_) => {
                 "Call it on the primary, in a transaction that may write; over REST, with POST."
             }
             NotTrusted(_) => {
-                "Trusted are superusers and roles with the privileges of the service role or of \
-                 the extension's owner."
+                "Superusers and roles with the privileges of the service role or of the extension's \
+                 owner are trusted."
             }
             NoUser => "Log in, or, as a trusted role, pass user_id.",
             ScopeMissing(..) | ScopeWidened => "Log in, or use a token with that scope.",
@@ -420,8 +421,8 @@ impl Error {
                 "Tokens have the role of supabase_pat.authenticated_role. A trusted role can mint for the user."
             }
             RestrictedLogin(..) => {
-                "Log in as the user. A superuser can set supabase_pat.mint_for_restricted_logins: then the token \
-                 says the same of itself."
+                "Log in as the user. If a superuser sets supabase_pat.mint_for_restricted_logins, the token is \
+                 restricted in the same way."
             }
             AalTooLow(..) => "Log in with a second factor.",
             OldSchema => "Run: alter extension supabase_pat update.",
@@ -437,7 +438,7 @@ impl Error {
                 "pat.add_signing_key() without a secret generates one."
             }
             SecretOfWrongType { source_name, .. } if source_name == ARGUMENT => {
-                "A private JSON Web Key is taken by pat.import_signing_key()."
+                "Import a private JSON Web Key with pat.import_signing_key()."
             }
             SecretTooShort { .. } | SecretOfWrongType { .. } | SecretFile(_) => {
                 "Use the text that PostgREST has as its jwt-secret."
@@ -448,7 +449,7 @@ impl Error {
                  supabase_pat.allow_weak_keys."
             }
             NotUtf8 => {
-                "What is not UTF-8 would be signed as something else. Restore into a database with that encoding."
+                "Text in another encoding would be signed as something else. Restore into a database whose encoding is UTF8."
             }
             NewKeyWeak(_) => {
                 "pat.add_signing_key() without a secret generates one. For development, a superuser \
@@ -466,8 +467,8 @@ impl Error {
             }
             KeyIsRevoked(_) => "A revoked key stays revoked. Add another one.",
             MalformedSchema { .. } => {
-                "Drafts 4 to 2020-12 are understood. A pattern must do without look-around and \
-                 back-references, and be small, above all one for names."
+                "Drafts 4 to 2020-12 are understood. Patterns must be small, above all those for names, and \
+                 have no look-around and no back-references."
             }
             SchemaReference(_) => "Put it under $defs: nothing is fetched.",
             UnreadableSchema(_) => "Declare the setting again with pat.define_setting().",
@@ -479,7 +480,7 @@ impl Error {
                 "Change the type of the column, or switch supabase_pat.live_claims off."
             }
             UnfitTable(_) | UnfitType(_) => {
-                "alter extension supabase_pat update, or take back what changed it."
+                "Run alter extension supabase_pat update, or undo what changed it."
             }
             EverChanging => "Try again.",
             _ => return None,

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The client's address in a header `X-Forwarded-For`. Each proxy adds whom it hears from at the end of
-/// the list, so that with as many trusted proxies the entry that the first of them wrote is that many
-/// from the end; what is before it can be anybody's invention. `None` if no proxy is trusted, there are
-/// fewer entries, or the entry is no address.
+/// The client's address in a header `X-Forwarded-For`. Each proxy appends the address that it hears from. So with
+/// three trusted proxies, the first of them wrote the third entry from the end, and anybody may have made up what
+/// stands before it. `None` if no proxy is trusted, there are fewer entries, or the entry is not an address.
 ///
-/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is read as the former, and a port
-/// after it, which some proxies write, is dropped.
+/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is read as IPv4, and a port after the address, which
+/// some proxies write, is dropped.
 pub fn client_address(header: &str, trusted_proxies: usize) -> Option<IpAddr> {
     let place = trusted_proxies.checked_sub(1)?;
     let entry = header.rsplit(',').nth(place)?.trim();

@@ -1,13 +1,13 @@
 //! How much of guessing at codes there may be.
 //!
-//! A code of six digits is what people know and type without mistakes, and a millionth is what a try at it is worth.
+//! People know codes of six digits, and type them without mistakes; a try at one is right once in a million times.
 //! So the tries have to be few, whoever makes them, from wherever, at however many tokens: each is paid for
 //! from [allowances](Allowance), in probability and not in tries, so that codes of other lengths pay their share.
-//! What an allowance has left grows back evenly within a day.
+//! What is used of an allowance grows back evenly within a day.
 //!
 //! An allowance that strangers can use up must not lock anybody out. So it is one of *short* codes: whoever
 //! asks for a code while more than half of it is used gets a [long one](LONG), at which guessing is hopeless
-//! and needs no allowance. The other half is for the short codes that are out by then.
+//! and needs no allowance. The other half is for the short codes that have been given out by then.
 //!
 //! docs/threats.md computes what an attacker can reach; a test here computes the same.
 
@@ -16,18 +16,18 @@ use std::net::{IpAddr, Ipv6Addr};
 #[cfg(test)]
 mod tests;
 
-/// How many digits a code has that is too long to be guessed: of a million tries a second for a day, one in 100,000
-/// finds one.
+/// How many digits a code has that is too long to be guessed: a million tries a second for a whole day find it with a
+/// probability of 1 in 100,000.
 pub const LONG: u32 = 16;
 
-/// The probability that one try is right, in trillionths, rounded down: nothing for long codes.
+/// The probability that one try is right, in trillionths, rounded down: 0 for long codes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
     pub const NONE: Self = Self(0);
 
-    /// Of a code of so many digits.
+    /// That of a code with so many digits.
     pub const fn of_code(digits: u32) -> Self {
         match 12_u32.checked_sub(digits) {
             Some(zeros) => Self(10_u64.pow(zeros)),
@@ -55,8 +55,8 @@ impl Chance {
 /// Microseconds.
 pub const DAY: i64 = 86_400_000_000;
 
-/// What the wrong tries at short codes may be worth together. It grows back within a day, so that any 24 hours
-/// see less than twice as much.
+/// What the wrong tries at short codes may be worth together. It grows back within a day, so that less than twice as
+/// much is used in any 24 hours.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     most: Chance,
@@ -67,7 +67,7 @@ pub const ADDRESS: Allowance = Allowance {
     most: Chance(40_000_000),
 };
 
-/// For whoever asks from one address of the network, so that one alone cannot use up what there is for all.
+/// For everybody who asks from one address of the network, so that one address cannot use up what there is for all.
 pub const CALLER: Allowance = Allowance {
     most: Chance(100_000_000),
 };
@@ -82,7 +82,7 @@ pub const INSTALLATION: Allowance = Allowance {
 pub struct Cost(i64);
 
 impl Allowance {
-    /// What a try of that chance takes of it. Rounded up.
+    /// What a try of that chance takes of it, rounded up.
     pub fn cost(self, chance: Chance) -> Cost {
         let cost = (u128::from(chance.0) * DAY as u128).div_ceil(u128::from(self.most.0));
         Cost(i64::try_from(cost).unwrap_or(i64::MAX))
@@ -90,12 +90,12 @@ impl Allowance {
 }
 
 /// How much of an allowance is used: the time at which it will have grown back, in microseconds since 1970. So it
-/// needs no upkeep, and the later one is the larger, whenever they are compared.
+/// needs no upkeep, and of two levels the later is the larger, whenever they are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Level(i64);
 
 impl Level {
-    /// As a time: no more than all of it can be used, also if the clock was set back.
+    /// When it will have grown back. No more than all of it can be used, even if the clock was set back.
     fn whole_at(self, now: i64) -> i64 {
         self.0.clamp(now, now.saturating_add(DAY))
     }
@@ -142,9 +142,9 @@ pub trait Amount: Copy {
     const NONE: Self;
     /// Whether it can be forgotten.
     fn is_over(self, now: i64) -> bool;
-    /// What is enough for either.
+    /// The least that is enough for both.
     fn or(self, other: Self) -> Self;
-    /// The smaller, the sooner it gives way.
+    /// The smaller the rank, the sooner the amount gives way.
     fn rank(self) -> i64;
 }
 
@@ -187,7 +187,7 @@ impl Amount for Tries {
 }
 
 /// What something is counted under.
-pub type Key = [u8; 16];
+pub type LookupKey = [u8; 16];
 
 /// A table of a fixed size that counts too much, and never too little. Each key belongs to one set of places. Where
 /// they are all taken, the smallest amount gives way, and from then on all that have no place in the set count as
@@ -197,7 +197,7 @@ pub struct Places<A, const SETS: usize, const WAYS: usize>([Set<A, WAYS>; SETS])
 
 #[derive(Clone, Copy)]
 struct Set<A, const WAYS: usize> {
-    places: [(Key, A); WAYS],
+    places: [(LookupKey, A); WAYS],
     others: A,
 }
 
@@ -209,21 +209,21 @@ impl<A: Amount, const SETS: usize, const WAYS: usize> Places<A, SETS, WAYS> {
         }; SETS],
     );
 
-    fn set_of(key: &Key) -> usize {
+    fn set_of(key: &LookupKey) -> usize {
         // Digests, or UUIDs, which end in random bits.
         let [.., a, b, c, d, e, f, g, h] = *key;
         (u64::from_be_bytes([a, b, c, d, e, f, g, h]) % SETS as u64) as usize
     }
 
     /// At least what has been counted for the key.
-    pub fn of(&self, key: &Key) -> A {
+    pub fn of(&self, key: &LookupKey) -> A {
         let set = &self.0[Self::set_of(key)];
         let own = set.places.iter().find(|(known, _)| known == key);
         own.map_or(set.others, |(_, amount)| *amount)
     }
 
     /// The place of the key, with what [`Self::of`] says in it.
-    pub fn place(&mut self, key: &Key, now: i64) -> &mut A {
+    pub fn place(&mut self, key: &LookupKey, now: i64) -> &mut A {
         let set = &mut self.0[Self::set_of(key)];
         let known = set.places.iter().position(|(known, _)| known == key);
         let place = known.unwrap_or_else(|| {
@@ -239,7 +239,7 @@ impl<A: Amount, const SETS: usize, const WAYS: usize> Places<A, SETS, WAYS> {
             if !leaving.is_over(now) {
                 set.others = others.or(leaving);
             }
-            // What the key had been given up with, if it was, is among the others.
+            // If the key gave way before, what was counted for it is among the others.
             set.places[place] = (*key, others);
             place
         });
@@ -247,15 +247,15 @@ impl<A: Amount, const SETS: usize, const WAYS: usize> Places<A, SETS, WAYS> {
     }
 
     /// The place of the key, if it has one.
-    pub fn own_place(&mut self, key: &Key) -> Option<&mut A> {
+    pub fn own_place(&mut self, key: &LookupKey) -> Option<&mut A> {
         let places = &mut self.0[Self::set_of(key)].places;
         let own = places.iter_mut().find(|(known, _)| known == key);
         own.map(|(_, amount)| amount)
     }
 }
 
-/// Those who share a connection to the network, as far as an address tells: one of IPv4, or 2⁶⁴ of IPv6, which is
-/// what each household has.
+/// The addresses that share a connection to the network, as far as an address tells: one of IPv4, or 2⁶⁴ of IPv6,
+/// since each household has as many.
 pub fn neighbourhood(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -29,7 +29,7 @@ impl<'a> Members<'a> {
     /// with a text, not for trusting it.
     ///
     /// # Errors
-    /// Of the category `Data` if the text begins as JSON that is no object, else `Syntax` or `Eof`.
+    /// An error of the category `Data` if the text begins as JSON that is not an object, else `Syntax` or `Eof`.
     pub fn parse_lenient(json: &'a str) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let members = deserializer.deserialize_map(Object)?;
@@ -49,7 +49,7 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        // serde would write a text about any other value, which takes as long as all else.
+        // For any other value serde would compose a message, which takes as long as all the rest.
         if !value.get().starts_with('"') {
             return Err(WrongType);
         }
@@ -95,7 +95,7 @@ fn has_nul(value: &Value) -> bool {
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// Kept to this file, so that no reading goes past [`Members::parse`] unseen.
+/// Private to this file, so that nothing reads an object without [`Members::parse`] unseen.
 struct Object;
 
 impl<'de> Visitor<'de> for Object {

@@ -1,32 +1,32 @@
 //! JSON Schemas that values are checked against.
 //!
-//! They are trusted no further than they need to be: nothing outside of a schema is fetched, be it
-//! from a file or from the network, and `format` is what JSON Schema 2020-12 makes of it, a remark.
+//! They are trusted no further than they need to be: nothing outside of a schema is fetched, neither
+//! from a file nor from the network, and `format` is an annotation, as in JSON Schema 2020-12.
 //!
-//! Nor may a value take long. Patterns run in an engine whose time grows with the length of the text, but times
-//! the size of the pattern, some 0.6 ns for each byte of one and of the other: `(x{1,100}){1,100}` is of 480 KB,
-//! and a value of 60 KB would take it 17 s. So that product is bounded, and before each match whoever waits is
-//! asked whether they still do.
+//! A check must not take long either. A match takes a time that grows with the length of the text times the size of
+//! the pattern, some 0.6 ns for each byte of one and of the other: `(x{1,100}){1,100}` has 480 KB, and would take 17 s
+//! for a value of 60 KB. So that product is bounded, and before each match the caller is asked whether somebody still
+//! waits for the answer.
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-/// Asks whether whoever waits for the answer still does, and does not return if not: Postgres's
+/// Asks whether somebody still waits for the answer, and does not return if nobody does: Postgres's
 /// `CHECK_FOR_INTERRUPTS`.
 pub type Interrupts = fn();
 
-/// How many bytes a schema may have that is declared: a value is held against each rule in it.
+/// How many bytes a declared schema may have: a value is checked against each rule in it.
 pub const MAX_SCHEMA: usize = 64 << 10;
 
 /// How many bytes a pattern may take once it is compiled, about.
 const MAX_PATTERN: usize = 1 << 20;
-/// The same for those of names, which are matched out of our sight.
+/// The same for patterns of names, which the validator matches without asking us.
 const MAX_NAME_PATTERN: usize = 32 << 10;
 /// Up to here a pattern is small enough for a text of any length that settings may have.
 const SMALL_PATTERN: usize = 16 << 10;
-/// The bytes of a pattern times those of a text that it is to match: beyond it, 0.6 s are not enough.
+/// How much the bytes of a pattern times those of a text may be: beyond it, a match takes more than 0.6 s.
 const MAX_MATCHING: usize = 1 << 30;
 
 /// Why a text is no schema.
@@ -70,7 +70,7 @@ impl Schema {
             ValidationErrorKind::Referencing(_) => Flaw::External,
             _ => Flaw::Malformed(error.instance_path().to_string()),
         })?;
-        // As it is read: a name may be written with escapes.
+        // As it was read, since a name may be written with escapes.
         let names = schema.to_string();
         Ok(Self {
             validator,

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::jwt::{Rejection, Unverified};
+use crate::jwt::Unverified;
+use crate::rejection::Rejection;
 use crate::signing_key::{KeyId, SigningKey};
 
 /// How far a key has come. Only the current one signs; all but revoked ones verify, so that a key
@@ -49,7 +50,7 @@ impl RingKey {
         let key = SigningKey::from_jwk(private_jwk, || KeyId::new(id));
         Self {
             id: id.to_owned(),
-            // Whatever is not known to verify, does not.
+            // A status that is not known lets nothing verify.
             status: status.parse().unwrap_or(Status::Revoked),
             key: key.ok().filter(|key| key.id() == Some(id)).map(Rc::new),
         }
@@ -85,7 +86,7 @@ impl KeyRing {
         self.0.iter().find(|key| key.id == id)
     }
 
-    /// Whether no secret but one of these can have signed the token.
+    /// Whether only a key of the ring can have signed the token.
     pub fn decides(&self, token: &Unverified) -> bool {
         self.named_by(token).is_some()
     }
@@ -112,7 +113,7 @@ impl KeyRing {
             .filter_map(|key| key.key.as_deref())
     }
 
-    /// All that verify, the current one first.
+    /// All keys that verify, the current one first.
     fn verifying(&self) -> impl Iterator<Item = &SigningKey> {
         [Status::Current, Status::Standby, Status::Previous]
             .into_iter()
@@ -126,14 +127,14 @@ impl KeyRing {
 }
 
 /// Everything that a token may have been signed with.
-pub struct Keys<'a> {
+pub struct VerificationKeys<'a> {
     pub ring: &'a KeyRing,
-    /// The secret that is configured outside the ring. It verifies for as long as it is: tokens of
-    /// Supabase Auth and API keys are signed with it.
+    /// The secret that is configured outside the ring. It verifies for as long as it is configured: tokens
+    /// of Supabase Auth and API keys are signed with it.
     pub configured: Option<&'a SigningKey>,
 }
 
-impl Keys<'_> {
+impl VerificationKeys<'_> {
     /// Checks the signature of a token, and nothing else.
     ///
     /// The algorithm is that of the key. If the token names a key of the ring, no other is tried.

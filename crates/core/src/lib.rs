@@ -1,7 +1,8 @@
 //! The logic, without Postgres: everything here is a function of its arguments, time and
 //! randomness included, so that it runs under plain `cargo test`. The one exception is a new signing
-//! key, for which AWS-LC takes no randomness but its own.
+//! key, for which AWS-LC takes no randomness but its own. No two modules import each other, directly or through others.
 
+pub mod account;
 pub mod algorithm;
 pub mod api_key;
 pub mod claims;
@@ -19,10 +20,12 @@ pub mod merge_patch;
 pub mod opaque_token;
 pub mod own_sql;
 pub mod password;
+pub mod payload;
 pub mod pgjwt;
 pub mod rate;
 pub mod refresh_token;
 pub mod refusal;
+pub mod rejection;
 pub mod restrictions;
 pub mod route;
 pub mod scope;
@@ -33,3 +36,5 @@ pub mod signing_key;
 pub mod throttle;
 pub mod token;
 pub mod user_settings;
+pub mod verification;
+pub mod weakness;

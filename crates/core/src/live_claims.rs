@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::json::{Members, push_name};
 
-/// What there is of a user, `None` for a column that is missing or null. The metadata are JSON.
+/// What `auth.users` has of a user, `None` for a column that is missing or null. The metadata are JSON.
 #[derive(Default, Debug)]
 pub struct LiveUser {
     pub role: Option<String>,
@@ -16,8 +16,8 @@ pub struct LiveUser {
 }
 
 impl LiveUser {
-    /// `claims` with those of the user in the place of what they say of them, as in the access tokens
-    /// of Supabase Auth. The role is `role`. `None` if they are no JSON object.
+    /// `claims`, in which what the table has of the user replaces what they say, as in the access tokens of
+    /// Supabase Auth. The claim `role` becomes `role`. `None` if they are not a JSON object.
     pub fn into_claims(&self, claims: &str, role: &str) -> Option<String> {
         let members = Members::parse(claims)?;
         let text = |text: &Option<String>| Value::from(text.as_deref().unwrap_or("")).to_string();
@@ -29,7 +29,7 @@ impl LiveUser {
             ("app_metadata", json(&self.app_metadata)),
             ("user_metadata", json(&self.user_metadata)),
         ];
-        // Where auth.users has no such column there are no such users, and the claim is as good as it was.
+        // Where auth.users has no such column, it cannot contradict the claim.
         live.extend(self.is_anonymous.map(|is| ("is_anonymous", is.to_string())));
         let kept = members
             .iter()

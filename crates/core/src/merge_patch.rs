@@ -1,14 +1,14 @@
 //! JSON Merge Patch (RFC 7396).
 //!
-//! On texts, and not on trees: whatever is not an object is only handed on, so it stays what it was
-//! to the last digit, which a tree with floating-point numbers would not keep, and is not even read.
+//! It works on texts, and not on trees: whatever is not an object is only handed on, and not even read. So it stays
+//! what it was to the last digit, which a tree with floating-point numbers would not keep.
 
 use std::collections::BTreeMap;
 
 use crate::json::Members;
 
 /// How deep objects and arrays may lie within one another in what is merged. Callers refuse what goes
-/// deeper; here it would be replaced instead of merged.
+/// deeper; this module would replace it instead of merging it.
 pub const MAX_DEPTH: usize = 64;
 
 /// The JSON `target` after the JSON `patch`: the members of objects are merged, null removes one, and

@@ -12,10 +12,10 @@ const CHECKSUM: usize = 6;
 pub(crate) const LENGTH: usize = PREFIX.len() + RANDOM + CHECKSUM;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A token that is well-formed. Whether there is such a key is another question.
+/// A token that is well-formed. Whether it was ever minted is another question.
 pub struct OpaqueToken(Zeroizing<String>);
 
-/// What is stored of a token: its SHA-256. With 214 random bits nobody finds a token by its hash, so
+/// What is stored of a token: its SHA-256. Since a token has 214 random bits, nobody finds it by its hash. So
 /// there is no salt, and a token can be looked up.
 #[derive(Clone, Copy)]
 pub struct Digest(pub [u8; 32]);
@@ -62,7 +62,7 @@ impl OpaqueToken {
 }
 
 impl Digest {
-    /// In constant time.
+    /// Compares in constant time.
     pub fn is(&self, stored: &[u8]) -> bool {
         verify_slices_are_equal(&self.0, stored).is_ok()
     }

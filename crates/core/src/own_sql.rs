@@ -1,9 +1,9 @@
-//! Whether a statement that runs with the rights of the extension's owner is on what is the extension's own.
+//! Whether a statement that runs with the rights of the extension's owner touches only what is the extension's own.
 //!
 //! Planning a query runs code: predicates and expressions of indexes, immutable functions, policies, casts. On a table of
 //! somebody else's that would be their code with the owner's rights, a superuser's as a rule. So such a statement may
-//! name nothing of others. It is checked when the library is compiled. This is no parser: it takes what statements of
-//! ours need, and nothing else.
+//! name nothing that belongs to others, and the compiler checks it. This is not a parser: it accepts what our statements
+//! need, and nothing else.
 
 const DEPTH: usize = 16;
 
@@ -11,7 +11,7 @@ const DEPTH: usize = 16;
 ///
 /// - relations are named `pat.…` or `pg_catalog.…`, or by WITH in the statement itself, one after each FROM, JOIN,
 ///   INTO, UPDATE, USING (a list with commas could have another one in it);
-/// - whatever else has a schema has one of these two, or is of something that has got its name by AS;
+/// - whatever else has a qualifier has one of these two schemas, or a name that AS gives in the statement;
 /// - types are those of `pg_catalog` or `integer`, operators are written `operator(pg_catalog.…)`, but for the `=`
 ///   of SET;
 /// - it is a SELECT, INSERT, UPDATE or DELETE.

@@ -10,18 +10,18 @@ use crate::error::Error;
 
 const COST: u32 = 10;
 
-/// bcrypt takes no more, and cuts the rest off in silence.
+/// bcrypt takes no more bytes, and cuts the rest off in silence.
 const MAX_BYTES: usize = 72;
 
 /// What a hash that came from elsewhere may cost. Nothing interrupts the work on it, and whoever knows the
-/// address can ask for it again and again. Bcrypt's 14 takes 0.8 s, each more twice as long, up to days. Argon2
-/// takes as much memory as the hash says, here in KiB, and 0.8 s for 512 MiB in all passes together; each connection
-/// takes it by itself.
+/// address can ask for it again and again. A cost of 14 takes bcrypt 0.8 s, and each step more takes twice as long, up
+/// to days. Argon2 takes as much memory as the hash says, here in KiB, and 0.8 s for 512 MiB in all passes together;
+/// each connection takes that memory for itself.
 const MAX_COST: u32 = 14;
 const MAX_MEMORY: u32 = 128 * 1024;
 const MAX_MEMORY_IN_ALL_PASSES: u64 = 512 * 1024;
 
-/// What is longer is nobody's password. Argon2 would take any.
+/// Nobody has a password of more bytes. Argon2 would take one of any length.
 const MAX_TYPED: usize = 1024;
 
 /// A password that may be used.
@@ -51,7 +51,7 @@ impl Password {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// Takes some 50 ms, as it is meant to.
+    /// Takes some 50 ms, on purpose: so does each guess at a stolen hash.
     pub fn hash(&self, salt: [u8; 16]) -> Result<String, Error> {
         bcrypt::hash_with_salt(self.0.as_bytes(), COST, salt)
             .map(|parts| parts.format_for_version(bcrypt::Version::TwoA))
@@ -65,8 +65,8 @@ impl Password {
 }
 
 /// Whether a text is the password behind a hash: of bcrypt, or of Argon2, which Supabase Auth takes
-/// over from elsewhere. False for one that [`is_verifiable`] says no to, after the same work, so that the
-/// time does not tell of it.
+/// over from elsewhere. False for a hash that is not [verifiable](is_verifiable), after the same work, so that
+/// the time does not tell.
 pub fn is_behind(text: &str, hash: &str) -> bool {
     let is_verifiable = is_verifiable(hash);
     let hash = if is_verifiable { hash } else { NOBODY };
@@ -99,7 +99,7 @@ pub fn is_verifiable(hash: &str) -> bool {
     parts.is_ok_and(|parts| parts.get_cost() <= MAX_COST)
 }
 
-/// By which a hash is known again. It tells nothing of the password: a hash has a salt of its own.
+/// A digest by which a hash is recognised later. It tells nothing of the password, since each hash has its own salt.
 pub fn digest_of_hash(hash: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, hash.as_bytes());
     let mut bytes = [0; 32];

@@ -1,4 +1,4 @@
-//! pgjwt's functions, for databases that have calls of them: the same tokens from the same text.
+//! pgjwt's functions, for databases that call them: they make the same tokens from the same text.
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
@@ -10,17 +10,24 @@ use crate::json::Members;
 use crate::secret::Secret;
 use crate::signing_key::SigningKey;
 
+/// A shared secret, with the name of the algorithm that it is used by.
+#[derive(Clone, Copy)]
+pub struct HmacKey<'a> {
+    pub secret: &'a str,
+    pub algorithm: &'a str,
+}
+
 /// Signs a payload as the text that it is.
 ///
 /// # Errors
-/// [`Error::UnknownAlgorithm`] for anything but HS256, HS384 and HS512, and [`Error::EmptySecret`].
-pub fn sign(payload: &str, secret: &str, algorithm: &str) -> Result<String, Error> {
-    crate::jwt::sign_text(payload, &key(secret, algorithm)?)
+/// [`Error::NotAnHmac`] for anything but HS256, HS384 and HS512, and [`Error::EmptySecret`].
+pub fn sign(payload: &str, key: HmacKey) -> Result<String, Error> {
+    crate::jwt::sign_text(payload, &key.to_signing_key()?)
 }
 
 /// The signature of what it is given, as base64url.
-pub fn algorithm_sign(signables: &str, secret: &str, algorithm: &str) -> Result<String, Error> {
-    let signature = key(secret, algorithm)?.signature_of(signables.as_bytes())?;
+pub fn algorithm_sign(signables: &str, key: HmacKey) -> Result<String, Error> {
+    let signature = key.to_signing_key()?.signature_of(signables.as_bytes())?;
     Ok(BASE64URL.encode(signature))
 }
 
@@ -37,13 +44,8 @@ pub struct Verdict {
 ///
 /// # Errors
 /// As [`sign`]; and as [`url_decode`] and [`Error::NotText`] for the first two parts.
-pub fn verify(
-    token: &str,
-    secret: Option<&str>,
-    algorithm: &str,
-    now: f64,
-) -> Result<Verdict, Error> {
-    let key = secret.map(|secret| key(secret, algorithm)).transpose()?;
+pub fn verify(token: &str, key: Option<HmacKey>, now: f64) -> Result<Verdict, Error> {
+    let key = key.map(HmacKey::to_signing_key).transpose()?;
     let parts: Vec<&str> = token.splitn(4, '.').collect();
     let header = text(parts[0])?;
     let payload = parts.get(1).map(|part| text(part)).transpose()?;
@@ -77,7 +79,7 @@ pub fn url_encode(data: &[u8]) -> String {
     BASE64URL.encode(data)
 }
 
-/// The bytes of base64url or ordinary base64, padded or not: as pgjwt does, which pads by the length
+/// The bytes of base64url or ordinary base64, padded or not. So does pgjwt, which pads by the length
 /// and leaves the rest to Postgres, where white space does not count.
 ///
 /// # Errors
@@ -103,14 +105,16 @@ pub fn url_decode(text: &str) -> Result<Vec<u8>, Error> {
     STANDARD.decode(symbols).map_err(|_| Error::NotBase64)
 }
 
-fn key(secret: &str, algorithm: &str) -> Result<SigningKey, Error> {
-    let algorithm = Algorithm::named(algorithm)
-        .filter(|algorithm| algorithm.min_secret_bytes().is_some())
-        .ok_or(Error::NotAnHmac)?;
-    match secret.is_empty() {
-        // Whoever forgets to configure a secret would accept what everybody can sign.
-        true => Err(Error::EmptySecret),
-        false => SigningKey::shared(None, algorithm, Secret::of_any_length(secret.as_bytes())),
+impl HmacKey<'_> {
+    fn to_signing_key(self) -> Result<SigningKey, Error> {
+        let algorithm = Algorithm::named(self.algorithm)
+            .filter(|algorithm| algorithm.min_secret_bytes().is_some())
+            .ok_or(Error::NotAnHmac)?;
+        match self.secret {
+            // Whoever forgets to configure a secret would accept what everybody can sign.
+            "" => Err(Error::EmptySecret),
+            secret => SigningKey::shared(None, algorithm, Secret::of_any_length(secret.as_bytes())),
+        }
     }
 }
 
@@ -152,9 +156,13 @@ mod tests {
 
     const NOW: f64 = 1_700_000_000.0;
 
+    fn hmac<'a>(secret: &'a str, algorithm: &'a str) -> HmacKey<'a> {
+        HmacKey { secret, algorithm }
+    }
+
     fn validity(payload: &str) -> bool {
-        let token = sign(payload, "secret", "HS256").unwrap();
-        verify(&token, Some("secret"), "HS256", NOW)
+        let token = sign(payload, hmac("secret", "HS256")).unwrap();
+        verify(&token, Some(hmac("secret", "HS256")), NOW)
             .unwrap()
             .is_valid
             == Some(true)
@@ -183,8 +191,8 @@ mod tests {
             ),
         ] {
             let token = format!("{header}.{encoded}.{signature}");
-            assert_eq!(sign(payload, "secret", algorithm).unwrap(), token);
-            let verdict = verify(&token, Some("secret"), algorithm, NOW).unwrap();
+            assert_eq!(sign(payload, hmac("secret", algorithm)).unwrap(), token);
+            let verdict = verify(&token, Some(hmac("secret", algorithm)), NOW).unwrap();
             assert_eq!(verdict.is_valid, Some(true));
             assert_eq!(verdict.payload.as_deref(), Some(payload));
         }
@@ -193,8 +201,8 @@ mod tests {
     #[test]
     fn the_payload_is_signed_as_the_text_that_it_is() {
         let payload = "{ \"b\" : 1.50,\n\"a\":\"\\u0041\" }";
-        let token = sign(payload, "secret", "HS256").unwrap();
-        let verdict = verify(&token, Some("secret"), "HS256", NOW).unwrap();
+        let token = sign(payload, hmac("secret", "HS256")).unwrap();
+        let verdict = verify(&token, Some(hmac("secret", "HS256")), NOW).unwrap();
         assert_eq!(verdict.payload.as_deref(), Some(payload));
         assert_eq!(verdict.header, r#"{"alg":"HS256","typ":"JWT"}"#);
     }
@@ -235,9 +243,9 @@ mod tests {
 
     #[test]
     fn what_is_not_three_parts_is_not_valid() {
-        let token = sign("{}", "secret", "HS256").unwrap();
+        let token = sign("{}", hmac("secret", "HS256")).unwrap();
         let is_valid = |token: &str| {
-            let verdict = verify(token, Some("secret"), "HS256", NOW).unwrap();
+            let verdict = verify(token, Some(hmac("secret", "HS256")), NOW).unwrap();
             verdict.is_valid == Some(true)
         };
         assert!(is_valid(&token));
@@ -252,19 +260,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        let error = |token| verify(token, Some("secret"), "HS256", NOW).err().unwrap();
+        let error = |token| {
+            verify(token, Some(hmac("secret", "HS256")), NOW)
+                .err()
+                .unwrap()
+        };
         assert!(matches!(error("a.b.c"), Error::NotBase64));
         assert!(matches!(error("!.e30.c"), Error::NotBase64));
         assert!(matches!(error("gA.e30.c"), Error::NotText));
         assert!(matches!(error("AA.e30.c"), Error::NotText));
-        assert!(matches!(sign("{}", "", "HS256"), Err(Error::EmptySecret)));
         assert!(matches!(
-            verify("e30.e30.", Some(""), "HS256", NOW),
+            sign("{}", hmac("", "HS256")),
+            Err(Error::EmptySecret)
+        ));
+        assert!(matches!(
+            verify("e30.e30.", Some(hmac("", "HS256")), NOW),
             Err(Error::EmptySecret)
         ));
         for algorithm in ["none", "", "hs256", "RS256"] {
             assert!(matches!(
-                sign("{}", "secret", algorithm),
+                sign("{}", hmac("secret", algorithm)),
                 Err(Error::NotAnHmac)
             ));
         }
@@ -292,7 +307,7 @@ mod tests {
             now in any::<f64>(),
         ) {
             for token in [text, parts] {
-                let verdict = verify(&token, Some(&secret), "HS256", now);
+                let verdict = verify(&token, Some(hmac(&secret, "HS256")), now);
                 prop_assert!(!verdict.is_ok_and(|verdict| verdict.is_valid == Some(true)));
             }
         }
@@ -300,8 +315,8 @@ mod tests {
         #[test]
         fn any_payload_comes_back_as_it_was_signed(payload in "[^\\x00]*", secret in ".+") {
             for algorithm in ["HS256", "HS384", "HS512"] {
-                let token = sign(&payload, &secret, algorithm).unwrap();
-                let verdict = verify(&token, Some(&secret), algorithm, NOW).unwrap();
+                let token = sign(&payload, hmac(&secret, algorithm)).unwrap();
+                let verdict = verify(&token, Some(hmac(&secret, algorithm)), NOW).unwrap();
                 prop_assert_eq!(verdict.payload.as_ref(), Some(&payload));
                 let is_object = payload.trim_start().starts_with('{');
                 prop_assert!(verdict.is_valid == Some(true) || is_object);

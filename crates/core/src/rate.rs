@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 
-/// How many requests a key may make in a window. Windows follow each other without a gap, counted from
-/// 1970, so that one of a minute begins with the minute.
+/// How many requests a token may make in a window. Windows follow each other without a gap, counted from
+/// 1970, so that a window of one minute begins with the minute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
     pub requests: u32,
@@ -37,7 +37,7 @@ impl Limit {
     }
 }
 
-/// What a key has used of its present window. It lies in shared memory.
+/// What a token has used of its present window. It lies in shared memory.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Counter {
@@ -52,7 +52,7 @@ impl Counter {
     /// Counts a request at the time `now`, microseconds since 1970.
     ///
     /// # Errors
-    /// How many microseconds it is to the next window, at least one, if the present one is used up.
+    /// If the present window is used up: how many microseconds remain until the next one, at least one.
     pub fn admit(&mut self, limit: Limit, now: i64) -> Result<(), i64> {
         let start = now - now.rem_euclid(limit.window);
         // A request may have read the clock before another one, and come here after it: it belongs to
@@ -68,7 +68,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Whether forgetting the counter at the time `now` would let nobody make a request too many.
+    /// Whether the counter can be forgotten at the time `now` without letting anybody make a request too many.
     pub fn is_over(&self, limit: Limit, now: i64) -> bool {
         self.start.saturating_add(limit.window) <= now
     }

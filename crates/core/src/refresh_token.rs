@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::signing_key::SigningKey;
 
-/// The form of the bytes, should there ever be another.
+/// Tells the form of the bytes, should there ever be another one.
 const VERSION: u8 = 1;
 const BODY: usize = 1 + 16 + 8;
 const MAC: usize = 32;
@@ -23,7 +23,7 @@ pub struct RefreshToken {
 }
 
 impl RefreshToken {
-    /// `None` for what is no token of this form.
+    /// `None` for a text that is not a token of this form.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         // Before it is copied.
@@ -78,27 +78,36 @@ pub struct Progress {
 pub enum Outcome {
     /// It is the live one: the next number takes its place.
     Next,
-    /// It was replaced a moment ago, so that its holder may not have got the answer, or asked twice at
-    /// once: they get the live token again.
+    /// It was replaced a moment ago. Its holder may have lost the answer, or may have asked twice at once, and
+    /// gets the live token again.
     LiveAgain,
-    /// It was replaced longer ago, or others after it. Somebody has a copy.
+    /// It was replaced longer ago, or others were replaced after it. Somebody has a copy.
     Reused,
 }
 
+/// A refresh token as somebody presents it.
+#[derive(Clone, Copy)]
+pub struct Presented {
+    pub number: i64,
+    /// Unix microseconds.
+    pub at: i64,
+}
+
 impl Progress {
-    /// `reuse_interval` is how long, in microseconds, a token that has been replaced may still be on its way. Up to
-    /// two behind the live one: that happens where several requests refresh at once.
+    /// `reuse_interval` is how long, in microseconds, a token that has been replaced may still be on its way. The token
+    /// may be up to two behind the live one, as it is where several requests refresh at once.
     ///
-    /// A number ahead of the live one comes from a refresh that was rolled back, or from before a restore. Were it taken,
-    /// a holder who has rolled back many could go on unnoticed beside the other.
+    /// A number ahead of the live one comes from a refresh that was rolled back, or from before a restore. If it were
+    /// taken, a holder who has rolled back many refreshes could go on unnoticed beside the other.
     ///
-    /// There is no longer time for the one that was replaced last. Two holders who take turns, each with what the
-    /// live token was before the other's turn, would else never be told apart from one who loses answers.
-    pub fn outcome(&self, number: i64, now: i64, reuse_interval: i64) -> Outcome {
-        match self.live - number {
+    /// The token that was replaced last gets no more time than the one before it. Otherwise two holders who take turns,
+    /// each with the token that was live before the other's turn, could never be told from one who loses answers.
+    pub fn outcome(&self, presented: Presented, reuse_interval: i64) -> Outcome {
+        let is_on_its_way = |replaced_at: i64| presented.at - replaced_at <= reuse_interval;
+        match self.live - presented.number {
             0 => Outcome::Next,
-            1 if now - self.refreshed_at <= reuse_interval => Outcome::LiveAgain,
-            2 if now - self.previously_refreshed_at <= reuse_interval => Outcome::LiveAgain,
+            1 if is_on_its_way(self.refreshed_at) => Outcome::LiveAgain,
+            2 if is_on_its_way(self.previously_refreshed_at) => Outcome::LiveAgain,
             _ => Outcome::Reused,
         }
     }
@@ -149,16 +158,17 @@ mod tests {
             refreshed_at: 920,
             previously_refreshed_at: 900,
         };
-        assert_eq!(progress.outcome(10, 5_000, 50), Outcome::Next);
-        assert_eq!(progress.outcome(11, 5_000, 50), Outcome::Reused);
-        assert_eq!(progress.outcome(9, 970, 50), Outcome::LiveAgain);
-        assert_eq!(progress.outcome(9, 971, 50), Outcome::Reused);
-        assert_eq!(progress.outcome(8, 950, 50), Outcome::LiveAgain);
-        assert_eq!(progress.outcome(8, 951, 50), Outcome::Reused);
-        assert_eq!(progress.outcome(7, 901, 50), Outcome::Reused);
-        assert_eq!(progress.outcome(0, 901, 50), Outcome::Reused);
+        let outcome = |number, at| progress.outcome(Presented { number, at }, 50);
+        assert_eq!(outcome(10, 5_000), Outcome::Next);
+        assert_eq!(outcome(11, 5_000), Outcome::Reused);
+        assert_eq!(outcome(9, 970), Outcome::LiveAgain);
+        assert_eq!(outcome(9, 971), Outcome::Reused);
+        assert_eq!(outcome(8, 950), Outcome::LiveAgain);
+        assert_eq!(outcome(8, 951), Outcome::Reused);
+        assert_eq!(outcome(7, 901), Outcome::Reused);
+        assert_eq!(outcome(0, 901), Outcome::Reused);
         // A clock that was set back ends no session.
-        assert_eq!(progress.outcome(9, 0, 50), Outcome::LiveAgain);
+        assert_eq!(outcome(9, 0), Outcome::LiveAgain);
     }
 
     /// The session's row, and the holders of its tokens, who each bring the last that they got.
@@ -185,7 +195,11 @@ mod tests {
         /// As `refresh` in src/sessions/mod.rs does it. `None` once the session has ended.
         fn refresh(&mut self, holder: usize, now: i64) -> Option<Outcome> {
             let progress = self.progress.as_mut()?;
-            let outcome = progress.outcome(self.held[holder], now, INTERVAL);
+            let presented = Presented {
+                number: self.held[holder],
+                at: now,
+            };
+            let outcome = progress.outcome(presented, INTERVAL);
             match outcome {
                 Outcome::Next => {
                     progress.live = self.held[holder] + 1;

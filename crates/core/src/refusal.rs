@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// The message is the `Display` text. It says nothing of a token but what its holder may know, and
-/// nothing of the token itself.
+/// The message is the `Display` text. It tells only what the holder of a token may know of it, and repeats no piece
+/// of the token.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("the value of x-api-key is not a complete token")]
@@ -24,21 +24,23 @@ pub enum Refusal {
     SessionEnded,
     #[error("this token is no longer accepted")]
     Denied,
-    #[error("the personal access token is for certain addresses, and yours is not known")]
+    #[error(
+        "the personal access token may be used from certain addresses only, and yours is not known"
+    )]
     AddressUnknown,
     #[error("the personal access token may not be used from {0}")]
     AddressNotAllowed(IpAddr),
     #[error("the personal access token lacks the scope {0}")]
     ScopeMissing(String),
     #[error(
-        "the personal access token lacks the scope {0}, without which it is not shown what it writes"
+        "the personal access token lacks the scope {0}, which it needs to be shown what it writes"
     )]
     ReadingMissing(String),
     #[error("a personal access token with scopes may not make this request")]
     UnknownRequest,
     #[error("the role {0} is not for personal access tokens")]
     RoleNotAllowed(String),
-    #[error("the personal access token has made its {requests} requests of {window} seconds")]
+    #[error("the personal access token has used up its {requests} requests in {window} seconds")]
     TooManyRequests {
         requests: u32,
         /// Seconds.
@@ -50,7 +52,7 @@ pub enum Refusal {
     NoRoom,
 }
 
-/// All that a refusal can be counted under.
+/// Every reason under which a refusal is counted.
 pub const REASONS: [&str; 16] = [
     "malformed_token",
     "malformed_claims",
@@ -207,7 +209,7 @@ mod tests {
         let (body, answer) = too_many.with_headers(7);
         assert_eq!(
             body,
-            r#"{"code":"PT429","details":"Try again in 7 seconds.","hint":null,"message":"the personal access token has made its 3 requests of 60 seconds"}"#
+            r#"{"code":"PT429","details":"Try again in 7 seconds.","hint":null,"message":"the personal access token has used up its 3 requests in 60 seconds"}"#
         );
         assert_eq!(answer, r#"{"headers":{"Retry-After":"7"},"status":429}"#);
     }

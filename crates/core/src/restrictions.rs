@@ -1,4 +1,4 @@
-//! What restricts a login, so that a token which it makes is restricted alike.
+//! What restricts a login, so that a token which it makes is restricted in the same way.
 //!
 //! A token lives for a year and says less of itself than a login does. Whatever a policy may hold against the
 //! login must be held against its token too. The claims of Supabase Auth, one by one:
@@ -19,10 +19,10 @@ use crate::error::Error;
 use crate::json::Members;
 use crate::scope::Scopes;
 
-/// Bytes that a token carries of the claims of its login at most.
+/// How many bytes of a claim of its login a token carries at most.
 const MAX_CARRIED: usize = 1024;
 
-/// Claims that a token says of itself because the login that made it did.
+/// Claims that a token has because the login that made it had them.
 #[derive(Default, Serialize, Clone)]
 pub struct Carried {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ pub struct Restrictions {
 }
 
 impl Restrictions {
-    /// Of a user for whom a trusted role calls. `is_anonymous` is what `auth.users` says.
+    /// Those of a user for whom a trusted role calls. `is_anonymous` is what `auth.users` says.
     pub fn of_user(is_anonymous: Option<bool>) -> Self {
         Self {
             is_anonymous,
@@ -49,7 +49,8 @@ impl Restrictions {
         }
     }
 
-    /// `legacy` is the setting `request.jwt.claim.<name>`: a claim counts in whichever form it is.
+    /// Those of the login whose claims these are. `legacy` reads the setting `request.jwt.claim.<name>`: a claim
+    /// counts in whichever form it is there.
     ///
     /// # Errors
     /// [`Error::UnclearClaims`] for claims that are no JSON object with each name once, or whose `role`, `aal` or
@@ -80,7 +81,7 @@ impl Restrictions {
             Ok(None) => Ok(legacy(name)),
             Err(_) => Err(Error::UnclearClaims),
         };
-        // Whatever is neither missing nor false.
+        // Every value but a missing one and false says so.
         let says_anonymous = match members.get("is_anonymous") {
             Some(value) => value.get() != "false",
             None => legacy("is_anonymous").is_some_and(|text| text != "false"),
@@ -102,7 +103,7 @@ impl Restrictions {
         })
     }
 
-    /// Takes over what the token that is replaced carried, as far as the caller says nothing else.
+    /// Takes over what the replaced token carried, unless the caller's own claims say something else.
     ///
     /// # Errors
     /// [`Error::Internal`] if that is no JSON object.
@@ -144,8 +145,8 @@ impl Restrictions {
         required.is_empty() || self.aal.as_deref().is_some_and(|own| own >= required)
     }
 
-    /// Whether a token with those scopes may be made. One without a list has no `scope` claim, and passes no
-    /// policy that asks for one.
+    /// Whether the login may make a token with those scopes. A token without a list has no claim `scope`, and
+    /// passes no policy that asks for one.
     pub fn scope_includes(&self, scopes: &Scopes) -> bool {
         match (&self.scope, scopes) {
             (Some(own), Scopes::Only(_)) => own.include(scopes),

@@ -17,9 +17,19 @@ use std::borrow::Cow;
 
 use crate::scope::{Scope, Scopes};
 
+/// What a request is for.
+#[derive(Clone, Copy)]
+pub struct Route<'a> {
+    pub method: &'a str,
+    /// What comes after the address of the REST server, still percent-encoded.
+    pub path: &'a str,
+    /// Another one than the default.
+    pub schema: Option<&'a str>,
+}
+
 /// What a token must have to make a request.
 pub enum Needed {
-    /// Nothing: what is asked decides itself.
+    /// Nothing: the function that is called decides for itself.
     Nothing,
     /// This scope, or else the other one.
     Scope(Scope, Option<Scope>),
@@ -28,22 +38,25 @@ pub enum Needed {
 }
 
 impl Needed {
-    /// `path` is what comes after the address of the REST server, still percent-encoded; `schema` is another one than
-    /// the default.
-    pub fn of(method: &str, path: &str, schema: Option<&str>) -> Self {
+    pub fn of(route: Route) -> Self {
+        let Route {
+            method,
+            path,
+            schema,
+        } = route;
         let action = match method {
             "GET" | "HEAD" | "OPTIONS" => "read",
             "POST" | "PATCH" | "PUT" => "write",
             "DELETE" => "delete",
             _ => return Self::Everything,
         };
-        // Some servers take a path with slashes too many for the one without them, others refuse it.
+        // Some servers take a path with too many slashes for the same path without them, others refuse it.
         let path = path.trim_matches('/');
         let in_schema = |name: &str| match schema {
             None => name.to_owned(),
             Some(schema) => format!("{schema}.{name}"),
         };
-        // Ours are in this schema, or are made to look so where another one is the default.
+        // Our functions and views are in this schema, or can be reached as if they were where another is the default.
         let is_ours = schema.is_none_or(|schema| schema == "public");
         if path.is_empty() {
             return match action {
@@ -79,7 +92,7 @@ impl Needed {
         }
     }
 
-    /// What the extension's own functions and views ask for themselves comes first: who lacks it is told that one.
+    /// The scope that the extension's own functions and views ask for themselves comes first: a refusal names that one.
     fn either(own: Option<Scope>, by_name: Scope) -> Self {
         match own {
             Some(own) => Self::Scope(own, Some(by_name)),
@@ -87,12 +100,16 @@ impl Needed {
         }
     }
 
-    /// What it takes to be shown the rows that the request writes. `None` if it writes to no table: what a function
-    /// returns is its own affair.
-    pub fn to_be_shown(method: &str, path: &str, schema: Option<&str>) -> Option<Self> {
-        let is_write = matches!(method, "POST" | "PATCH" | "PUT" | "DELETE");
-        let is_table = !path.trim_matches('/').contains('/');
-        (is_write && is_table).then(|| Self::of("GET", path, schema))
+    /// What it takes to be shown the rows that the request writes. `None` if it writes to no table: a function decides
+    /// for itself what it returns.
+    pub fn to_be_shown(route: Route) -> Option<Self> {
+        let is_write = matches!(route.method, "POST" | "PATCH" | "PUT" | "DELETE");
+        let is_table = !route.path.trim_matches('/').contains('/');
+        let reading = Route {
+            method: "GET",
+            ..route
+        };
+        (is_write && is_table).then(|| Self::of(reading))
     }
 
     pub fn is_granted_by(&self, scopes: &Scopes) -> bool {
@@ -155,7 +172,19 @@ mod tests {
     }
 
     fn needed_in(schema: Option<&str>, method: &str, path: &str) -> String {
-        name_of(&Needed::of(method, path, schema))
+        name_of(&Needed::of(Route {
+            method,
+            path,
+            schema,
+        }))
+    }
+
+    fn by_default<'a>(method: &'a str, path: &'a str) -> Route<'a> {
+        Route {
+            method,
+            path,
+            schema: None,
+        }
     }
 
     fn name_of(needed: &Needed) -> String {
@@ -256,7 +285,8 @@ mod tests {
     #[test]
     fn being_shown_what_is_written_takes_reading() {
         let shown = |method, path| {
-            Needed::to_be_shown(method, path, None).map_or("none".into(), |needed| name_of(&needed))
+            Needed::to_be_shown(by_default(method, path))
+                .map_or("none".into(), |needed| name_of(&needed))
         };
         for method in ["POST", "PATCH", "PUT", "DELETE"] {
             assert_eq!(shown(method, "/todos"), "todos:read");
@@ -287,7 +317,7 @@ mod tests {
     #[test]
     fn scopes_grant_what_they_cover() {
         let granted = |scope: &str, method, path| {
-            Needed::of(method, path, None).is_granted_by(&Scopes::requested([scope]).unwrap())
+            Needed::of(by_default(method, path)).is_granted_by(&Scopes::requested([scope]).unwrap())
         };
         assert!(granted("todos:read", "GET", "/todos"));
         assert!(!granted("todos:read", "POST", "/todos"));
@@ -301,14 +331,15 @@ mod tests {
         assert!(granted("todos:read", "POST", "/rpc/revoke_pat"));
         // Minting must be named, whatever the path.
         assert!(!granted("*", "POST", "/tokens"));
-        assert!(Needed::of("TRACE", "/a/b", None).is_granted_by(&Scopes::Unlimited));
+        assert!(Needed::of(by_default("TRACE", "/a/b")).is_granted_by(&Scopes::Unlimited));
     }
 
     proptest! {
         #[test]
         fn a_token_for_the_default_schema_gets_nothing_of_another(method in "GET|POST|DELETE", path in any::<String>()) {
             let narrow = Scopes::requested(["todos:read", "todos:write", "todos:delete", "/:read"]).unwrap();
-            prop_assert!(!Needed::of(&method, &path, Some("private")).is_granted_by(&narrow));
+            let elsewhere = Route { schema: Some("private"), ..by_default(&method, &path) };
+            prop_assert!(!Needed::of(elsewhere).is_granted_by(&narrow));
         }
 
         #[test]
@@ -317,7 +348,7 @@ mod tests {
             let decoded = decoded(path.trim_matches('/'));
             let is_todos = decoded.is_some_and(|name| name == "todos");
             let is_revocation = path.contains("revoke_pat");
-            prop_assert!(is_todos || is_revocation || !Needed::of(&method, &path, None).is_granted_by(&narrow));
+            prop_assert!(is_todos || is_revocation || !Needed::of(by_default(&method, &path)).is_granted_by(&narrow));
         }
     }
 }

@@ -23,8 +23,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What a request asks for. A resource may have any name; one that is no part of a scope is granted
-    /// by wildcards alone.
+    /// What a request asks for. A resource may have any name; only wildcards grant one that could not stand in a scope.
     pub(crate) fn wanted(resource: impl Into<Box<str>>, action: &str) -> Self {
         Self {
             resource: resource.into(),
@@ -114,7 +113,7 @@ impl Scopes {
         }
     }
 
-    /// The scopes among some texts. One that is no scope grants nothing: tokens that were minted
+    /// The scopes among some texts. A text that is not a scope grants nothing: tokens that were minted
     /// elsewhere may carry words of their own.
     pub fn known<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         Self::Only(
@@ -130,7 +129,7 @@ impl Scopes {
         Self::known(claim.split(' '))
     }
 
-    /// The `scope` claim, absent for a token without a list (RFC 8693 section 4.2).
+    /// The claim `scope`, which a token without a list does not have (RFC 8693 section 4.2).
     pub fn to_claim(&self) -> Option<String> {
         Some(self.to_texts()?.join(" "))
     }

@@ -36,7 +36,7 @@ impl Secret {
         Self::of_length(bytes.to_vec(), algorithm, source)
     }
 
-    /// Takes bytes that are a key by themselves.
+    /// Takes bytes as they are.
     ///
     /// # Errors
     /// [`Error::SecretTooShort`].
@@ -54,7 +54,7 @@ impl Secret {
         }
     }
 
-    /// For pgjwt's functions, which never asked how long a secret is.
+    /// For pgjwt's functions, which never asked for a length.
     pub(crate) fn of_any_length(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }

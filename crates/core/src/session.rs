@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::claims::{TOKEN_TYPE, parse_uuid};
+use crate::payload::Lifetime;
 
 /// How the user of a session has proved who they are, for the claim `amr`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,13 +27,21 @@ impl Method {
         }
     }
 
-    /// What is not known was a trusted role's.
+    /// A name that is not known stands for a trusted role.
     pub fn named(name: &str) -> Self {
         [Self::Password, Self::Code]
             .into_iter()
             .find(|known| known.as_str() == name)
             .unwrap_or(Self::Trusted)
     }
+}
+
+/// How and when the user of a session has signed in.
+#[derive(Clone, Copy)]
+pub struct SignIn {
+    pub method: Method,
+    /// Seconds since 1970.
+    pub at: i64,
 }
 
 /// A row of `auth.users` as JSON, with whatever columns it has.
@@ -64,7 +73,7 @@ impl User {
         Some(self.text("role")).filter(|role| !role.is_empty())
     }
 
-    /// The role, or else the one of logged-in users.
+    /// The role that the row names, or else `authenticated`.
     fn role<'a>(&'a self, authenticated: &'a str) -> &'a str {
         match self.text("role") {
             "" => authenticated,
@@ -79,7 +88,7 @@ impl User {
         }
     }
 
-    /// As Supabase Auth shows a user to themselves. Nothing that is a secret is in it.
+    /// The user as Supabase Auth shows users to themselves. It holds no secret.
     pub fn to_json(&self, authenticated: &str) -> Value {
         const SHOWN: [&str; 9] = [
             "id",
@@ -110,6 +119,19 @@ impl User {
     }
 }
 
+/// What the access token of a session says.
+pub struct AccessToken<'a> {
+    pub session: Uuid,
+    pub user_id: Uuid,
+    pub user: &'a User,
+    /// The claim `role`, as which the REST server runs its requests.
+    pub role: &'a str,
+    /// The claim `iss`.
+    pub issuer: &'a str,
+    pub sign_in: SignIn,
+    pub lifetime: Lifetime,
+}
+
 /// The payload of an access token.
 #[derive(Serialize)]
 pub struct AccessPayload<'a> {
@@ -130,28 +152,22 @@ pub struct AccessPayload<'a> {
 }
 
 impl<'a> AccessPayload<'a> {
-    /// Times are Unix seconds; `method` goes with the one at which it was used.
-    pub fn new(
-        (id, user): (Uuid, &'a User),
-        session: Uuid,
-        (issuer, role): (&'a str, &'a str),
-        (method, signed_in_at): (Method, i64),
-        (issued_at, expires_at): (i64, i64),
-    ) -> Self {
+    pub fn new(token: &AccessToken<'a>) -> Self {
+        let AccessToken { user, sign_in, .. } = *token;
         Self {
-            iss: issuer,
-            sub: id,
+            iss: token.issuer,
+            sub: token.user_id,
             aud: user.audience(),
-            exp: expires_at,
-            iat: issued_at,
+            exp: token.lifetime.expires_at,
+            iat: token.lifetime.issued_at,
             email: user.text("email"),
             phone: user.text("phone"),
             app_metadata: user.object("raw_app_meta_data"),
             user_metadata: user.object("raw_user_meta_data"),
-            role,
+            role: token.role,
             aal: "aal1",
-            amr: [json!({"method": method.as_str(), "timestamp": signed_in_at})],
-            session_id: session,
+            amr: [json!({"method": sign_in.method.as_str(), "timestamp": sign_in.at})],
+            session_id: token.session,
             is_anonymous: user.is_anonymous(),
         }
     }
@@ -173,7 +189,7 @@ pub struct Info {
 }
 
 impl Info {
-    /// Of the whole claims, which the REST server has verified. What is missing, or not as it should
+    /// Reads the whole claims, which the REST server has verified. A claim that is missing, or not as it should
     /// be, is `None`.
     pub fn from_claims(claims: &str) -> Self {
         let Ok(claims) = serde_json::from_str::<Map<String, Value>>(claims) else {
@@ -184,7 +200,7 @@ impl Info {
             Some(text.to_owned()).filter(|text| !text.is_empty() && !text.contains('\0'))
         };
         let id = |name| text(name).and_then(|text| parse_uuid(&text));
-        // Beyond the year 9999 Postgres and JSON part ways.
+        // Beyond the year 9999, Postgres and JSON write dates differently.
         let time = |name: &str| {
             let seconds = claims.get(name)?.as_f64()?.floor();
             (0.0..=253_402_300_799.0)
@@ -204,7 +220,7 @@ impl Info {
         }
     }
 
-    /// Whether a client does well to refresh: when under a minute is left.
+    /// Whether a client should refresh: less than a minute is left. `now` is in Unix seconds.
     pub fn should_refresh(&self, now: i64) -> bool {
         const MARGIN: i64 = 60;
         !self.is_personal_access_token
@@ -222,13 +238,21 @@ mod tests {
 
     fn payload(row: &str) -> Value {
         let user = User::from_row(row).unwrap();
-        let payload = AccessPayload::new(
-            (ID, &user),
-            SESSION,
-            ("us", "authenticated"),
-            (Method::Password, 5),
-            (10, 20),
-        );
+        let payload = AccessPayload::new(&AccessToken {
+            session: SESSION,
+            user_id: ID,
+            user: &user,
+            role: "authenticated",
+            issuer: "us",
+            sign_in: SignIn {
+                method: Method::Password,
+                at: 5,
+            },
+            lifetime: Lifetime {
+                issued_at: 10,
+                expires_at: 20,
+            },
+        });
         serde_json::to_value(payload).unwrap()
     }
 

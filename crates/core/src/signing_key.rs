@@ -6,9 +6,9 @@
 //! and takes no other randomness.
 
 mod jwk;
+mod strength;
 #[cfg(test)]
 mod tests;
-mod weakness;
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
 use aws_lc_rs::hkdf;
@@ -28,9 +28,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::secret::Secret;
-
-pub use weakness::Weakness;
-pub(crate) use weakness::{EXAMPLE_SECRETS, whose_example};
+use crate::weakness::Weakness;
 
 const MAX_KEY_ID_LENGTH: usize = 200;
 
@@ -94,7 +92,8 @@ struct RsaNumbers {
 }
 
 impl SigningKey {
-    /// A shared secret. Without an id, as PostgREST's `jwt-secret` has none, it stands for any.
+    /// A shared secret. One without an id, such as PostgREST's `jwt-secret`, may have signed a token whatever key
+    /// the token names.
     ///
     /// # Errors
     /// [`Error::UnknownAlgorithm`] for one that has no shared secret.
@@ -163,7 +162,7 @@ impl SigningKey {
         Ok(Self {
             id,
             algorithm,
-            weakness: weakness::of(&material),
+            weakness: strength::weakness_of(&material),
             material,
             encoded_header: BASE64URL.encode(header) + ".",
             signer: (aws_lc::DEFAULT_PROVIDER.signer_factory)(&name, &encoding)
@@ -203,7 +202,7 @@ impl SigningKey {
             .map_err(|error| Error::Internal(format!("signing failed: {error}")))
     }
 
-    /// Compares in constant time where there is a secret to be guessed.
+    /// Compares in constant time where somebody could guess a secret.
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
         self.verifier.verify(message, signature).is_ok()
     }
@@ -225,7 +224,7 @@ impl SigningKey {
         Ok(derived)
     }
 
-    /// The key as a JWK that signs. For storing it, and for no other eyes.
+    /// The key as a JWK that signs. It is for storing the key, and for no other eyes.
     pub fn private_jwk(&self) -> Zeroizing<String> {
         let mut jwk = self.jwk(&["sign", "verify"]);
         let mut add = |name: &str, bytes: &[u8]| jwk[name] = BASE64URL.encode(bytes).into();

@@ -6,13 +6,13 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Under what tries are counted, shortened. Whoever does not have the key that made it cannot choose it.
-pub type Key = [u8; 16];
+/// What tries are counted under: a shortened MAC, which nobody can choose who does not have the key of the MAC.
+pub type LookupKey = [u8; 16];
 
 /// Microseconds. An hour after the last try all of them are forgotten.
 pub const FORGOTTEN_AFTER: i64 = 3_600_000_000;
 
-/// How many wrong ones are free, and the longest pause in seconds.
+/// How many wrong tries are free, and the longest pause in seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
     free: u32,
@@ -26,7 +26,7 @@ pub const ACCOUNT_FROM_NETWORK: Limit = Limit::new(5, 900);
 pub const ACCOUNT_FROM_KNOWN_NETWORK: Limit = Limit::new(5, 30);
 /// For all accounts from a network.
 pub const NETWORK: Limit = Limit::new(50, 900);
-/// For an account from everywhere, which anybody can have a bad time with.
+/// For an account from everywhere. Anybody can use it up, so the pauses are short.
 pub const ACCOUNT: Limit = Limit::new(20, 5);
 
 impl Limit {
@@ -71,7 +71,7 @@ impl Tries {
 /// One of the things that a try counts under.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
-    pub key: Key,
+    pub key: LookupKey,
     /// `None` if it counts, but makes nobody wait.
     pub limit: Option<Limit>,
     /// What is known of it from elsewhere.
@@ -81,7 +81,7 @@ pub struct Counted {
 /// What to go back to if the try was right.
 #[derive(Clone, Copy, Debug)]
 pub struct Noted {
-    key: Key,
+    key: LookupKey,
     at: i64,
     before: Tries,
 }
@@ -97,16 +97,16 @@ const WAYS: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Place {
-    key: Key,
+    key: LookupKey,
     tries: Tries,
 }
 
 /// Memory for the tries of the last hour: plain data, so that it can be shared by processes.
 ///
 /// A key has its place in one of the sets. If all places of its set are taken, the one with the fewest tries gives
-/// way. So whoever wants one forgotten that has n must have n tries counted for each of the other places
-/// first, and since keys cannot be chosen, for those of nearly all sets: thousands of passwords looked at, for
-/// a few more tries at one account.
+/// way. So to make this memory forget a key with n tries, somebody must have n tries counted for each of the other
+/// places of its set, and since nobody can choose keys, for those of nearly all sets: thousands of passwords are looked
+/// at, for a few more tries at one account.
 #[derive(Clone, Copy)]
 pub struct Memory<const SETS: usize>([[Place; WAYS]; SETS]);
 
@@ -118,24 +118,24 @@ impl<const SETS: usize> Memory<SETS> {
         }; WAYS]; SETS],
     );
 
-    fn set(&mut self, key: &Key) -> &mut [Place; WAYS] {
+    fn set(&mut self, key: &LookupKey) -> &mut [Place; WAYS] {
         let number = u64::from_le_bytes([
             key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7],
         ]);
         &mut self.0[(number % SETS as u64) as usize]
     }
 
-    fn find(&mut self, key: &Key) -> Option<&mut Place> {
+    fn find(&mut self, key: &LookupKey) -> Option<&mut Place> {
         self.set(key).iter_mut().find(|place| place.key == *key)
     }
 
     /// What is known of a key.
-    pub fn so_far(&mut self, key: &Key, now: i64) -> Tries {
+    pub fn so_far(&mut self, key: &LookupKey, now: i64) -> Tries {
         let found = self.find(key).map(|place| place.tries);
         found.unwrap_or_default().unless_forgotten(now)
     }
 
-    /// Counts a try, at `now` in Unix microseconds. `None`, and nothing is counted, if it has to wait.
+    /// Counts a try, at `now` in Unix microseconds. If the try has to wait, returns `None` and counts nothing.
     pub fn admit<const N: usize>(
         &mut self,
         counted: &[Option<Counted>; N],
@@ -187,7 +187,7 @@ impl<const SETS: usize> Memory<SETS> {
         }
     }
 
-    /// The try was right: it does not count.
+    /// Takes back a try that was right.
     pub fn take_back(&mut self, noted: &Noted) {
         let Some(place) = self.find(&noted.key) else {
             return;
@@ -199,14 +199,15 @@ impl<const SETS: usize> Memory<SETS> {
         }
     }
 
-    pub fn forget(&mut self, key: &Key) {
+    pub fn forget(&mut self, key: &LookupKey) {
         if let Some(place) = self.find(key) {
             place.tries = Tries::NONE;
         }
     }
 }
 
-/// The network that an address is counted and known by: whoever has one IPv6 address has all of its /64.
+/// The network that an address is counted and known by, with the length of its prefix in bits: whoever has one IPv6
+/// address has all of its /64.
 pub fn network_of(address: IpAddr) -> (IpAddr, u8) {
     match address {
         IpAddr::V4(_) => (address, 32),
@@ -225,7 +226,7 @@ mod tests {
     const SECOND: i64 = 1_000_000;
     const NOW: i64 = 1_800_000_000 * SECOND;
 
-    fn key(n: u64) -> Key {
+    fn key(n: u64) -> LookupKey {
         let mut key = [7; 16];
         key[..8].copy_from_slice(&n.to_le_bytes());
         key

@@ -1,4 +1,4 @@
-//! The rules for a key of the `api_keys` table: its id, its name, how long it lives.
+//! The rules for a personal access token, a row of the table `api_keys`: its kind, its id, its name.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 pub enum Kind {
     /// A JWT for the header `Authorization`, which any REST server verifies by itself.
     Jwt,
-    /// A short one for the header `x-api-key`, which `pat.gate()` looks up.
+    /// A short text for the header `x-api-key`, which `pat.gate()` looks up.
     Opaque,
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Kind {
 }
 
 /// A UUIDv7 (RFC 9562 section 5.7): ids that are made later sort later, which keeps the index of a
-/// large key table dense.
+/// large table of tokens dense.
 pub fn new_id(unix_millis: u64, random: &[u8; 10]) -> Uuid {
     Builder::from_unix_timestamp_millis(unix_millis, random).into_uuid()
 }

@@ -17,31 +17,45 @@ const MAX_KEY_LENGTH: usize = 100;
 pub const OVERRIDES: &str = "overrides";
 pub const PATCH: &str = "patch";
 
-/// A setting that there is. The texts of its values are those that jsonb prints.
+/// A declared setting. The texts of its values are those that jsonb prints.
 pub struct Definition {
     key: String,
     default: String,
     schema: Option<String>,
-    /// Compiled with the first value that is to be checked: that takes 10 µs and more, and 2 ms for
-    /// the first schema of a backend.
+    /// Compiled when the first value is to be checked: that takes 10 µs and more, and 2 ms for the first schema of
+    /// a backend.
     compiled: OnceCell<Result<Schema, Flaw>>,
     is_overridable: bool,
     interrupts: Interrupts,
 }
 
+/// What a definition says. The JSON is as jsonb prints it.
+pub struct Declaration {
+    pub key: String,
+    /// JSON.
+    pub default: String,
+    /// A JSON Schema.
+    pub schema: Option<String>,
+    pub is_overridable: bool,
+}
+
+/// What is laid over the defaults, both as JSON objects.
+#[derive(Clone, Copy, Default)]
+pub struct Layers<'a> {
+    /// The user's own values.
+    pub own: Option<&'a str>,
+    /// What the request brings, over both.
+    pub overrides: Option<&'a str>,
+}
+
 impl Definition {
-    /// As somebody declares it.
+    /// A setting as somebody declares it.
     ///
     /// # Errors
     /// [`Error::MalformedSettingKey`], [`Error::SchemaTooLarge`], [`Error::MalformedSchema`], [`Error::SchemaReference`],
     /// [`Error::SettingTooDeep`], [`Error::SettingRefused`] if the default does not meet the schema.
-    pub fn declare(
-        key: &str,
-        default: String,
-        schema: Option<String>,
-        is_overridable: bool,
-        interrupts: Interrupts,
-    ) -> Result<Self, Error> {
+    pub fn declare(declaration: Declaration, interrupts: Interrupts) -> Result<Self, Error> {
+        let Declaration { key, schema, .. } = &declaration;
         let is_fit = !key.trim().is_empty()
             && key.chars().count() <= MAX_KEY_LENGTH
             && !key.chars().any(char::is_control);
@@ -53,12 +67,11 @@ impl Definition {
             .is_some_and(|schema| schema.len() > MAX_SCHEMA)
         {
             return Err(Error::SchemaTooLarge {
-                key: key.to_owned(),
+                key: key.clone(),
                 max: MAX_SCHEMA,
             });
         }
-        let definition =
-            Self::from_stored(key.to_owned(), default, schema, is_overridable, interrupts);
+        let definition = Self::from_stored(declaration, interrupts);
         match definition.compiled() {
             Some(Err(Flaw::External)) => return Err(Error::SchemaReference(definition.key)),
             Some(Err(Flaw::Malformed(at))) => {
@@ -73,20 +86,14 @@ impl Definition {
         Ok(definition)
     }
 
-    /// As it was declared once. Whether it still makes sense shows when it is used.
-    pub fn from_stored(
-        key: String,
-        default: String,
-        schema: Option<String>,
-        is_overridable: bool,
-        interrupts: Interrupts,
-    ) -> Self {
+    /// A setting as it was declared once. Whether it still makes sense shows when it is used.
+    pub fn from_stored(declaration: Declaration, interrupts: Interrupts) -> Self {
         Self {
-            key,
-            default,
-            schema,
+            key: declaration.key,
+            default: declaration.default,
+            schema: declaration.schema,
             compiled: OnceCell::new(),
-            is_overridable,
+            is_overridable: declaration.is_overridable,
             interrupts,
         }
     }
@@ -147,10 +154,10 @@ impl Definition {
     }
 }
 
-/// All settings that there are.
+/// All declared settings.
 pub struct Definitions {
     list: Vec<Definition>,
-    /// What somebody gets who has set nothing.
+    /// The values of a user who has set nothing.
     defaults: String,
 }
 
@@ -165,8 +172,7 @@ impl Definitions {
         Self { list, defaults }
     }
 
-    /// The values that count, as an object: of a user with settings of their `own`, if there is one,
-    /// in a request that brings `overrides`, of at most `max_size` bytes.
+    /// The values that count, as an object. The overrides may have `max_size` bytes at most.
     ///
     /// # Errors
     /// [`Error::NotAnObject`], [`Error::SettingsTooLarge`], [`Error::UnknownSetting`],
@@ -174,8 +180,7 @@ impl Definitions {
     /// [`Error::UnreadableSchema`].
     pub fn effective(
         &self,
-        own: Option<&str>,
-        overrides: Option<&str>,
+        Layers { own, overrides }: Layers,
         max_size: usize,
     ) -> Result<String, Error> {
         let overrides = match overrides {
@@ -224,7 +229,7 @@ impl Definitions {
             self.find(key)?.check_depth(patch.get())?;
         }
         let patched = merge_patch::apply(Some(own.unwrap_or("{}")), patch);
-        // What was too large before, since the limit was lowered, may still become smaller.
+        // Settings that are too large since the limit was lowered may still become smaller.
         if patched.len() > own.map_or(0, str::len) {
             check_size("settings", &patches, patched.len(), max_size)?;
         }
@@ -287,7 +292,7 @@ fn check_size(
     })
 }
 
-/// A key that may be anything, for a message.
+/// A key that may be of any length, shortened for a message.
 fn shortened(key: &str) -> String {
     key.chars().take(MAX_KEY_LENGTH).collect()
 }

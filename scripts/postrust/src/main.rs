@@ -1,4 +1,4 @@
-//! What the `main` of postrust-server does, without admin port, socket and telemetry.
+//! The REST server of the tests: it does what `main` of postrust-server does, without admin port, socket and telemetry.
 
 use postrust_server::lenient_uri::LenientListener;
 use postrust_server::{Host, build};

@@ -1,6 +1,9 @@
-use supabase_pat_core::api_key::{Checked, Format, Keys, Report, Roles, Signature, inspect};
-use supabase_pat_core::jwt::{Rejection, Unverified};
+use supabase_pat_core::api_key::{
+    Checked, Format, Installation, Report, Roles, Signature, inspect,
+};
+use supabase_pat_core::jwt::Unverified;
 use supabase_pat_core::key_ring;
+use supabase_pat_core::rejection::Rejection;
 
 use crate::input::{fields, pick, text};
 use crate::keys::{self, SECRET};
@@ -92,11 +95,11 @@ fn pieces(key: &str) -> impl Iterator<Item = &str> {
 /// An installation with a configured secret and an empty key ring.
 struct Here;
 
-impl Keys for Here {
+impl Installation for Here {
     fn check(&self, token: &str) -> Checked {
         let ring = key_ring::KeyRing::default();
         let key = keys::key("h1");
-        let keys = key_ring::Keys {
+        let keys = key_ring::VerificationKeys {
             ring: &ring,
             configured: Some(&key),
         };

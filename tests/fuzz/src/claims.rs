@@ -1,9 +1,9 @@
 use serde_json::Value;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim, TOKEN_TYPE};
 use supabase_pat_core::denied::digest_of_claims;
-use supabase_pat_core::jwt::with_times;
 use supabase_pat_core::live_claims::LiveUser;
-use supabase_pat_core::session::{AccessPayload, Info, Method, User};
+use supabase_pat_core::payload::{Lifetime, with_times};
+use supabase_pat_core::session::{AccessPayload, AccessToken, Info, Method, SignIn, User};
 use uuid::Uuid;
 
 use crate::input::{fields, optional, text};
@@ -69,7 +69,7 @@ fn is_no_login_that_a_setting_calls_a_token(settings: &ClaimSettings, identity: 
             // Where both forms name something, they name the same.
             for (setting, claim, id) in [
                 (settings.sub, text("sub"), token.user),
-                (settings.jti, text("jti"), token.key_id),
+                (settings.jti, text("jti"), token.id),
             ] {
                 assert!(setting.is_some() || claim.is_some());
                 for text in [setting, claim.as_deref()].into_iter().flatten() {
@@ -271,13 +271,21 @@ fn no_secret_of_a_user_is_shown(row: &str) {
             .keys()
             .all(|name| MAY_BE_SHOWN.contains(&name.as_str()))
     );
-    let payload = AccessPayload::new(
-        (Uuid::from_u128(1), &user),
-        Uuid::from_u128(2),
-        ("us", "authenticated"),
-        (Method::Password, 1),
-        (2, 3),
-    );
+    let payload = AccessPayload::new(&AccessToken {
+        session: Uuid::from_u128(2),
+        user_id: Uuid::from_u128(1),
+        user: &user,
+        role: "authenticated",
+        issuer: "us",
+        sign_in: SignIn {
+            method: Method::Password,
+            at: 1,
+        },
+        lifetime: Lifetime {
+            issued_at: 2,
+            expires_at: 3,
+        },
+    });
     let payload = serde_json::to_string(&payload).expect("a payload is JSON");
     let info = Info::from_claims(&payload);
     assert_eq!(

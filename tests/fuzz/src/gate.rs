@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use supabase_pat_core::forwarded::client_address;
 use supabase_pat_core::rate::{Counter, Limit};
-use supabase_pat_core::refresh_token::{Outcome, Progress};
+use supabase_pat_core::refresh_token::{Outcome, Presented, Progress};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::token::{Kind, check_name};
 
@@ -154,7 +154,11 @@ fn refreshing(numbers: &[i64]) {
         previously_refreshed_at: bound(previously_refreshed_at),
     };
     let is_on_its_way = |replaced_at: i64| bound(now) - replaced_at <= bound(interval);
-    let outcome = progress.outcome(number, bound(now), bound(interval));
+    let presented = Presented {
+        number,
+        at: bound(now),
+    };
+    let outcome = progress.outcome(presented, bound(interval));
     match live - number {
         0 => assert_eq!(outcome, Outcome::Next),
         ..0 => assert_eq!(outcome, Outcome::Reused),

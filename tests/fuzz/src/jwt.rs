@@ -2,9 +2,11 @@ use std::rc::Rc;
 
 use supabase_pat_core::algorithm::Algorithm;
 use supabase_pat_core::denied;
-use supabase_pat_core::jwt::{Checks, Rejection, Unverified, Verified};
-use supabase_pat_core::key_ring::{KeyRing, Keys, RingKey, Status};
+use supabase_pat_core::jwt::Unverified;
+use supabase_pat_core::key_ring::{KeyRing, RingKey, Status, VerificationKeys};
+use supabase_pat_core::rejection::Rejection;
 use supabase_pat_core::signing_key::SigningKey;
+use supabase_pat_core::verification::{Checks, Verified};
 
 use crate::input::{changed, fields, places, text};
 use crate::json;
@@ -22,7 +24,7 @@ pub fn jwt(data: &[u8]) {
     let token = keys::sign(header, payload, setup.signer);
     let ring = setup.ring();
     let configured = setup.configured.map(keys::key);
-    let keys = Keys {
+    let keys = VerificationKeys {
         ring: &ring,
         configured: configured.as_deref(),
     };
@@ -84,7 +86,7 @@ struct Verdict {
     words: String,
 }
 
-fn verdict(token: &str, keys: &Keys, checks: &Checks) -> Verdict {
+fn verdict(token: &str, keys: &VerificationKeys, checks: &Checks) -> Verdict {
     let rejected = |rejection: Rejection, signature| Verdict {
         signature,
         payload: None,
@@ -182,7 +184,7 @@ impl<'a> Setup<'a> {
         KeyRing::new(self.ring.iter().map(key).collect())
     }
 
-    /// Whether the signature counts, by what the comment of `Keys::verify` promises.
+    /// Whether the signature counts, by what the comment of `VerificationKeys::verify` promises.
     fn trusts(&self, header: &Header) -> bool {
         let signer: Rc<SigningKey> = keys::key(self.signer);
         if header.algorithm != Some(signer.algorithm()) {
@@ -278,7 +280,7 @@ impl Header {
     }
 }
 
-fn published_keys_hold_no_secret(ring: &KeyRing, keys: &Keys, setup: &Setup) {
+fn published_keys_hold_no_secret(ring: &KeyRing, keys: &VerificationKeys, setup: &Setup) {
     let names = |jwks: &serde_json::Value| -> Vec<String> {
         let keys = jwks["keys"].as_array().expect("a set has keys");
         keys.iter()

@@ -1,5 +1,5 @@
 use supabase_pat_core::error::Error;
-use supabase_pat_core::pgjwt::{algorithm_sign, sign, url_decode, url_encode, verify};
+use supabase_pat_core::pgjwt::{HmacKey, algorithm_sign, sign, url_decode, url_encode, verify};
 
 use crate::input::{backwards, changed, fields, optional, places, text};
 use crate::json;
@@ -12,18 +12,18 @@ pub fn pgjwt(data: &[u8]) {
     let [secret, algorithm, payload, raw] = fields(&input);
     let is_hmac = ["HS256", "HS384", "HS512"].contains(&algorithm);
 
-    let signed = sign(payload, secret, algorithm);
+    let key = HmacKey { secret, algorithm };
+    let signed = sign(payload, key);
     assert_eq!(signed.is_ok(), is_hmac && !secret.is_empty());
-    assert_eq!(
-        algorithm_sign(payload, secret, algorithm).is_ok(),
-        signed.is_ok()
-    );
+    assert_eq!(algorithm_sign(payload, key).is_ok(), signed.is_ok());
     match signed {
         Err(error) => {
-            let other = sign(payload, &backwards(secret), algorithm).err();
+            let secret = &backwards(secret);
+            let other_key = HmacKey { secret, algorithm };
+            let other = sign(payload, other_key).err();
             assert!(other.is_some_and(|other| says_the_same(&error, &other)));
         }
-        Ok(token) => match verify(&token, Some(secret), algorithm, NOW) {
+        Ok(token) => match verify(&token, Some(key), NOW) {
             Err(error) => {
                 assert!(matches!(error, Error::NotText) && payload.contains('\0'));
             }
@@ -45,9 +45,12 @@ pub fn pgjwt(data: &[u8]) {
         },
     }
 
-    if let Err(error) = verify(raw, optional(secret), algorithm, NOW) {
-        let secret = backwards(secret);
-        let other = verify(raw, optional(&secret), algorithm, NOW).err();
+    let verify_raw = |secret| {
+        let key = optional(secret).map(|secret| HmacKey { secret, algorithm });
+        verify(raw, key, NOW)
+    };
+    if let Err(error) = verify_raw(secret) {
+        let other = verify_raw(&backwards(secret)).err();
         assert!(other.is_some_and(|other| says_the_same(&error, &other)));
     }
     decodes_as_postgres(raw);
@@ -60,7 +63,7 @@ pub fn pgjwt(data: &[u8]) {
 
 fn never_verifies(token: &str, secret: &str, algorithm: &str, data: &[u8]) {
     let is_valid = |token: &str, secret: &str, algorithm: &str| {
-        verify(token, Some(secret), algorithm, 1_700_000_000.0)
+        verify(token, Some(HmacKey { secret, algorithm }), 1_700_000_000.0)
             .is_ok_and(|verdict| verdict.is_valid == Some(true))
     };
     for place in places(data, token.len()) {

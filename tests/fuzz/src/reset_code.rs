@@ -1,9 +1,10 @@
+use supabase_pat_core::account::{Address, Holder};
 use supabase_pat_core::codes::{
-    Address, Code, CodeToken, Database, Holder, NewToken, Opener, Purpose, digest, digest_of,
+    Code, CodeToken, Database, NewCodeToken, Opener, Purpose, digest, digest_of,
 };
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::Unverified;
-use supabase_pat_core::key_ring::{KeyRing, Keys};
+use supabase_pat_core::key_ring::{KeyRing, VerificationKeys};
 use supabase_pat_core::password::{Password, is_behind, is_verifiable};
 use supabase_pat_core::sealed;
 use uuid::Uuid;
@@ -98,7 +99,7 @@ fn tokens(address: &Address, code: &Code, hash: &str, data: &[u8]) {
         oid: 2,
         has_debug_code: false,
     };
-    let new = |opener| NewToken {
+    let new = |opener| NewCodeToken {
         purpose: Purpose::Recovery,
         id,
         address,
@@ -148,7 +149,7 @@ fn tokens(address: &Address, code: &Code, hash: &str, data: &[u8]) {
     assert!(CodeToken::read(&unverified, &keys::key("h2"), Purpose::Recovery).is_err());
     // It is no login, whichever key it was made with.
     let ring = KeyRing::default();
-    let known = Keys {
+    let known = VerificationKeys {
         ring: &ring,
         configured: Some(&key),
     };

@@ -1,4 +1,4 @@
-use supabase_pat_core::route::Needed;
+use supabase_pat_core::route::{Needed, Route};
 use supabase_pat_core::scope::{Scope, Scopes, TOKENS_WRITE};
 
 use crate::input::{fields, text};
@@ -30,12 +30,20 @@ pub fn scope(data: &[u8]) {
         Err(error) => assert!(error.to_string().chars().count() < 200),
     }
 
-    let elsewhere = Needed::of(method, path, Some("private"));
+    let route = Route {
+        method,
+        path,
+        schema: None,
+    };
+    let elsewhere = Needed::of(Route {
+        schema: Some("private"),
+        ..route
+    });
     assert!(
         !elsewhere.is_granted_by(&mine) || claim.contains('*') || claim.contains("private."),
         "{method} {path} of another schema with {claim}"
     );
-    let needed = Needed::of(method, path, None);
+    let needed = Needed::of(route);
     let all = [&mine, &other, &Scopes::Unlimited];
     for one in all {
         assert!(one.include(one));

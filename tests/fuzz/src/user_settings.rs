@@ -1,7 +1,7 @@
 use serde_json::Value;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::merge_patch::MAX_DEPTH;
-use supabase_pat_core::user_settings::{Definition, Definitions};
+use supabase_pat_core::user_settings::{Declaration, Definition, Definitions, Layers};
 
 use crate::input::{fields, optional, text};
 use crate::json::{self, merged};
@@ -28,11 +28,19 @@ pub fn user_settings(data: &[u8]) {
         .collect();
     let definitions = Definitions::new(declared);
 
-    let of_user = definitions.effective(own.as_deref(), None, MAX_SIZE);
+    let of_user = Layers {
+        own: own.as_deref(),
+        overrides: None,
+    };
+    let overridden_by = |overrides| Layers {
+        overrides: Some(overrides),
+        ..of_user
+    };
+    let of_user = definitions.effective(of_user, MAX_SIZE);
     let of_user = of_user.expect("without overrides nothing is refused");
     assert_eq!(value(&of_user), effective(&defaults, own.as_deref()));
     if let Some(overrides) = &overrides {
-        match definitions.effective(own.as_deref(), Some(overrides), MAX_SIZE) {
+        match definitions.effective(overridden_by(overrides), MAX_SIZE) {
             Ok(found) => {
                 assert!(overrides.len() <= MAX_SIZE || overrides == "null");
                 overridden(value(&of_user), &value(overrides), &value(&found));
@@ -60,13 +68,13 @@ fn declare(definitions: &str) -> Vec<Definition> {
         let schema = Some(&what["schema"]).filter(|schema| !schema.is_null());
         let default = what["default"].to_string();
         let is_overridable = what["fixed"].is_null();
-        match Definition::declare(
-            key,
+        let declaration = Declaration {
+            key: key.clone(),
             default,
-            schema.map(Value::to_string),
+            schema: schema.map(Value::to_string),
             is_overridable,
-            || (),
-        ) {
+        };
+        match Definition::declare(declaration, || ()) {
             Ok(definition) => {
                 assert!(key.chars().count() <= 100);
                 assert_eq!(definition.is_overridable(), is_overridable);
@@ -122,7 +130,13 @@ fn patched(
         value(&again.expect("what was taken once is taken twice")),
         expected
     );
-    let found = definitions.effective(Some(new), None, MAX_SIZE);
+    let found = definitions.effective(
+        Layers {
+            own: Some(new),
+            overrides: None,
+        },
+        MAX_SIZE,
+    );
     assert_eq!(
         value(&found.expect("what is stored is read")),
         effective(defaults, Some(new))

@@ -24,11 +24,11 @@ select :attempt as attempt, pat.message_sent(:'id') as sent, pat.message_sent(:'
 reset role;
 select sealed is null as forgotten, sent_at is not null as sent from pat.outbox;
 
--- The page tells whether the code is right, as often as it likes.
+-- A page may check a right code as often as it likes.
 call tests.request('anon', '{}');
 select verify_reset_code(:'token', :'code') as right, verify_reset_code(:'token', left(:'code', 4) || '-' || right(:'code', 12)) as typed;
 select reset_password(:'token', :'code', 'a new password');
--- That was the last time.
+-- A code sets a password only once.
 select verify_reset_code(:'token', :'code') as right, reset_password(:'token', :'code', 'another password');
 reset role;
 
@@ -40,7 +40,7 @@ select user_id from auth.refresh_tokens;
 select name, revoked_at is not null as revoked from pat.api_keys;
 select event, user_id, detail from pat.events order by id;
 
--- For a backend that sends the mail itself.
+-- A backend that sends the mail itself gets the code.
 call tests.request('service_role', '{}');
 select token, code, expires_at > now() as later from pat.issue_reset_code('ALICE@example.com') \gset
 select count(*) as messages from pat.claim_messages();
@@ -48,7 +48,7 @@ select * from tests.error($$select pat.issue_reset_code('nobody@example.com')$$)
 select * from tests.error($$select pat.issue_reset_code('alice')$$);
 select * from tests.error($$select pat.issue_reset_code(null)$$);
 call tests.request('anon', '{}');
--- Passwords that are not fit leave the code as it is.
+-- A password that is refused does not use up the code.
 select * from tests.error(format($$select reset_password(%L, %L, '')$$, :'token', :'code'));
 select * from tests.error(format($$select reset_password(%L, %L, 'short')$$, :'token', :'code'));
 select * from tests.error(format($$select reset_password(%L, %L, %L)$$, :'token', :'code', repeat('é', 37)));
@@ -64,7 +64,7 @@ call tests.log_in('alice');
 select name, is_active from api_keys order by name;
 reset role;
 
--- Somebody without a password yet gets one.
+-- A user without a password gets one.
 update auth.users set email = 'bob@example.com' where id = '22222222-2222-2222-2222-222222222222';
 select token, code from pat.issue_reset_code('bob@example.com') \gset
 select reset_password(:'token', :'code', 'the first password');

@@ -21,8 +21,8 @@ reset role;
 select pg_temp.with_token(:'service') as service, pg_temp.with_token(:'anon') as anon, pg_temp.with_token(:'login') as login;
 select pat.jwt_status(:'service') as service, pat.jwt_status(:'anon') as anon;
 
--- However it is brought: with another spelling of the signature or the scheme, and, where a server verifies the first
--- of two headers and shows the other, by its claims alone, in whatever order and form.
+-- It is refused in each form: with another spelling of the signature or the scheme, and by its claims alone, in any
+-- order and form, for a server that verifies the first of two headers and shows the other one.
 select pg_temp.with_token(:'service', sent => 'bearer  ' || left(:'service', -1) || 'x');
 select pg_temp.with_token(:'service', sent => 'Bearer ' || :'anon');
 select pg_temp.with_token(:'service', sent => '');
@@ -33,12 +33,12 @@ call tests.log_in('alice');
 select token as opaque from mint_pat(name => 'x', kind => 'opaque') \gset
 call tests.request('service_role', tests.claims(:'service'));
 select code, error from tests.pass(headers => jsonb_build_object('x-api-key', :'opaque', 'authorization', 'Bearer ' || :'service'));
--- In other transactions at every isolation level.
+-- It is refused in other transactions too, at every isolation level.
 begin isolation level repeatable read;
 select code from tests.pass();
 rollback;
 
--- Deleting the row accepts it again, and a denial that is rolled back was none.
+-- If the row is deleted, the JWT is accepted again. A denial that is rolled back has no effect.
 delete from pat.denied_tokens;
 reset role;
 select pg_temp.with_token(:'service');
@@ -48,7 +48,7 @@ select pg_temp.with_token(:'anon');
 rollback;
 select pg_temp.with_token(:'anon');
 
--- A personal access token is revoked besides, so that policies know without the gate.
+-- A personal access token is also revoked, so that policies refuse it without the gate.
 call tests.log_in('alice');
 select id as id, token as token from mint_pat(name => 'leaked') \gset
 reset role;
@@ -61,18 +61,18 @@ select pat.deny_token(:'opaque');
 select name, revoked_at is not null as revoked from pat.api_keys order by name;
 select event, detail from pat.events where event = 'token_denied' order by id;
 
--- What is no token of ours, or is cut.
+-- Texts that are not tokens, and tokens that are cut.
 select code, error from tests.error(format('select pat.deny_token(%L)', 'x'));
 select code, error from tests.error(format('select pat.deny_token(%L)', left(:'opaque', -1)));
 select code, error from tests.error('select pat.deny_token(null)');
 select pat.deny_token(left(:'anon', -2) || 'AA');
 select code from tests.as_each_role($$select pat.deny_token('x')$$);
--- Twice is once, with the later reason.
+-- A second denial of the same JWT replaces the reason of the first.
 select pat.deny_token(:'anon', 'again');
 select reason from pat.denied_tokens where role = 'anon';
 
--- A server may take the role from elsewhere in the payload, and hand over that one as the claim. What it shows as the
--- header is what the client wants: here it is made up to look like the claims.
+-- A server may take the role from another place in the payload, and pass it on as the claim. A client can make it show
+-- any header: here one that looks like the claims.
 delete from pat.denied_tokens;
 create function pg_temp.made_up(claims jsonb) returns text language sql as $$
     select 'Bearer ' || string_agg(translate(encode(convert_to(part, 'utf8'), 'base64'), E'+/=\n', '-_'), '.') || '.x'
@@ -86,20 +86,20 @@ $$;
 select pat.deny_token(:'elsewhere');
 select role, pg_temp.as_role(:'elsewhere', role) as denied, pg_temp.as_role(:'elsewhere', role, pg_temp.made_up(tests.claims(:'elsewhere') || jsonb_build_object('role', role))) as made_up,
     pg_temp.as_role(:'other', role) as another from unnest('{service_role,authenticated}'::text[]) role;
--- Of a login, also as nobody in particular; of a key, the role of requests without a login says nothing.
+-- The JWT of a login is known by its user, with the anonymous role too; an API key is not known by that role alone.
 select pg_temp.as_role(:'elsewhere', 'anon') as of_a_key;
 select pat.deny_token(:'login');
 select role, pg_temp.as_role(:'login', role) from unnest('{authenticated,anon}'::text[]) role;
--- With a tab after Bearer.
+-- A tab after Bearer changes nothing.
 select pg_temp.with_token(:'anon', tests.claims(:'anon'), E'bearer\t' || :'elsewhere');
 
--- A key that says no more than a request without a login is denied by what is signed alone.
+-- An API key whose claims are those of a request without a login is known only by its signed text.
 select pat.sign_jwt('{"role": "anon"}') as bare \gset
 select pat.deny_token(:'bare');
 select pg_temp.with_token(:'bare') as by_the_key, pg_temp.with_token(:'bare', '{"role": "anon"}', '') as without_one;
 
--- A token that is read strictly here, and not by some server: expired after the end of time, something twice, a number
--- that is none. While anything is denied, claims that cannot be compared are refused.
+-- The extension reads tokens strictly, and some servers do not: an expiry out of range, a name twice, a number that is
+-- not one. While anything is denied, claims that cannot be compared are refused.
 create function pg_temp.odd(payload text) returns text language sql as $$
     select string_agg(translate(encode(convert_to(part, 'utf8'), 'base64'), E'+/=\n', '-_'), '.') || '.x' from unnest(array['{"alg":"HS256"}', payload]) part
 $$;

@@ -1,5 +1,5 @@
--- What Alice can run as authenticated shows her no row but her own: a function that tells what it is given, at
--- next to no cost, so that the planner would like to call it first, and what Postgres has gathered about the tables.
+-- Alice, as authenticated, sees only her own rows. She tries a function that reports its arguments and costs next to
+-- nothing, so that the planner would like to call it first, and the statistics that Postgres has about the tables.
 insert into pat.api_keys (id, user_id, name, expires_at) select gen_random_uuid(), '22222222-2222-2222-2222-222222222222', 'of bob', 'infinity'
     from generate_series(1, 1000);
 insert into pat.api_key_usage (key_id, user_id, last_used_at) select id, user_id, now() from pat.api_keys;
@@ -25,7 +25,7 @@ delete from pat.api_keys where tell(name) and name = 'of bob';
 delete from api_keys where tell(name) and name = 'of bob' returning name;
 select name from api_keys where name ~ '(of bob)' or 1 / (length(name) - 6) >= 0;
 
--- Nor do COPY, statistics, locks, foreign keys, triggers, rules, policies and comments.
+-- COPY, statistics, locks, foreign keys, triggers, rules, policies and comments show her nothing either.
 copy (select name from api_keys) to stdout;
 copy pat.api_keys (name) to stdout;
 copy pat.api_keys to stdout;
@@ -43,5 +43,5 @@ select * from tests.error('create index on pat.api_keys (tell(name))');
 select * from tests.error('create function pat.sign(text, text) returns text language sql as $$select $1$$');
 set row_security = off;
 select * from tests.error('select id from pat.api_keys');
--- The last, since some versions of psql take what follows for its rows.
+-- This is the last statement, since some versions of psql take what follows for its rows.
 copy pat.api_keys (name) from stdin;

@@ -1,4 +1,4 @@
--- Each time in a fresh session, for that is when the setting of a database counts.
+-- Each case runs in a new session, since the settings of a database are read at its start.
 \set mint 'select * from tests.error($$select mint_pat(''11111111-1111-1111-1111-111111111111'', ''x'')$$);'
 alter database test_pg_regress reset "app.settings.jwt_secret";
 \c
@@ -19,7 +19,7 @@ alter database test_pg_regress set "app.settings.jwt_secret" = '';
 \c
 :mint
 
--- A file goes first. It is read each time, so a new secret counts at once.
+-- A file is preferred to a setting. It is read each time, so that a new secret is used at once.
 \set file `echo "/tmp/supabase_pat-test-secret-$$"`
 alter database test_pg_regress set "app.settings.jwt_secret" = 'the-secret-of-the-database-is-long-enough';
 alter database test_pg_regress set supabase_pat.jwt_secret_file = :'file';
@@ -44,7 +44,7 @@ alter database test_pg_regress reset supabase_pat.jwt_secret_file;
 select token as token from mint_pat('11111111-1111-1111-1111-111111111111', 'x') \gset
 select pat.verify_jwt(:'token') ->> 'type' as by_the_database;
 
--- Vault goes before all. This is its view as the extension knows it, without the vault behind it.
+-- Vault is preferred to all others. This is its view as the extension reads it, without a vault behind it.
 create schema vault;
 create view vault.decrypted_secrets as
     select 'supabase_pat_jwt_secret'::text as name, 'the-secret-of-the-vault-is-long-enough-too'::text as decrypted_secret;
@@ -58,7 +58,7 @@ select * from tests.error(format('select pat.verify_jwt(%L)', :'token'));
 create or replace view vault.decrypted_secrets as select 'supabase_pat_jwt_secret'::text as name, 'short'::text as decrypted_secret;
 :mint
 
--- A view that somebody else has put there is not read: its functions would run as the owner.
+-- A view that belongs to another role is not read: its functions would run as the extension's owner.
 drop schema vault cascade;
 create role mallory;
 create schema vault authorization mallory;

@@ -1,5 +1,5 @@
--- Whoever may write auth.users must not make anybody trusted by it: one rule for sign-ins, sessions, refreshes and live
--- claims.
+-- A role that may write auth.users must not be able to make a user trusted. The same rule is in force for sign-ins,
+-- sessions, refreshes and live claims.
 set supabase_pat.enable_sign_in = on;
 create extension pgcrypto;
 create role roles_editor nologin;
@@ -18,7 +18,7 @@ end
 $$;
 select coalesce(role, 'null') as role, sign_in, session from roles, tests.with_role(role);
 select event, detail, count(*) from pat.events where event like '%refused' group by event, detail;
--- A session that was begun before gets no more tokens, and does not end.
+-- A session that was begun before gets no more tokens, but does not end.
 update auth.users set role = 'roles_leader' where id = '11111111-1111-1111-1111-111111111111';
 select refresh_session(:'token') is null as refused;
 update auth.users set role = 'roles_editor' where id = '11111111-1111-1111-1111-111111111111';

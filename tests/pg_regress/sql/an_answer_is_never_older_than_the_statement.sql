@@ -1,4 +1,4 @@
--- Within one session: what changes between statements, or within one, is seen.
+-- One session sees what changes between its statements, and within one.
 call tests.log_in('alice');
 select token as alice, id as id from mint_pat(name => 'a') \gset
 reset role;
@@ -63,7 +63,7 @@ begin
         raise info 'expression %, query %, function %', valid, found_rows > 0, tests.valid_stable();
         perform revoke_pat(current_api_key_id());
     end loop;
-    -- An error undoes it, and the answers with it.
+    -- An error undoes the revocation, and the answers with it.
     begin
         update pat.api_keys set revoked_at = null;
         raise info 'expression %, function %', is_valid_api_token(), tests.valid_stable();
@@ -92,8 +92,8 @@ begin;
 select is_valid_api_token() as query, (tests.revoke_midway()).after, is_valid_api_token() as query_still;
 rollback;
 
--- A statement that changes the claims while it runs: each row is answered for the claims of its
--- moment, and what was returned before stays what it was.
+-- A statement changes the claims while it runs: the answer in each row is for the claims of that
+-- moment, and values that were returned before stay as they were.
 select who, left(pat.uid()::text, 1) as uid, is_valid_api_token() as valid,
     set_config('request.jwt.claims', next, true) is not null as then_set
 from (values (1, 'alice', :'bob_claims'), (2, 'bob', ''), (3, 'nobody', 'x'), (4, 'malformed', :'alice_claims'), (5, 'alice', ''))

@@ -12,7 +12,7 @@ select * from tests.error($$select pat.mint_api_key('anon', 'not a ref')$$);
 select * from tests.error($$select pat.mint_api_key('anon', expires_in => '-1 day')$$);
 select * from tests.error($$select pat.mint_api_key('anon', expires_in => null)$$);
 
--- Inspected by whoever has one.
+-- Every role that has a key may inspect it.
 call tests.request('anon', '{}');
 \x on
 select format, role, ref, iss, expires_at > now() + '9 years' as in_years, length > 100 as long, signature, problems from pat.inspect_api_key(:'anon');
@@ -30,7 +30,7 @@ select * from pat.inspect_api_key('sbp_0123456789');
 select * from pat.inspect_api_key('');
 select * from pat.inspect_api_key(null);
 \x off
--- A token of ours, while it lives and after.
+-- A personal access token can be inspected too, while it lives and after.
 call tests.log_in('alice');
 select token, id from mint_pat(name => 'x') \gset
 select format, role, signature, problems from pat.inspect_api_key(:'token');

@@ -1,4 +1,4 @@
--- What auth.users says is read as what it is: a number is never taken for a text, whatever the table looks like.
+-- Columns of auth.users are read by their types: a number is never read as a text, whatever the table looks like.
 set supabase_pat.live_claims = on;
 call tests.log_in('alice');
 select token as opaque from mint_pat(name => 'opaque', kind => 'opaque') \gset
@@ -20,12 +20,12 @@ create domain short as varchar(20);
 alter table auth.users drop column confirmed_at, drop constraint users_phone_key, alter email type citext, alter phone type short;
 update auth.users set phone = '+15550100' where email = 'ALICE@example.com';
 select * from pg_temp.ask(:'headers');
--- A type of that name is not enough.
+-- A type that is only named citext is refused.
 create domain citexts as citext;
 create type tests.citext as enum ('x');
 alter table auth.users alter email type citexts, alter phone type tests.citext using 'x';
 select * from pg_temp.ask(:'headers');
--- The address of somebody's secret, as a number.
+-- A number that would be the address of a secret in memory.
 alter table auth.users alter phone type bigint using 140000000000000;
 select * from pg_temp.ask(:'headers');
 alter table auth.users alter phone type text;
@@ -40,10 +40,10 @@ alter table auth.users alter raw_app_meta_data type jsonb using '{"plan": "pro"}
 select * from pg_temp.ask(:'headers');
 alter table auth.users alter raw_user_meta_data type jsonb using '{}', alter is_anonymous drop default, alter is_anonymous type text using 'f';
 select * from pg_temp.ask(:'headers');
--- Whoever is anonymous is that in the claims of each token, whatever it was minted with.
+-- The claims of each token of an anonymous user say is_anonymous, whatever the token was minted with.
 alter table auth.users alter is_anonymous type boolean using true;
 select * from pg_temp.ask(:'headers');
--- Without the setting nothing of that is looked at.
+-- Without the setting none of these columns is read.
 alter table auth.users alter phone type bigint using 7;
 set supabase_pat.live_claims = off;
 select code, error from pg_temp.ask(:'headers');

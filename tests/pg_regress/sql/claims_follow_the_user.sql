@@ -1,4 +1,4 @@
--- What auth.users says now takes the place of what the token said when it was minted.
+-- The present row of auth.users replaces what the token said when it was minted.
 set supabase_pat.live_claims = on;
 create role editor nologin;
 grant editor to postgres;
@@ -22,7 +22,7 @@ begin;
 select code, role, uid from tests.pass(headers => :'headers');
 select auth.email(), auth.jwt() #>> '{app_metadata,plan}' as plan, is_valid_api_token();
 commit;
--- What has changed counts in the next request.
+-- The next request has what has changed.
 reset role;
 update auth.users set raw_app_meta_data = '{"plan": "none"}', email = null, phone = null, role = 'editor' where email = 'alice@example.com';
 call tests.request('anon', '{"role": "anon"}');
@@ -30,7 +30,7 @@ begin;
 select code, role from tests.pass(headers => :'headers');
 select auth.role(), auth.email(), auth.jwt() #>> '{app_metadata,plan}' as plan;
 commit;
--- A token is never for a role that is trusted, though its user be one's.
+-- A token never has a trusted role, even if the row of its user names one.
 reset role;
 update auth.users set role = 'service_role' where id = '11111111-1111-1111-1111-111111111111';
 call tests.request('anon', '{"role": "anon"}');

@@ -1,4 +1,4 @@
--- What nobody sends through a REST server, but whoever can run SQL can set. It is not read, so that it takes no time.
+-- No REST server accepts so long claims, but a client with SQL can set them. They are not read, to take no time.
 call tests.log_in('alice');
 select id from mint_pat(name => 'x', scopes => '{a:read}') \gset
 select set_config('tests.claims', jsonb_build_object('role', 'authenticated', 'sub', pat.uid(), 'type', 'personal_access_token', 'jti', :'id')::text, false) is not null as is_set;
@@ -16,12 +16,12 @@ select uid, is_valid, may_read, key = :'id' as is_key, is_active from pg_temp.an
 set statement_timeout = '5s';
 select * from pg_temp.answers(pg_temp.with_scope('a:read' || repeat(' b:read', 150000)));
 select * from pg_temp.answers(pg_temp.with_scope(repeat('b:read ', 1200000)));
--- In the legacy form too, and whatever the rest says.
+-- The same is true of the legacy settings, whatever the other ones say.
 begin;
 select set_config('request.jwt.claim.scope', repeat('b:read ', 1200000), true) is null as is_set;
 select * from pg_temp.answers(current_setting('tests.claims'));
 rollback;
--- A login is none either, nor does the gate let it pass.
+-- Such claims are no login either, and the gate refuses them.
 select * from pg_temp.answers('{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "x": "' || repeat('x', 8000000) || '"}');
 begin;
 select set_config('request.jwt.claims', '{"role": "anon", "x": "' || repeat('x', 8000000) || '"}', true) is null as is_set;

@@ -1,5 +1,5 @@
--- An access token lives for an hour, whatever becomes of its session. Once that has ended, the token changes nothing of
--- the user's, and sees nothing that is the extension's.
+-- An access token lives for an hour, even if its session ends before. Once the session has ended, the token changes
+-- nothing for the user, and sees nothing of the extension's.
 \set alice 11111111-1111-1111-1111-111111111111
 \set session cccccccc-0000-4000-8000-000000000001
 select pat.define_setting('theme', '"light"');
@@ -15,7 +15,7 @@ select set_settings('{"theme": "dark"}');
 select name from api_keys;
 reset role;
 
--- However it ends: its row is gone, it is another user's, its time is over, or its user may not log in.
+-- A session has ended if its row is gone or another user's, if its time is over, or if its user may not log in.
 create function pg_temp.tries(key uuid) returns table (statement text, code text, error text) language sql as $$
     select statement, e.code, e.error
     from (values ('select mint_pat(name => ''x'')'), ('select rotate_pat(' || quote_literal(key) || ')'),
@@ -54,12 +54,12 @@ select * from pg_temp.try(:'key');
 reset role;
 update auth.users set deleted_at = null where id = :'alice';
 
--- Claims that name a session in no way that can be understood name one that has ended.
+-- Claims with a malformed session id count as those of a session that has ended.
 call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', :'alice', 'session_id', 'x'));
 select * from pg_temp.try(:'key');
 reset role;
 
--- A login by other means has no session. It is its user's as long as that one may log in.
+-- A login by other means has no session. It is valid as long as its user may log in.
 call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', :'alice'));
 select * from tests.error(format('select revoke_pat(%L)', gen_random_uuid()));
 reset role;
@@ -69,7 +69,7 @@ select * from pg_temp.try(:'key');
 reset role;
 update auth.users set banned_until = null where id = :'alice';
 
--- All of it is as it was.
+-- Nothing has changed.
 select name, revoked_at, replaced_by from pat.api_keys;
 select settings from pat.user_settings;
 call pg_temp.use_session();

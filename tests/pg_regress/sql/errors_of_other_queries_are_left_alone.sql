@@ -1,5 +1,5 @@
--- The extension stands in the way of every query of the backend (it hooks the executor), so it must
--- let errors through as they are: names of constraints, and SQLSTATEs that nobody has heard of.
+-- Every query of the backend runs through the extension, which hooks the executor. So it must pass on
+-- errors unchanged, with the names of constraints and with SQLSTATEs that Postgres does not know.
 select is_valid_api_token();
 create table people (id int constraint people_pk primary key, age int constraint grown_up check (age > 17));
 create function fail(statement text, out state text, out message text, out detail text, out hint text,
@@ -25,9 +25,9 @@ select * from fail('insert into people values (2, 3)');
 select * from fail('select teapot()');
 select * from fail('select teapot() from people where is_valid_api_token()');
 
--- And after them, in the same statement, a check is as good as before.
+-- After such an error, in the same statement, a check works as before.
 select is_valid_api_token(), state, is_valid_api_token() as still from fail('select teapot()');
--- The place of an error, too.
+-- The position of an error is passed on too.
 select id from people where
     id = 1 and nonsense;
 select 1 / (age - 20) from people;

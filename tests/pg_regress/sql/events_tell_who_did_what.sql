@@ -18,7 +18,7 @@ select revoke_all_pats('22222222-2222-2222-2222-222222222222');
 select event, case user_id when '11111111-1111-1111-1111-111111111111' then 'alice' else 'bob' end as user, (select name from pat.api_keys where id = key_id) as key, role,
     by_key = :'one' as by_one, address, count, detail is not null as detail from pat.events order by id;
 select detail = 'in the place of ' || :'two' as which from pat.events where event = 'token_rotated';
--- Users see what happened to their own keys, and a token whose scopes leave that out sees nothing.
+-- Users see the events of their own tokens. A token without the scope for it sees none.
 call tests.log_in('bob');
 select event, role, count, key_id = :'bobs' as first from api_key_events order by happened_at;
 call tests.log_in('alice');
@@ -28,7 +28,7 @@ call tests.use_token(:'token');
 select count(*) from api_key_events;
 call tests.request('authenticated', tests.claims(:'token') || '{"scope": "todos:read"}');
 select count(*) from api_key_events;
--- What else happened to a user is for trusted roles, and nobody writes here.
+-- Only trusted roles see the other events of a user, and no role can write events.
 call tests.request('service_role', '{"role": "service_role"}');
 select count(*) from pat.mint_session('11111111-1111-1111-1111-111111111111');
 call tests.log_in('alice');
@@ -37,7 +37,7 @@ select code from tests.as_each_role($$delete from pat.events$$);
 select code from tests.as_each_role($$insert into pat.events (event) values ('x')$$);
 select code from tests.as_each_role($$insert into api_key_events (event) values ('x')$$);
 select code from tests.as_each_role($$select * from api_key_events$$);
--- Nothing remains of what is rolled back.
+-- A rollback removes the events too.
 reset role;
 select count(*) as before from pat.events \gset
 call tests.log_in('alice');
@@ -47,7 +47,7 @@ rollback;
 reset role;
 select count(*) - :before as more from pat.events;
 
--- What is older than events are kept goes, a few at a time, when others come.
+-- Events that are older than the setting allows are removed, a few with each new event.
 insert into pat.events (event, happened_at) select 'old', now() - interval '91 days' from generate_series(1, 15);
 insert into pat.events (event, happened_at) select 'not so old', now() - interval '89 days';
 select count(*) from pat.mint_session('11111111-1111-1111-1111-111111111111');

@@ -1,21 +1,21 @@
 select pat.add_signing_key('HS256', kid => 'a'), pat.add_signing_key('HS256', kid => 'b'), pat.add_signing_key('HS256', kid => 'c');
--- None is, until one is made so.
+-- No key is current until one is made so.
 update pat.signing_keys set status = 'revoked' where kid = 'c';
 delete from pat.signing_keys where kid = 'c';
 select pat.rotate_signing_key('a');
 
--- From then on, not even the owner can have two, or none.
+-- From then on, not even the owner can make two current, or none.
 select * from tests.error($$update pat.signing_keys set status = 'current'$$);
 select * from tests.error($$update pat.signing_keys set status = 'previous'$$);
 select * from tests.error($$delete from pat.signing_keys where kid = 'a'$$);
 select code from tests.error($$update pat.signing_keys set status = 'gone' where kid = 'b'$$);
 select kid, status from pat.signing_keys order by kid;
 
--- Without any, the configured secret is back.
+-- Without any keys, the configured secret signs again.
 delete from pat.signing_keys;
 select (pat.decode_jwt(pat.sign_jwt('{}'))).header;
 
--- Keys that are changed by hand count at once too.
+-- Changes of the table by hand take effect at once too.
 select pat.add_signing_key('HS256', kid => 'a'), pat.add_signing_key('HS256', kid => 'b');
 select pat.rotate_signing_key('a');
 select (pat.decode_jwt(pat.sign_jwt('{}'))).header ->> 'kid' as kid;
@@ -24,7 +24,7 @@ select (pat.decode_jwt(pat.sign_jwt('{}'))).header ->> 'kid' as kid;
 delete from pat.signing_keys;
 select (pat.decode_jwt(pat.sign_jwt('{}'))).header ->> 'kid' as kid;
 
--- A row that no key can be read from signs nothing and says so.
+-- A row from which no key can be read signs nothing, and the error says so.
 select pat.sign_jwt('{}', '1 hour') as configured \gset
 insert into pat.signing_keys (kid, status, algorithm) values ('broken', 'current', 'HS256');
 select * from tests.error($$select pat.sign_jwt('{}')$$);

@@ -9,7 +9,7 @@ select algorithm, status from pat.signing_keys order by algorithm;
 select pat.rotate_signing_key('ed');
 select pat.jwt_status('eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg') as no_json;
 
--- What is refused, and nothing is stored of it.
+-- These keys are refused, and nothing of them is stored.
 select * from tests.error($$select pat.import_signing_key(null)$$);
 select * from tests.error($$select pat.import_signing_key('[]')$$);
 select * from tests.error($$select pat.import_signing_key('{"keys": []}')$$);

@@ -25,7 +25,7 @@ select pat.jwt_expires_in(pat.sign_jwt('{}', '1 day 2 hours')) between '1 day 01
     pat.jwt_expires_in(pat.sign_jwt('{"exp": 9007199254740992}')) is null as beyond_intervals;
 select * from tests.error($$select pat.jwt_expires_in('x')$$);
 
--- The clock of another issuer may be off by a setting; ours may not.
+-- A setting says how far the clock of another issuer may be off. For the extension's own tokens it may not.
 create function pg_temp.status(issuer text, ends_in int) returns text language sql as $$
     select pat.jwt_status(pat.sign_jwt(jsonb_build_object('iss', issuer, 'exp', extract(epoch from clock_timestamp())::int + ends_in)))
 $$;

@@ -1,4 +1,4 @@
--- A user names another user, whether there is one or not: the same answer.
+-- If a user names another user, the answer is the same whether or not that user exists.
 call tests.log_in('alice');
 select * from tests.error($$select mint_pat('22222222-2222-2222-2222-222222222222', 'stolen')$$);
 select * from tests.error($$select mint_pat('99999999-9999-9999-9999-999999999999', 'stolen')$$);

@@ -10,14 +10,14 @@ select * from tests.error($$select mint_pat(name => 'x', expires_in => '21474836
 select * from tests.error($$select mint_pat(name => 'x', expires_in => 'soon')$$);
 select count(*) from api_keys;
 
--- These are lifetimes. A year is a year, in a leap year too.
+-- These are accepted. A year is a year of the calendar, in a leap year too.
 select expires_at > now() as later from mint_pat(name => 'x', expires_in => '1 second');
 select expires_at = date_trunc('second', expires_at) as whole_second from mint_pat(name => 'x', expires_in => '1.5 seconds');
 select expires_at > now() as later from mint_pat(name => 'x', expires_in => '1 year');
 select expires_at > now() as later from mint_pat(name => 'x', expires_in => '365 days');
 select expires_at > now() as later from mint_pat(name => 'x', expires_in => '12 months');
 
--- The limits are settings; a shorter limit shortens the default, too.
+-- The limits are settings. A limit below the default shortens the default too.
 reset role;
 set supabase_pat.max_lifetime = '30d';
 call tests.log_in('alice');

@@ -12,7 +12,7 @@ select * from tests.error($$select mint_pat(name => E'\x1b[31mred')$$);
 select * from tests.error($$select mint_pat(name => E'a\x00b')$$);
 select count(*) from api_keys;
 
--- These are names.
+-- These names are accepted.
 select name from mint_pat(name => 'O''Brien "quoted" \ $x$; drop table todos; --');
 select name = U&'\+01F469\200D\+01F4BB \0645\0631\062D\0628\0627' as kept from mint_pat(name => U&'\+01F469\200D\+01F4BB \0645\0631\062D\0628\0627');
 select length(name), octet_length(name) from mint_pat(name => repeat(U&'\+01F511', 100));

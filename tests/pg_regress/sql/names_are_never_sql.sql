@@ -1,4 +1,4 @@
--- Whatever text a caller can leave behind stays what it is, through all functions that read it again.
+-- A text that a caller has stored is never run as SQL, in any function that reads it again.
 select $$x'"; drop table todos; --\' %s %I $1 {} /*$$ as evil, $$x'";drop_table_todos;--\'%s%I$1{}/*@example.com$$ as address \gset
 set supabase_pat.enable_sign_in = on;
 set supabase_pat.enable_sign_up = on;
@@ -18,7 +18,7 @@ select * from tests.error(format('select sign_up(%L, %L)', :'address', :'evil'))
 select (sign_up($${}'--$1/*%s@example.com$$, :'evil', json_build_object(:'evil', :'evil')::jsonb)).confirmation_token is not null as signed_up;
 select (sign_in(:'address', :'evil')) is null as refused;
 reset role;
--- Somebody who came to have such an address otherwise.
+-- A user who has got such an address by other means.
 insert into auth.users (id, email) values (gen_random_uuid(), lower(:'address'));
 call tests.request('service_role', '{}');
 select request_password_reset(:'address') is not null as requested;

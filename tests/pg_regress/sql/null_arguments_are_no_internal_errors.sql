@@ -1,5 +1,5 @@
--- Each function of the extension with nulls for its arguments, all of them, then all but those of type text. XX000 would
--- be an error that somebody has not thought of.
+-- Calls each function of the extension with null for all arguments, then for all that are not of type text. XX000 would
+-- be an error that the code does not handle.
 set supabase_pat.enable_sign_in = on;
 set supabase_pat.enable_sign_up = on;
 create function tests.calls(filler text) returns table (call text, code text, error text) language plpgsql as $$
@@ -32,7 +32,7 @@ select * from tests.calls('x') where code ~ '^XX';
 select * from tests.error($$select pat.verify_jwt('x', null, null)$$);
 select * from tests.error('select pat.key_deleted()');
 
--- What is named as the next pre-request function is called by itself, without a query around it.
+-- The next pre-request function is called directly, without a query around it.
 set supabase_pat.trusted_proxies = 0;
 create function tests.rows() returns setof int language sql as 'select 1';
 create aggregate tests.total(*) (sfunc = int8inc, stype = int8, initcond = '0');

@@ -15,7 +15,7 @@ create type minted_pat as (a int);
 create extension supabase_pat;
 drop type minted_pat;
 
--- Something in the schema that the script's calls could find instead of Postgres's own.
+-- A function in the schema that calls of the script could find instead of Postgres's own.
 create function pat.format(text, text) returns text language plpgsql as
     'begin raise exception ''trapped %'', current_user; end';
 create function pat.trap(oid, regnamespace) returns boolean language plpgsql as
@@ -25,7 +25,7 @@ create extension supabase_pat;
 drop operator pat.= (oid, regnamespace);
 drop function pat.format(text, text), pat.trap(oid, regnamespace);
 
--- A schema that somebody else owns.
+-- A schema that another role owns.
 create role mallory;
 alter schema pat owner to mallory;
 create extension supabase_pat;

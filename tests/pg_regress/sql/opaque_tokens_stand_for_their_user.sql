@@ -9,7 +9,7 @@ select token_digest = sha256(:'token'::bytea) as its_hash, signing_key from pat.
 select count(*) from pat.api_keys k where k::text like '%' || substr(:'token', 7) || '%';
 select count(*) from pat.events e where e::text like '%' || substr(:'token', 7) || '%';
 
--- An anonymous request with it is its user's, with the claims that a JWT would have, under all names.
+-- A request with it has the identity of its user, with the claims that a JWT would have, in all settings.
 \set headers '{"x-api-key": "' :token '"}'
 call tests.request('anon', '{"role": "anon", "iss": "supabase"}');
 select code, role, uid, key_id = :'id' as by_key from tests.pass(headers => :'headers');
@@ -23,10 +23,10 @@ select current_setting('request.jwt.claim.sub') as sub, current_setting('request
 select title from todos order by id;
 insert into todos (title) values ('by an opaque token') returning title, user_id;
 commit;
--- It ends with the transaction.
+-- The identity ends with the transaction.
 select current_user, auth.uid(), auth.role(), nullif(current_setting('request.jwt.claim.sub'), '') as sub;
 
--- Whoever sends an opaque token is its user, whatever else the request carries: another login, or service_role.
+-- An opaque token decides, whatever else the request carries: another login, or service_role.
 \set bob '{"role": "authenticated", "sub": "22222222-2222-2222-2222-222222222222", "email": "bob@example.com", "org": "bobs"}'
 call tests.request('authenticated', :'bob');
 set "request.jwt.claim.sub" = '22222222-2222-2222-2222-222222222222';
@@ -47,23 +47,23 @@ select code, role, uid from tests.pass(headers => :'headers');
 select title from todos order by id;
 rollback;
 
--- A key of something else in that header is none of ours.
+-- Other keys in that header are left alone.
 call tests.request('anon', '{"role": "anon"}');
 select code, role from tests.pass(headers => '{"x-api-key": "sk_live_123"}');
--- One of ours that is cut, doubled, changed or made up is refused before any look-up.
+-- An opaque token that is cut, doubled, changed or made up is refused before any look-up.
 select code, error from tests.pass(headers => jsonb_build_object('x-api-key', left(:'token', -1)));
 select code from tests.pass(headers => jsonb_build_object('x-api-key', :'token' || :'token'));
 select code from tests.pass(headers => jsonb_build_object('x-api-key', translate(:'token', '0123456789', '1234567890')));
 select code from tests.pass(headers => '{"x-api-key": "sbpat_"}');
 select code, error from tests.pass(headers => '{"x-api-key": "sbpat_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ2zaKtE"}');
 
--- Revoking, expiring, banning.
+-- It ends by revocation, by expiry, and by a ban of its user.
 call tests.log_in('alice');
 select revoke_pat(:'id');
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => :'headers');
 
--- Rotating, with a grace, makes another of the kind.
+-- Rotating, with a grace, makes another opaque token.
 call tests.log_in('alice');
 select id as old, token as old_token from mint_pat(name => 'ci', kind => 'opaque') \gset
 select id as new, token as new_token from rotate_pat(:'old', grace => '1 hour') \gset
@@ -76,14 +76,14 @@ update pat.api_keys set expires_at = now() - interval '1 second' where id = :'ol
 call tests.request('anon', '{"role": "anon"}');
 select code, error from tests.pass(headers => jsonb_build_object('x-api-key', :'old_token'));
 
--- It needs no secret to sign with.
+-- No secret is needed for it.
 reset role;
 alter database test_pg_regress reset "app.settings.jwt_secret";
 \c
 call tests.log_in('alice');
 select code from tests.error($$select mint_pat(name => 'a jwt')$$);
 select code from tests.error($$select mint_pat(name => 'opaque', kind => 'opaque')$$);
--- A role that may not become authenticated cannot by a token either.
+-- A login that may not become authenticated cannot do so by a token either.
 reset role;
 create role lonely login;
 grant usage on schema tests to lonely;
@@ -92,11 +92,11 @@ select code, error from tests.pass(headers => jsonb_build_object('x-api-key', :'
 reset session authorization;
 drop owned by lonely;
 drop role lonely;
--- Kinds that there are none of.
+-- Kinds of tokens that do not exist are refused.
 call tests.log_in('alice');
 select code, error from tests.error($$select mint_pat(name => 'x', kind => 'magic')$$);
 select code from tests.error($$select mint_pat(name => 'x', kind => null)$$);
--- What knows keys and tokens knows them too, and what is wrong with one.
+-- Inspecting such a token says what it is, and what is wrong with it.
 reset role;
 reset request.jwt.claims;
 select token, id from mint_pat(user_id => '11111111-1111-1111-1111-111111111111', name => 'doctored', kind => 'opaque') \gset doctored_

@@ -17,20 +17,20 @@ select exp, (select valid from verify(sign(json_build_object('exp', exp), 'secre
 from unnest(array[1, 4102444800, 4102444800.5]) exp;
 select valid from verify(sign('{"nbf": 4102444800}', 'secret'), 'secret');
 
--- Nulls in, nulls out.
+-- Null arguments give null.
 select sign(null, 'x') is null and sign('{}', null) is null and sign('{}', 'x', null) is null and url_encode(null) is null and url_decode(null) is null as nulls;
 select * from verify(null, 'x');
 select * from verify('e30.e30.x', null);
 
--- Where pgjwt raises, so do we.
+-- Where pgjwt raises an error, so does the extension.
 select * from tests.error($$select pat.sign('{}', 'x', 'none')$$);
 select * from tests.error($$select * from pat.verify('a.b.c', 'x')$$);
 select * from tests.error($$select * from pat.verify('e30.bm8ganNvbg.x', 'x')$$);
 select * from tests.error($$select * from pat.verify('e30.gA.x', 'x')$$);
 select * from tests.error($$select pat.url_decode('a')$$);
 
--- What is mended: valid is never null, a fourth part is not ignored, an expiry that is no number is none that never ends, an empty
--- secret is refused.
+-- What is better: valid is never null, a fourth part is not ignored, a token whose expiry is not a number is not valid
+-- for ever, and an empty secret is refused.
 select valid from verify('e30.e30', 'x');
 select valid from verify(sign('{}', 'x') || '.x', 'x');
 select valid from verify(sign('{"exp": "never"}', 'x'), 'x');
@@ -39,6 +39,6 @@ select * from tests.error($$select pat.sign('{}', '')$$);
 select * from tests.error($$select * from pat.verify('e30.e30.', '')$$);
 reset role;
 
--- As they are declared: sign may stand in an index, verify reads the clock.
+-- Their volatility: sign may be used in an index, verify reads the clock.
 select p.oid::regprocedure::text as function, provolatile, proparallel, pg_get_function_result(p.oid) as result, pg_get_function_arguments(p.oid) as arguments
 from pg_proc p where pronamespace = 'pat'::regnamespace and proname in ('sign', 'verify', 'algorithm_sign', 'url_encode', 'url_decode') order by 1;

@@ -3,7 +3,7 @@ select pat.rotate_signing_key('a');
 analyze pat.signing_keys, pat.private_keys;
 select tablename, attname from pg_stats where schemaname = 'pat' and tablename like '%keys' order by 1, 2;
 
--- Neither by name nor by number, neither whole nor a part.
+-- Other roles read them neither by name nor by number of the column, neither as a whole nor in part.
 select * from tests.as_each_role('select * from pat.private_keys');
 select * from tests.as_each_role('select kid from pat.private_keys');
 select * from tests.as_each_role('select count(*) from pat.private_keys');
@@ -27,7 +27,7 @@ call tests.request('anon', '{}');
 select pat.take_private_jwk() is null as nothing;
 reset role;
 
--- What is for everybody shows public keys only.
+-- What every role can read shows public keys only.
 call tests.request('anon', '{}');
 select jsonb_array_length(pat.jwks() -> 'keys') as keys, pat.jwks()::text ~ '"(k|d|p|q|dp|dq|qi)":' as private;
 select signature from pat.inspect_api_key('a-secret-of-my-own-that-is-long-enough');
@@ -38,7 +38,7 @@ call tests.request('service_role', '{}');
 select kid, status, algorithm from pat.signing_keys order by kid;
 reset role;
 
--- Errors show no part of a key, not even the owner's mistakes.
+-- Errors show no part of a key, not even to the owner.
 select * from tests.error($$select pat.add_signing_key('HS256', 'a-secret-of-my-own-that-is-long-enough', 'a')$$);
 select * from tests.error($$update pat.private_keys set kid = 'b' where kid = 'a'$$);
 select * from tests.error($$insert into pat.private_keys values ('a', 'a-secret-of-my-own')$$);

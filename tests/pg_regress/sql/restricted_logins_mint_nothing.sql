@@ -1,5 +1,5 @@
--- What a policy holds against a login must hold against the token that it makes, which lives longer. So a login that is
--- restricted makes none, unless a superuser says so; and then its token says the same of itself.
+-- What a policy forbids to a login must be forbidden to the token that it mints, which lives longer. So a restricted
+-- login mints none, unless a superuser allows it, and then its token carries the same restriction.
 \set alice 11111111-1111-1111-1111-111111111111
 create table posts (title text);
 alter table posts enable row level security;
@@ -41,27 +41,27 @@ call tests.request('authenticated', '{}');
 select set_config('request.jwt.claims', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "client_id": "x", "client_id": null}', false) is null;
 select * from tests.error($$select mint_pat(name => 'x')$$);
 reset role;
--- Servers that set one setting a claim.
+-- Servers that set one setting for each claim.
 call pg_temp.log_in('{}');
 select set_config('request.jwt.claim.client_id', '7c1a', false) is null;
 select * from tests.error($$select mint_pat(name => 'x')$$);
 reset role;
 set request.jwt.claim.client_id = '';
 
--- A session that was given to an application, whatever the claims leave out.
+-- A session that was given to an OAuth application, even if the claims do not say so.
 insert into auth.sessions (id, user_id, oauth_client_id) values ('cccccccc-0000-4000-8000-000000000001', :'alice', gen_random_uuid());
 select * from pg_temp.try('{"session_id": "cccccccc-0000-4000-8000-000000000001"}');
 
--- A user who is nobody in particular, whatever the claims say.
+-- An anonymous user, whatever the claims say.
 update auth.users set is_anonymous = true where id = :'alice';
 select * from pg_temp.try('{}');
 select * from pg_temp.try('{"is_anonymous": false}');
--- A trusted role knows what it does, and the token says it.
+-- A trusted role may mint for all of these, and the token carries the restriction.
 select tests.claims(token) -> 'is_anonymous' as is_anonymous from mint_pat(:'alice', 'for nobody');
 select * from tests.error(format($$select mint_pat(%L, 'for nobody', kind => 'opaque')$$, :'alice'));
 update auth.users set is_anonymous = false where id = :'alice';
 
--- Tokens have the role of logged-in users, so a login of another role makes none.
+-- Tokens have the role of logged-in users, so a login with another role mints none.
 create role intern;
 grant authenticated to intern;
 call tests.request('intern', '{"role": "intern", "sub": "11111111-1111-1111-1111-111111111111"}');
@@ -73,7 +73,7 @@ select * from tests.error($$select mint_pat(name => 'x')$$);
 reset role;
 drop role intern;
 
--- A login with scopes of its own gives a token a list from within them only; none is more than it has.
+-- A login with scopes gives a token a list of some of them only; a token without a list would have more.
 select * from pg_temp.try('{"scope": "openid todos:read"}');
 call pg_temp.log_in('{"scope": "openid todos:read"}');
 select tests.claims(token) ->> 'scope' as scope from mint_pat(name => 'x', scopes => '{todos:read}');
@@ -89,7 +89,7 @@ set supabase_pat.mint_requires_aal = 'aal1';
 select * from pg_temp.try('{}');
 reset supabase_pat.mint_requires_aal;
 
--- Where a superuser lets them, the restriction is in the token, and in what is made of it.
+-- If a superuser allows it, the restriction is in the token, and in those that are minted with it.
 set supabase_pat.mint_for_restricted_logins = on;
 call pg_temp.log_in('{"client_id": "7c1a", "act": {"sub": "support"}}');
 select token, id as of_app from mint_pat(name => 'of an application', scopes => '{tokens:write,todos:read}') \gset
@@ -105,7 +105,7 @@ select tests.claims(token) -> 'client_id' as client from rotate_pat(:'of_app');
 call pg_temp.log_in('{"is_anonymous": true}');
 select tests.claims(token) -> 'is_anonymous' as is_anonymous from mint_pat(name => 'of nobody');
 reset role;
--- The user takes one over, and it stays what it was; the application takes the user's over, and it becomes its own.
+-- Rotated by the user, such a token keeps its restriction; the user's token gets one if the application rotates it.
 select id as of_app from pat.api_keys where name = 'of an application' and revoked_at is null \gset
 call pg_temp.log_in('{}');
 select tests.claims(token) -> 'client_id' as client from rotate_pat(:'of_app');
@@ -116,7 +116,7 @@ reset role;
 select code, error from pg_temp.try(jsonb_build_object('act', repeat('x', 1100))) where login is not null;
 select k.name, o.claims, o.made_by is not null as made_by_a_token
 from pat.api_key_origins o join pat.api_keys k on k.id = o.key_id order by k.created_at;
--- What was minted while it was on makes nothing more when it is off.
+-- A token that was minted while the setting was on mints nothing once it is off.
 reset supabase_pat.mint_for_restricted_logins;
 select id from pat.api_keys where name = 'of an application' and revoked_at is null \gset
 call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', :'alice', 'type', 'personal_access_token',

@@ -34,7 +34,7 @@ select revoke_pat(:'of_bob');
 select count(*) from todos;
 reset role;
 
--- All of a user's, which is nobody else's business.
+-- A user revokes all of their own tokens, and nobody else's.
 call tests.log_in('alice');
 select name from mint_pat(name => 'three');
 select * from tests.error($$select revoke_all_pats('22222222-2222-2222-2222-222222222222')$$);
@@ -52,7 +52,7 @@ select revoke_pat(:'four');
 select revoke_all_pats('11111111-1111-1111-1111-111111111111');
 reset role;
 
--- An expired token cannot be revoked: it is dead.
+-- An expired token cannot be revoked, since it is dead already.
 call tests.log_in('alice');
 select id as five from mint_pat(name => 'five') \gset
 reset role;

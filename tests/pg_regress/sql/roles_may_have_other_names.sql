@@ -1,4 +1,4 @@
--- As in a project with PostgREST and roles of its own, which come after the extension.
+-- As in a project with PostgREST and roles of its own, which are created after the extension.
 drop extension supabase_pat cascade;
 drop schema auth cascade;
 alter database test_pg_regress set supabase_pat.anon_role = 'web_anon';

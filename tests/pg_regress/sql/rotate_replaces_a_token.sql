@@ -12,7 +12,7 @@ call tests.use_token(:'new_token');
 select is_valid_api_token();
 reset role;
 
--- What is dead, not there, or somebody else's cannot be rotated, and the answer is the same.
+-- A token that is dead, missing or somebody else's cannot be rotated, and the answer is the same for each.
 call tests.log_in('alice');
 select code, replace(error, :'old', 'THE ID') as error from tests.error(format('select rotate_pat(%L)', :'old'));
 select * from tests.error($$select rotate_pat('99999999-9999-9999-9999-999999999999')$$);
@@ -40,7 +40,7 @@ select expires_at - now() between '59 minutes' and '61 minutes' as ends_in_an_ho
 select expires_at - created_at > '29 days' as a_month_again from api_keys where id = :'newest';
 select code from tests.error(format('select rotate_pat(%L)', :'new'));
 
--- A grace beyond the key's life changes nothing about its end.
+-- A grace that is longer than the token's life does not move its end.
 select id as newer from rotate_pat(:'newest', grace => '1000000 years') \gset
 select expires_at - created_at between '29 days' and '31 days' as unchanged from api_keys where id = :'newest';
 

@@ -1,4 +1,4 @@
--- However a schema and a value are made for each other, the answer comes, or is cut short when its time is up.
+-- Whatever the schema and the value are, the check ends, or is ended when its time is over.
 set statement_timeout = '3s';
 select pat.define_setting('pattern', '"y"', '{"pattern": "y|(x{1,100}){1,100}z"}');
 select pat.define_setting('patterns', '[]', '{"items": {"pattern": "y|(x{1,100}){1,100}z"}}');

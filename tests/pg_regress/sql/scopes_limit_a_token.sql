@@ -8,7 +8,7 @@ call tests.request('anon', '{"role": "anon"}');
 select has_scope('todos:read');
 reset role;
 
--- A token without scopes has all but those for minting and for ending others: one that leaks stops nothing else.
+-- A token without scopes has all but those for minting and ending others: a leaked one cannot end the rest.
 call tests.log_in('alice');
 select token as unlimited from mint_pat(name => 'unlimited') \gset
 select token as reader, id as reader_id from mint_pat(name => 'reader', scopes => '{todos:read}') \gset
@@ -23,7 +23,7 @@ reset role;
 call tests.use_token(:'reader');
 select has_scope('todos:read'), has_scope('todos:write'), has_scope('todos:*'), has_scope('notes:read'), has_scope('*:read');
 
--- Its keys are not among what it may read, nor may it end others than itself.
+-- This token may not read the user's tokens, nor end any but itself.
 select count(*) from api_keys;
 delete from api_keys;
 select * from tests.error(format('select revoke_pat(%L)', :'minter_id'));
@@ -53,7 +53,7 @@ select revoke_pat(:'reader_id') as one, revoke_all_pats() > 0 as others;
 reset role;
 rollback;
 
--- Who its user is, it sees with user:read.
+-- With user:read it sees who its user is.
 call tests.use_token(:'reader');
 select * from tests.error('select signed_in_user()');
 reset role;
@@ -61,7 +61,7 @@ call tests.use_token(:'wide');
 select signed_in_user() ->> 'id' as user;
 reset role;
 
--- One that may, hands out no more than it has.
+-- A token that may mint gives no more scopes than it has.
 call tests.use_token(:'minter');
 select name from mint_pat(name => 'child', scopes => '{todos:read}');
 select name from mint_pat(name => 'second minter', scopes => '{tokens:write}');
@@ -74,7 +74,7 @@ reset role;
 select name from pat.api_keys where name like '%child%' or name like 'second%' order by created_at;
 select id as unlimited_id from pat.api_keys where name = 'unlimited' \gset
 call tests.use_token(:'minter');
--- Not even by rotating one that has more: nothing happens to it.
+-- It cannot rotate a token that has more: that one stays as it is.
 select * from tests.error(format('select rotate_pat(%L)', :'unlimited_id'));
 reset role;
 select name, revoked_at, replaced_by from pat.api_keys where name = 'unlimited';
@@ -85,7 +85,7 @@ select revoke_all_pats() > 0 as revoked;
 call tests.use_token(:'wide');
 select has_scope('todos:read');
 
--- What is no scope is an error, for a login as well, so that a typo in a policy is noticed.
+-- A text that is not a scope is an error, for a login as well, so that a typo in a policy is noticed.
 reset role;
 call tests.log_in('alice');
 select * from tests.error($$select has_scope('todos')$$);

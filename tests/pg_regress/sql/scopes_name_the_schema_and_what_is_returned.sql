@@ -20,7 +20,7 @@ create temp table asked as select * from (values
     ('GET', '/todos', '{}'), ('GET', '/todos', '{"accept-profile": "public"}'), ('GET', '/todos', '{"accept-profile": "private"}'),
     ('HEAD', '/todos', '{"accept-profile": "private"}'), ('POST', '/todos', '{"content-profile": "private"}'),
     ('DELETE', '/todos', '{"content-profile": "private"}'), ('POST', '/rpc/f', '{"content-profile": "private"}'), ('GET', '/rpc/f', '{"accept-profile": "private"}'),
-    -- Servers differ in which of two headers counts.
+    -- Servers differ in which of the two headers they use.
     ('GET', '/todos', '{"content-profile": "private"}'), ('POST', '/todos', '{"accept-profile": "private"}'),
     ('POST', '/todos', '{"accept-profile": "private", "content-profile": "public"}'),
     ('GET', '/api_keys', '{"accept-profile": "private"}'), ('GET', '/api_keys', '{"accept-profile": "public"}'),
@@ -44,7 +44,7 @@ select pg_temp.pass(:'here', 'GET', '/todos', '{"accept-profile": "api"}') as ap
     pg_temp.pass(:'here', 'GET', '/api_keys', '{"accept-profile": "public"}') as api_keys;
 reset supabase_pat.default_schema;
 
--- Who may write and not read is not shown what is written, whatever the request says that it prefers.
+-- A token that may write and not read is not shown what it writes, whatever the header Prefer says.
 call tests.log_in('alice');
 select pg_temp.with_scopes('{notes:write,notes:delete}') as writer, pg_temp.with_scopes('{notes:*}') as both, pg_temp.with_scopes('{tokens:delete}') as deleter,
     pg_temp.with_scopes('{rpc/add_note:call}') as caller \gset
@@ -64,7 +64,7 @@ begin
 end
 $$;
 begin; select pg_temp.request(:'writer', 'POST', '/notes');
--- As servers write where nothing is to be returned, or the header Location.
+-- Statements of servers pass if they return no rows, or only what the header Location needs. Others are refused.
 insert into notes (body) values ('a');
 with source as (insert into notes (body) values ('b') returning 1) select count(*) from source;
 with source as (insert into notes (body) values ('c') returning owner, id) select count(*), min(id) from source;
@@ -86,14 +86,14 @@ begin; select pg_temp.request(:'writer', 'DELETE', '/notes');
 delete from notes where false returning 1;
 delete from notes returning body;
 rollback;
--- A prepared statement is asked too. With the scope, and by whatever is no personal access token, it is returned.
+-- A prepared statement is checked too. With the scope, and for all but personal access tokens, rows are returned.
 prepare deleting as delete from notes returning body;
 begin; select pg_temp.request(:'writer', 'DELETE', '/notes'); execute deleting; rollback;
 begin; select pg_temp.request(:'both', 'DELETE', '/notes'); execute deleting; rollback;
 begin; select pg_temp.request(:'writer', 'DELETE', '/notes'); select set_config('request.jwt.claims', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111"}', true) is not null as login; select pat.gate(); execute deleting; rollback;
 execute deleting;
 insert into notes (owner, body) values ('11111111-1111-1111-1111-111111111111', 'secret');
--- What functions and triggers do with rows is their affair.
+-- Statements inside functions and triggers are not checked.
 begin; select pg_temp.request(:'caller', 'POST', '/rpc/add_note'); select add_note(); rollback;
 create function note_it() returns trigger language plpgsql as $$
 begin

@@ -18,7 +18,7 @@ select * from tests.error($$select pat.define_setting('a', '1', '{"$schema": "fi
 select pat.define_setting('tree', '{}', '{"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "additionalProperties": {"$ref": "#/$defs/node"}}}}');
 select * from tests.error($$select get_settings('{"tree": {"a": {"b": {"c": 1}}}}')$$);
 
--- Patterns run in time that grows with the text alone, and what would not is refused.
+-- A pattern takes time that grows in proportion to the text; others are refused.
 select pat.define_setting('pattern', '""', '{"pattern": "^((a+)+b)?$"}');
 select code from tests.error($$select get_settings(jsonb_build_object('pattern', repeat('a', 60000)))$$);
 select * from tests.error($$select pat.define_setting('pattern', '""', '{"pattern": "(?=a)b"}')$$);
@@ -38,7 +38,7 @@ select get_settings() -> 'temperature' as temperature;
 select code from tests.error($$select get_settings('{"temperature": 1}')$$);
 reset role;
 
--- Not if users have stored what it would not allow.
+-- A declaration is refused if users have stored values that it would not allow.
 select * from tests.error($$select pat.define_setting('temperature', '0.9', '{"type": "number", "maximum": 1}')$$);
 select * from tests.error($$select pat.define_setting('temperature', '"warm"', '{"type": "string"}')$$);
 select key, default_value, schema, overridable from pat.setting_definitions where key = 'temperature';
@@ -46,14 +46,14 @@ insert into pat.user_settings (user_id, settings) select gen_random_uuid(), '{"t
 select error from tests.error($$select pat.define_setting('temperature', '0.9', '{"type": "number", "maximum": 1}')$$);
 delete from pat.user_settings where settings @> '{"temperature": 2}';
 
--- Nor by the new default that their values are merged into.
+-- It is also refused if a stored value, merged into the new default, would not be allowed.
 select pat.define_setting('editor', '{"theme": "light"}');
 call tests.log_in('alice');
 select set_settings('{"editor": {"font": 1}}') -> 'editor' as editor;
 reset role;
 select * from tests.error($$select pat.define_setting('editor', '{}', '{"maxProperties": 0}')$$);
 
--- Dropped, with the values of all users.
+-- Dropping a setting removes the values of all users.
 select pat.drop_setting('temperature'), pat.drop_setting('temperature');
 select * from tests.error('select pat.drop_setting(null)');
 select settings from pat.user_settings order by user_id;
@@ -62,20 +62,20 @@ call tests.log_in('alice');
 select get_settings() - 'tree' - 'pattern' as settings;
 reset role;
 
--- Undone with the transaction.
+-- A rollback undoes a declaration.
 begin;
 select pat.define_setting('new', '1');
 select get_settings() ? 'new' as declared;
 rollback;
 select get_settings() ? 'new' as declared;
 
--- Whatever way they change.
+-- Changes of the table by hand take effect too.
 update pat.setting_definitions set default_value = '"cold"' where key = 'temperature';
 select get_settings() ->> 'temperature' as temperature;
 truncate pat.setting_definitions;
 select get_settings();
 
--- A schema that somebody broke by hand lets no value in, and defaults and stored values out.
+-- A schema that was broken by hand accepts no value; defaults and stored values can still be read.
 insert into pat.setting_definitions values ('broken', '1', '{"type": 1}');
 call tests.log_in('alice');
 select get_settings();

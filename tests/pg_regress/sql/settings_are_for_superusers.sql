@@ -17,7 +17,7 @@ set role authenticated;
 show supabase_pat.service_role;
 show supabase_pat.max_keys_per_user;
 
--- Nor afterwards.
+-- It gains nothing afterwards either.
 set supabase_pat.service_role = 'authenticated';
 set supabase_pat.jwt_secret = 'known-to-the-attacker-and-32-bytes-long';
 set supabase_pat.jwt_secret_file = '/etc/passwd';
@@ -32,11 +32,11 @@ select name, setting, unit, context from pg_settings where name like 'supabase_p
 -- A typo is noticed.
 set supabase_pat.max_lifetimes = '1d';
 
--- The secret is not put where every role can read it, and the refusal does not repeat it.
+-- The secret is refused in a place where every role can read it, and the error does not repeat it.
 alter database test_pg_regress set supabase_pat.jwt_secret = 'a-secret-in-a-catalogue-is-not-a-secret';
 alter role service_role set supabase_pat.jwt_secret = 'a-secret-in-a-catalogue-is-not-a-secret';
 create function leak() returns int language sql set supabase_pat.jwt_secret = 'a-secret-in-a-catalogue-is-not-a-secret' as 'select 1';
 
--- Without preloading, the setting does not count.
+-- Without preloading, the setting is not used.
 set supabase_pat.jwt_secret = 'another-secret-that-is-32-bytes-long';
 select pat.verify_jwt(:'token') ->> 'type' as still_the_other_secret;

@@ -13,7 +13,7 @@ reset role;
 call tests.log_in('alice');
 select get_settings() = get_settings('{}') and get_settings() = get_settings(null) and get_settings() = get_settings('null') as same;
 
--- What she sets counts for her, within objects too. What she did not set stays the default's.
+-- Values that she sets are hers, within objects too. The rest stays as the default says.
 select jsonb_pretty(set_settings('{"temperature": 1.10, "system_prompt": "Rhyme.", "editor": {"font": {"size": 14}}}'));
 select set_settings('{"editor": {"theme": "dark"}}') -> 'editor' as editor;
 select settings from pat.user_settings;
@@ -28,14 +28,14 @@ call tests.log_in('alice');
 select get_settings('{"temperature": 2, "editor": {"font": {"family": "serif"}}}');
 select get_settings() -> 'temperature' as temperature;
 
--- Null within an object removes: of an override, what was there; of a patch, what she had set.
+-- Null within an object removes a member: in an override from the result, in a patch from what she had set.
 select get_settings('{"editor": {"theme": null}}') -> 'editor' as editor;
 select set_settings('{"editor": {"theme": null}}') -> 'editor' as editor;
--- Null for a whole setting: no override, and the default again.
+-- Null for a whole setting means no override, or the default again.
 select get_settings('{"temperature": null, "system_prompt": null}') -> 'temperature' as temperature;
 select set_settings('{"temperature": null, "system_prompt": null}') - 'editor' as defaults;
 select settings from pat.user_settings;
--- What is no object is replaced, and replaces.
+-- A value that is not an object is replaced as a whole, and replaces another one as a whole.
 select set_settings('{"default_model": {"name": "large", "context": [1, 2]}}') -> 'default_model' as model;
 select get_settings('{"default_model": {"context": [3]}}') -> 'default_model' as model;
 select set_settings('{"default_model": "large"}') -> 'default_model' as model;
@@ -49,7 +49,7 @@ select bool_and(pat.drop_setting(key)) as dropped from pat.setting_definitions;
 select get_settings();
 select settings from pat.user_settings;
 
--- The answer may be asked for in a read-only transaction, in a policy, and in parallel workers.
+-- The settings can be read in a read-only transaction, in a policy, and in parallel workers.
 select pat.define_setting('limit', '2');
 begin read only;
 call tests.log_in('alice');

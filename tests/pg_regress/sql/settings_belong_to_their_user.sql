@@ -6,7 +6,7 @@ call tests.log_in('bob');
 select set_settings('{"temperature": 2}') -> 'temperature' as temperature;
 reset role;
 
--- Everybody sees a row of their own and changes it through the function alone.
+-- Every user sees only their own row, and changes it only through the function.
 call tests.log_in('alice');
 select user_id, settings from pat.user_settings;
 select code from tests.error('update pat.user_settings set settings = settings');
@@ -15,7 +15,7 @@ select code from tests.error('insert into pat.user_settings values (gen_random_u
 select code from tests.error('select * from pat.setting_definitions');
 reset role;
 
--- No role but the trusted ones does anything else, also with EXECUTE that somebody granted by hand.
+-- Only trusted roles can do more, even if EXECUTE is granted to others by hand.
 select set_config('request.jwt.claims', '', false);
 select * from tests.as_each_role('select * from pat.user_settings');
 select * from tests.as_each_role('select * from pat.setting_definitions');
@@ -29,7 +29,7 @@ select * from tests.as_each_role($$select pat.define_setting('temperature', '0.7
 select * from tests.as_each_role($$select pat.drop_setting('nothing')$$, '{anon, authenticated}');
 select * from tests.as_each_role($$select set_settings('{}')$$, '{anon, authenticated}');
 
--- A token without a list of scopes is as good as its owner.
+-- A token without a list of scopes may do what its user may.
 call tests.log_in('alice');
 select token as unlimited from mint_pat(name => 'unlimited') \gset
 select token as reader from mint_pat(name => 'reader', scopes => '{settings:read}') \gset
@@ -41,7 +41,7 @@ call tests.use_token(:'unlimited');
 select set_settings('{"system_prompt": "Rhyme."}');
 select count(*) from pat.user_settings;
 reset role;
--- One with a list does what that says.
+-- A token with a list may do what the list says.
 call tests.use_token(:'reader');
 select get_settings();
 select * from tests.error($$select set_settings('{"temperature": 3}')$$);
@@ -50,7 +50,7 @@ reset role;
 call tests.use_token(:'both');
 select set_settings('{"temperature": 3}');
 reset role;
--- What a token may not see, it gets from nowhere.
+-- A value that a token may not see is in no answer to it.
 call tests.use_token(:'writer');
 select set_settings('{"temperature": 4}');
 select get_settings('{"temperature": 5}');
@@ -62,7 +62,7 @@ select code from tests.error($$select set_settings('{"temperature": 5}')$$);
 reset role;
 select settings from pat.user_settings order by user_id;
 
--- A dead one gets what anybody gets.
+-- A dead token gets the defaults, as any request without a login.
 call tests.log_in('alice');
 select revoke_all_pats();
 reset role;
@@ -72,7 +72,7 @@ select * from tests.error($$select set_settings('{"temperature": 5}')$$);
 select count(*) from pat.user_settings;
 reset role;
 
--- A service role deletes what a user leaves behind, also one without BYPASSRLS.
+-- A service role deletes the settings of users who are gone, even without BYPASSRLS.
 alter role service_role nobypassrls;
 call tests.request('service_role', '{"role": "service_role"}');
 select count(*) from pat.user_settings;

@@ -1,4 +1,4 @@
--- What a token's header says.
+-- Shows the header of a token.
 create function pg_temp.header(token text) returns jsonb language sql as $$ select (pat.decode_jwt(token)).header $$;
 create function pg_temp.signed() returns text language sql as $$ select pat.sign_jwt('{"sub": "x"}', '1 hour') $$;
 
@@ -16,7 +16,7 @@ select pg_temp.header(pg_temp.signed());
 select pg_temp.signed() as by_a \gset
 select pat.jwt_status(:'configured') as configured, pat.jwt_status(:'by_a') as by_a;
 
--- The next one is published before it signs, and the last one verifies on.
+-- The next key is published before it signs, and the previous one still verifies.
 select pat.add_signing_key('EdDSA', kid => 'b');
 select jsonb_path_query_array(pat.jwks(), '$.keys[*].kid') as published;
 select pat.rotate_signing_key('b');
@@ -25,13 +25,13 @@ select pg_temp.signed() as by_b \gset
 select pat.jwt_status(:'by_a') as by_a, pat.jwt_status(:'by_b') as by_b, pg_temp.header(:'by_b');
 select jsonb_path_query_array(pat.jwks(), '$.keys[*].kid') as published;
 
--- Back, and forth again: a rotation that went wrong can be undone.
+-- A rotation that went wrong can be undone, and done again.
 select pat.rotate_signing_key('a');
 select pat.rotate_signing_key('a');
 select kid, status from pat.signing_keys order by kid;
 select pat.rotate_signing_key('b');
 
--- Revoked is revoked.
+-- A revoked key cannot be used again.
 select * from tests.error($$select pat.revoke_signing_key('b')$$);
 select pat.revoke_signing_key('a');
 select pat.revoke_signing_key('a');
@@ -60,12 +60,12 @@ $$;
 select key ->> 'kty' as kty, key ->> 'alg' as alg, array_agg(member order by member) as members
 from jsonb_array_elements(pat.jwks() -> 'keys') key, jsonb_object_keys(key) member group by key order by 2, 1, key ->> 'kid' = 'b';
 
--- A secret of one's own, as the text that it is.
+-- A shared secret can be given as text.
 select pat.add_signing_key('HS256', 'a-secret-of-my-own-that-is-long-enough', 'mine');
 select pat.rotate_signing_key('mine');
 select valid from pat.verify(pg_temp.signed(), 'a-secret-of-my-own-that-is-long-enough');
 
--- What is refused.
+-- These calls are refused.
 select * from tests.error($$select pat.add_signing_key('HS256', kid => 'mine')$$);
 select * from tests.error($$select pat.add_signing_key('HS1')$$);
 select * from tests.error($$select pat.add_signing_key(null)$$);
@@ -82,7 +82,7 @@ select * from tests.error($$select pat.rotate_signing_key(null)$$);
 select * from tests.error($$select pat.revoke_signing_key(null)$$);
 select count(*) from pat.signing_keys;
 
--- What is rolled back has not happened.
+-- A rollback undoes all of it.
 begin;
 select pat.add_signing_key('ES256', kid => 'gone');
 select pat.rotate_signing_key('gone');

@@ -7,21 +7,21 @@ select access_token as bob from pat.mint_session('22222222-2222-2222-2222-222222
 call tests.use_token(:'phone');
 select count(*) as mine from todos;
 select is_active_session(), is_valid_api_token();
--- This one only.
+-- Scope local: this session only.
 select sign_out();
 select count(*) as mine from todos;
 select is_active_session(), sign_out() as again;
 reset role;
 select refresh_session(:'phone_refresh') is null as refused;
 select count(*) as sessions, (select count(*) from pat.sessions) as ours from auth.sessions;
--- The others.
+-- Scope others: the other sessions.
 select access_token as watch from pat.mint_session('11111111-1111-1111-1111-111111111111') \gset
 call tests.use_token(:'watch');
 select sign_out('others');
 select is_active_session() as watch;
 call tests.use_token(:'laptop');
 select is_active_session() as laptop, count(*) as mine from todos;
--- All of them, and nobody else's.
+-- Scope global: all sessions of the user, and nobody else's.
 call tests.use_token(:'watch');
 select sign_out('global');
 select is_active_session() as watch;
@@ -30,7 +30,7 @@ select is_active_session() as bob, count(*) as his from todos;
 reset role;
 select user_id from auth.sessions;
 
--- Somebody else's session, one that never was, one that is over, and what is malformed.
+-- A session of another user, one that never existed, one that is over, and malformed claims.
 create function pg_temp.active(claims jsonb) returns boolean language plpgsql as $$
 begin
     perform set_config('request.jwt.claims', claims::text, true);
@@ -55,7 +55,7 @@ update auth.users set banned_until = null, deleted_at = now() where id = '222222
 select pg_temp.active(:'claims') as deleted;
 update auth.users set deleted_at = null where id = '22222222-2222-2222-2222-222222222222';
 
--- A personal access token has no session: its key decides, and it neither signs out nor refreshes.
+-- A personal access token has no session: it is active while it is valid, and can neither sign out nor refresh.
 select token, id from mint_pat('22222222-2222-2222-2222-222222222222', 'script') \gset
 select refresh_token as bob_refresh from pat.mint_session('22222222-2222-2222-2222-222222222222') \gset
 call tests.use_token(:'token');
@@ -70,7 +70,7 @@ call tests.use_token(:'token');
 select is_active_session(), count(*) as his from todos;
 reset role;
 
--- Who is nobody cannot sign out, and scopes are three.
+-- A request without a user cannot sign out, and there are three scopes.
 call tests.request('authenticated', '{"role": "authenticated"}');
 select * from tests.error('select sign_out()');
 call tests.use_token(:'bob');

@@ -28,7 +28,7 @@ select instance_id, aud, role, email, encrypted_password like '$2a$10$%' as bcry
 from auth.users where email = 'carol@example.com' \gx
 select i.provider, i.provider_id = u.id::text as provider_id, i.identity_data - 'sub' as identity_data, i.email from auth.identities i join auth.users u on u.id = i.user_id;
 
--- Signing in, by whoever has the password.
+-- Signing in with the password.
 call tests.request('anon', '{}');
 select token_type, expires_in, access_token is not null as access, refresh_token is not null as refresh from sign_in('carol@example.com', 'a password');
 select token_type from sign_in(' CAROL@example.com ', 'a password');
@@ -50,7 +50,7 @@ select sign_in('carol@example.com', 'password') is null as scrypt;
 select detail from pat.events order by id desc limit 1;
 update auth.users set encrypted_password = null where email = 'carol@example.com';
 
--- Who is banned or deleted, or comes from an identity provider.
+-- Users who are banned or deleted, or log in with an identity provider, cannot sign in.
 update auth.users set encrypted_password = u.hash, banned_until = 'infinity'
 from (select encrypted_password as hash from auth.users where false union all select '$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc') u where email = 'carol@example.com';
 delete from pat.wrong_passwords;
@@ -69,7 +69,7 @@ select access_token is null as no_session, confirmation_token is not null as tok
 reset role;
 select count(*) as messages from pat.claim_messages();
 select count(*) as carols from auth.users where email = 'carol@example.com';
--- Whoever was first with somebody else's address has not chosen the password that its holder confirms.
+-- If a stranger signs up with the address first, the owner confirms their own password, not the stranger's.
 call tests.request('anon', '{}');
 select confirmation_token as mallory from sign_up('victim@example.com', 'known to mallory', '{"by": "mallory"}') \gset
 select confirmation_token as victim from sign_up('victim@example.com', 'the victim''s own', '{"by": "victim"}') \gset
@@ -85,7 +85,7 @@ set supabase_pat.confirm_sign_up = off;
 call tests.request('anon', '{}');
 select token_type, confirmation_token, "user" ->> 'email' as email from sign_up('dave@example.com', 'a password');
 select * from tests.error($$select sign_up('dave@example.com', 'a password')$$);
--- What is not fit is refused, and nothing is stored.
+-- Invalid arguments are refused, and nothing is stored.
 select * from tests.error($$select sign_up('dave', 'a password')$$);
 select * from tests.error($$select sign_up(null, 'a password')$$);
 select * from tests.error($$select sign_up('erin@example.com', 'short')$$);

@@ -1,6 +1,6 @@
--- As a newcomer finds it: not preloaded, the secret where everybody can read it.
+-- A new installation: not preloaded, and the secret is where every role can read it.
 select * from pat.status();
--- What depends on the gate is missed when there is none; what makes it work is said.
+-- Features that need the gate are named if there is none, with how to install it.
 call tests.log_in('alice');
 select count(*) from mint_pat(name => 'x', kind => 'opaque', allowed_ips => '{192.0.2.1}', rate_limit => 1);
 reset role;
@@ -9,7 +9,7 @@ alter role authenticator set pgrst.db_pre_request = 'pat.gate';
 set supabase_pat.trusted_proxies = 1;
 select * from pat.status() where "check" in ('gate', 'addresses');
 alter role authenticator reset pgrst.db_pre_request;
--- Grants that are missing, and such as should not be there.
+-- Grants that are missing, and grants that should not be there.
 revoke execute on function mint_pat from authenticated;
 grant execute on function pat.sign_jwt to anon;
 select * from pat.status() where "check" in ('grants', 'trusted functions');

@@ -13,13 +13,13 @@ $$;
 set supabase_pat.next_pre_request = 'app.check_request';
 call tests.log_in('alice');
 select token as opaque from mint_pat(name => 'x', kind => 'opaque') \gset
--- It runs as whoever the gate has made the request, and its errors come out as they are.
+-- It runs with the role that the gate has set, and its errors are passed on unchanged.
 call tests.request('anon', '{"role": "anon"}');
 select code, role from tests.pass();
 select code, role from tests.pass(headers => jsonb_build_object('x-api-key', :'opaque'));
 select code, error from tests.pass(path => '/paid');
 select code, error from tests.pass(path => '/custom');
--- In SQL it returns null.
+-- A function in SQL that returns null will do.
 reset role;
 create function app.in_sql() returns void language sql as $$ select set_config('app.seen', current_user, true) $$;
 set supabase_pat.next_pre_request = 'app.in_sql';
@@ -28,10 +28,10 @@ select code, current_setting('app.seen') as seen from tests.pass();
 reset role;
 set supabase_pat.next_pre_request = 'app.check_request';
 call tests.request('anon', '{"role": "anon"}');
--- What the gate refuses does not come that far.
+-- It is not called for requests that the gate refuses.
 select code from tests.pass(headers => '{"x-api-key": "sbpat_x"}');
 
--- Nothing passes while it cannot be called: it is missing, misspelt, not allowed, or fails.
+-- No request passes while it cannot be called: if it is missing, misspelt, not allowed, or fails.
 reset role;
 revoke execute on function app.check_request() from public;
 call tests.request('anon', '{"role": "anon"}');
@@ -64,6 +64,6 @@ set supabase_pat.next_pre_request = 'app.check_request';
 set search_path = elsewhere, public;
 select code from tests.pass();
 reset search_path;
--- API roles do not choose it.
+-- API roles cannot set it.
 set role authenticated;
 set supabase_pat.next_pre_request = 'elsewhere.check_request';

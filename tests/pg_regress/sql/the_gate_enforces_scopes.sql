@@ -21,7 +21,7 @@ from (values ('POST', '/rpc/add_todo'), ('GET', '/rpc/add_todo'), ('POST', '/rpc
     ('GET', '/'), ('GET', '/todos/1'), ('GET', '/t%6fdos'), ('GET', '//todos/'), ('TRACE', '/todos'), ('', '/todos'), ('GET', '')) r (method, path);
 select path, pg_temp.pass(:'own', method, path) from (values ('GET', '/api_keys'), ('DELETE', '/api_keys'), ('GET', '/api_key_events'), ('POST', '/rpc/set_settings'), ('POST', '/rpc/get_settings')) r (method, path);
 
--- A token that only reads cannot write, by whatever way.
+-- A token that may only read cannot write in any way.
 create function write_something() returns void language sql as $$ insert into todos (title) values ('written on the sly') $$;
 call tests.use_key(:'reader');
 begin;
@@ -31,7 +31,7 @@ select pat.gate();
 select count(*) from todos;
 select write_something();
 rollback;
--- One that also calls a function may.
+-- A token that may also call a function can write through it.
 call tests.use_key(:'writer');
 begin;
 select pat.gate();

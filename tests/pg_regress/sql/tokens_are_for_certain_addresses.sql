@@ -10,7 +10,7 @@ begin
     return concat_ws(' ', done.code, done.error);
 end
 $$;
--- No proxy is trusted: anybody could have written that header.
+-- No proxy is trusted here, since any client could have written that header.
 select pg_temp.from_address('192.0.2.1');
 select code, error from tests.pass();
 
@@ -19,13 +19,13 @@ set supabase_pat.trusted_proxies = 1;
 call tests.use_key(:'id');
 select header, pg_temp.from_address(header) from unnest(array['192.0.2.1', '192.0.2.255', '192.0.3.1', '2001:db8::1', '2001:db9::1', '198.51.100.7', '198.51.100.8',
     '::ffff:192.0.2.1', '192.0.2.1:5000', '203.0.113.9, 192.0.2.1', '192.0.2.1, 203.0.113.9', '192.0.2.1,', 'unknown', '']) header;
--- Behind two, what the nearer one writes is the farther one.
+-- Behind two proxies, the last entry is the address of the first one, so the entry before it is used.
 reset role;
 set supabase_pat.trusted_proxies = 2;
 call tests.use_key(:'id');
 select header, pg_temp.from_address(header) from unnest(array['192.0.2.1, 10.0.0.1', '192.0.2.1, 203.0.113.9, 10.0.0.1', '203.0.113.9, 192.0.2.1, 10.0.0.1', '192.0.2.1']) header;
 
--- Rotating keeps the addresses, and such a token makes no others, which would be for everywhere.
+-- Rotating keeps the addresses. Such a token mints no others, since these would be valid from any address.
 call tests.log_in('alice');
 select id as rotated from rotate_pat(:'id') \gset
 select allowed_ips from api_keys where is_active;
@@ -37,7 +37,7 @@ select code, error from tests.error($$select mint_pat(name => 'child', scopes =>
 select code from tests.error(format($$select rotate_pat(%L)$$, :'minter'));
 commit;
 
--- What is no list of networks.
+-- Lists of networks that are refused.
 call tests.log_in('alice');
 select code, error from tests.error($$select mint_pat(name => 'x', allowed_ips => '{}')$$);
 select code, error from tests.error($$select mint_pat(name => 'x', allowed_ips => '{null}')$$);

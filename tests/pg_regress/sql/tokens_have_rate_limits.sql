@@ -6,7 +6,7 @@ select id as free from mint_pat(name => 'free') \gset
 select name, rate_limit, rate_window from api_keys order by created_at;
 call tests.use_key(:'three');
 select n, code from generate_series(1, 3) n, tests.pass(path => '/todos' || n);
--- The fourth one is too many. The body is as PostgREST takes it from an error of SQLSTATE PGRST.
+-- The fourth request is refused. PostgREST makes the body of the answer from an error of SQLSTATE PGRST.
 select code, regexp_replace(error, '\d+ seconds\.', '… seconds.') from tests.pass();
 do $$
 declare
@@ -21,7 +21,7 @@ exception when others then
         raise exception 'retry after %', detail;
     end if;
 end $$;
--- What was rolled back has counted all the same; others are not concerned.
+-- A request that was rolled back counts too. Other tokens have their own count.
 reset role;
 call tests.use_key(:'other');
 begin;
@@ -32,7 +32,7 @@ reset role;
 call tests.use_key(:'free');
 select count(*) from generate_series(1, 100) n, tests.pass(path => '/todos' || n) where code = 'passed';
 
--- What is refused for another reason does not count.
+-- A request that is refused for another reason does not count.
 call tests.log_in('bob');
 select id as scoped from mint_pat(name => 'scoped', scopes => '{todos:read}', rate_limit => 1, rate_window => '31 days') \gset
 call tests.request('authenticated', jsonb_build_object('sub', '22222222-2222-2222-2222-222222222222', 'type', 'personal_access_token', 'jti', :'scoped', 'scope', 'todos:read'));
@@ -45,7 +45,7 @@ call tests.log_in('alice');
 select id as rotated from rotate_pat(:'other') \gset
 select rate_limit, rate_window from api_keys where name = 'other' and is_active;
 
--- What is no limit.
+-- Limits that are refused.
 select code, error from tests.error($$select mint_pat(name => 'x', rate_limit => 0)$$);
 select code, error from tests.error($$select mint_pat(name => 'x', rate_limit => 10, rate_window => '0')$$);
 select code from tests.error($$select mint_pat(name => 'x', rate_limit => 10, rate_window => '-1 minute')$$);

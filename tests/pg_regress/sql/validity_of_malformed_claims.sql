@@ -1,5 +1,5 @@
--- False where a token is not what it should be, true where there is none; never an error, and no
--- row that is not the user's.
+-- The answer is false for a malformed token and true without one. There is never an error, and never a
+-- row of another user.
 call tests.log_in('alice');
 select tests.claims(token) as good, id as id from mint_pat(name => 'x') \gset
 reset role;

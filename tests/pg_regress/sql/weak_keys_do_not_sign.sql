@@ -1,4 +1,4 @@
--- A secret that everybody knows is as good as none: whoever reads the documentation makes any token.
+-- A published secret is as good as none: with the documentation alone, anybody could make any token.
 alter database test_pg_regress set "app.settings.jwt_secret" = 'super-secret-jwt-token-with-at-least-32-characters-long';
 \c
 call tests.log_in('alice');
@@ -7,13 +7,13 @@ select * from tests.error($$select refresh_session('x')$$);
 reset role;
 select * from tests.error($$select pat.sign_jwt('{}')$$);
 select * from tests.error($$select pat.mint_session('11111111-1111-1111-1111-111111111111')$$);
--- What it has signed elsewhere is no proof of anything either. What kind of key it is can be said.
+-- Tokens that such a secret has signed elsewhere are not accepted either. Inspecting one says what it is.
 select * from tests.error($$select pat.verify_jwt(pat.sign('{"role": "service_role"}', 'super-secret-jwt-token-with-at-least-32-characters-long', 'HS256'))$$);
 select pat.jwt_status(pat.sign('{"role": "service_role"}', 'super-secret-jwt-token-with-at-least-32-characters-long', 'HS256'));
 select signature, unnest(problems) from pat.inspect_api_key(pat.sign('{"role": "service_role", "iss": "supabase", "exp": 4000000000}', 'super-secret-jwt-token-with-at-least-32-characters-long', 'HS256'));
 select "check", ok, detail from pat.status() where "check" in ('signing key', 'secret');
 
--- A key of the ring signs; the doctor does not forget what still verifies.
+-- With a signing key of the table, signing works. The doctor still names the weak secret, which could verify.
 select pat.add_signing_key('ES256', kid => 'good');
 select pat.rotate_signing_key('good');
 select length(pat.sign_jwt('{}')) > 100 as signed;
@@ -23,13 +23,13 @@ set supabase_pat.jwt_secret = 'your-super-secret-jwt-token-with-at-least-32-char
 select "check", ok, detail from pat.status() where "check" in ('signing key', 'secret');
 reset supabase_pat.jwt_secret;
 
--- Nor does one that is made of a few bytes, or that somebody brings along.
+-- A secret that repeats a few bytes does not sign either, nor one that is imported.
 select * from tests.error($$select pat.add_signing_key('HS256', 'reallyreallyreallyreallyverysafe')$$);
 select * from tests.error($$select pat.add_signing_key('HS256', repeat('secret', 6))$$);
 select * from tests.error($$select pat.import_signing_key(jsonb_build_object('kty', 'oct', 'k', repeat('A', 43)))$$);
 select count(*) from pat.signing_keys;
 
--- For development it may be allowed, by superusers alone. The doctor goes on.
+-- For development superusers can allow it. The doctor still warns.
 set role service_role;
 set supabase_pat.allow_weak_keys = on;
 reset role;

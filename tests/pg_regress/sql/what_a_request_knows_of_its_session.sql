@@ -11,7 +11,7 @@ select user_id, session_id, role, aal, email, is_pat from pg_temp.info(3600);
 select seconds_left, should_refresh, expires_in between make_interval(secs => seconds_left - 2) and make_interval(secs => seconds_left + 1) as in_time, expires_at - issued_at as lifetime
 from unnest(array[3600, 120, 65, 55, 0, -3600]) seconds_left, pg_temp.info(seconds_left);
 
--- Nobody's, and what is malformed.
+-- Requests without a user, and malformed claims.
 call tests.request('anon', '{"role": "anon"}');
 select * from session_info();
 select signed_in_user() is null as nobody;

@@ -1,4 +1,4 @@
--- Whoever may sign makes tokens for anybody, so it is written down for whom: once a transaction for each.
+-- A role that may sign can make tokens for any user. So an event names each user, once in a transaction.
 create view seen as select event, user_id, key_id, detail, role, count(*) from pat.events group by 1, 2, 3, 4, 5 order by 1, 2, 4;
 set role service_role;
 select pat.sign_jwt('{"role": "service_role"}', '1 hour') is not null as signed;
@@ -10,7 +10,7 @@ select pat.sign_jwt('{"sub": "nobody", "role": 1}') is not null as signed;
 reset role;
 select * from seen;
 
--- An event that is rolled back does not stand for what is signed after it.
+-- After a rollback of the event, the next signature leaves another one.
 delete from pat.events;
 begin;
 savepoint s;
@@ -20,7 +20,7 @@ select pat.sign_jwt('{"role": "x"}') is not null as signed;
 commit;
 select event, detail, count from seen;
 
--- Where nothing can be written it is in the log. No user sees any of it, nor whoever may not sign.
+-- Where nothing can be written, the log has it. Users see none of these events, nor do roles that may not sign.
 begin read only;
 select pat.sign_jwt('{"role": "y"}') is not null as signed;
 commit;

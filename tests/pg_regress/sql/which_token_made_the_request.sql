@@ -5,7 +5,7 @@ select id as id, token as token from mint_pat(name => 'x') \gset
 call tests.use_token(:'token');
 select current_api_key_id() = :'id' as it;
 
--- In a default, so that each row says by which token it was written.
+-- As the default of a column, it says in each row which token has written it.
 reset role;
 alter table todos add column written_with uuid default current_api_key_id();
 call tests.use_token(:'token');

@@ -70,7 +70,7 @@ const STEPS: [(Flaw, Step); 6] = [
 ];
 
 /// The key in `key`, and what was around and in it. A step looks only at what it takes off and at
-/// a name's length more, or else it ends the loop: so the time is linear.
+/// a name's length more, or else it ends the loop, so that the time is linear.
 pub(super) fn clean(key: &str) -> (String, BTreeSet<Flaw>) {
     let mut flaws = BTreeSet::new();
     let visible: String = key.chars().filter(|c| !is_invisible(*c)).collect();
@@ -112,9 +112,9 @@ fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
         .then(|| rest.trim_start())
 }
 
-/// What follows a name, declared or not, and `sign`. Base64 can look like it: a key's own
-/// beginning is no name, and neither is text whose only `=` is the padding at its end, unless it
-/// is in capitals as only variables are.
+/// What follows a name, declared or not, and `sign`. Base64 can look like a name: the beginning of a
+/// key is none, and neither is text whose only `=` is the padding at its end, unless it is in
+/// capitals, as only variables are.
 fn after_name(text: &str, sign: char) -> Option<&str> {
     const MAX_NAME: usize = 64;
     const DECLARED_BY: [&str; 6] = ["export", "set", "env", "const", "let", "var"];

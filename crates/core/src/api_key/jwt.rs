@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::cleaning::is_quote;
-use super::signatures::{ALGORITHMS, wrong_length};
-use super::{Format, Keys, Report, Roles, decode_base64, is_base64url};
+use super::signatures::{ALGORITHMS, KnownAlgorithm, wrong_length};
+use super::{Format, Installation, Report, Roles, decode_base64, is_base64url};
 use crate::claims::TOKEN_TYPE;
 use crate::json::{Members, WrongType};
 
@@ -20,11 +20,17 @@ pub(super) const LAST_SECOND: i64 = 253_402_300_799;
 const PARTS: [&str; 3] = ["header", "payload", "signature"];
 
 impl Report {
-    pub(super) fn read_jwt(&mut self, token: &str, now: i64, roles: &Roles, keys: &dyn Keys) {
+    pub(super) fn read_jwt(
+        &mut self,
+        token: &str,
+        now: i64,
+        roles: &Roles,
+        installation: &dyn Installation,
+    ) {
         let parts: Vec<&str> = token.split('.').collect();
         self.problems.extend(miscounted(parts.len()));
-        // Where the end is missing, the last part is not to be blamed for how it ends. What
-        // follows a payload is a signature only if nothing follows that.
+        // Where the end is missing, how the last part ends is not its fault. What follows a payload
+        // is a signature only if nothing follows that.
         let blamed = match parts.len() {
             3 => 3,
             count => (count - 1).min(2),
@@ -52,7 +58,7 @@ impl Report {
         if let Some(problem) = wrong_length(algorithm, length) {
             self.problem(problem);
         } else if payload.is_some() && parts.iter().all(|part| part.chars().all(is_base64url)) {
-            self.check_signature(token, algorithm.0, keys);
+            self.check_signature(token, algorithm.name, installation);
         }
     }
 
@@ -72,8 +78,8 @@ impl Report {
         object
     }
 
-    /// The algorithm of the header, with the length of its signatures.
-    fn algorithm(&mut self, header: &Members) -> Option<(&'static str, usize)> {
+    /// The algorithm that the header names.
+    fn algorithm(&mut self, header: &Members) -> Option<KnownAlgorithm> {
         let Ok(Some(name)) = text(header, "alg") else {
             self.problem(
                 "The header names no algorithm (`alg`), so no server accepts the key. Sign it \
@@ -81,7 +87,7 @@ impl Report {
             );
             return None;
         };
-        let known = ALGORITHMS.into_iter().find(|known| known.0 == name);
+        let known = ALGORITHMS.into_iter().find(|known| known.name == name);
         if name.eq_ignore_ascii_case("none") {
             self.problem(
                 "The key is not signed: its algorithm is \"none\", which every server refuses. \
@@ -194,8 +200,8 @@ impl Report {
     }
 }
 
-/// Other things have dots too, such as addresses. A token that lost its beginning still has three
-/// parts, or a payload that begins as JSON does.
+/// Whether a text is meant as a JWT. Other things have dots too, such as addresses. A token that lost its beginning
+/// still has three parts, or a payload that begins as JSON does.
 pub(super) fn is_jwt(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(3, '.').collect();
     text.starts_with("eyJ")
@@ -230,7 +236,7 @@ fn miscounted(parts: usize) -> Option<String> {
 /// A part's bytes, which ordinary base64 gives too, and what is wrong with its characters. The
 /// part begins at character `start` of the key.
 fn decode(name: &str, part: &str, start: usize) -> (Option<Vec<u8>>, Option<String>) {
-    // What a signature's length says of it, its emptiness included, is for its algorithm.
+    // How long a signature must be, and so whether it may be empty, depends on the algorithm.
     if part.is_empty() && name != "signature" {
         let problem = format!("The {name} of the key is empty. Copy the key again.");
         return (None, Some(problem));

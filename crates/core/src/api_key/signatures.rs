@@ -2,31 +2,51 @@
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 
-use super::{Checked, DEAD_TOKEN, Keys, Report, Signature, decode_base64, off_by};
-use crate::signing_key::{EXAMPLE_SECRETS, whose_example};
+use super::{Checked, DEAD_TOKEN, Installation, Report, Signature, decode_base64, off_by};
+use crate::weakness::{EXAMPLE_SECRETS, whose_example};
 
-/// The algorithms that PostgREST knows, with the length of their signatures in characters. Those
-/// of RSA are at least as long.
-pub(super) const ALGORITHMS: [(&str, usize); 13] = [
-    ("HS256", 43),
-    ("HS384", 64),
-    ("HS512", 86),
-    ("ES256", 86),
-    ("ES384", 128),
-    ("ES512", 176),
-    ("EdDSA", 86),
-    ("RS256", 342),
-    ("RS384", 342),
-    ("RS512", 342),
-    ("PS256", 342),
-    ("PS384", 342),
-    ("PS512", 342),
+/// An algorithm that PostgREST knows.
+#[derive(Clone, Copy)]
+pub(super) struct KnownAlgorithm {
+    pub(super) name: &'static str,
+    /// In characters of base64url. The signatures of RSA are at least as long.
+    pub(super) signature_length: usize,
+}
+
+impl KnownAlgorithm {
+    const fn new(name: &'static str, signature_length: usize) -> Self {
+        Self {
+            name,
+            signature_length,
+        }
+    }
+}
+
+pub(super) const ALGORITHMS: [KnownAlgorithm; 13] = [
+    KnownAlgorithm::new("HS256", 43),
+    KnownAlgorithm::new("HS384", 64),
+    KnownAlgorithm::new("HS512", 86),
+    KnownAlgorithm::new("ES256", 86),
+    KnownAlgorithm::new("ES384", 128),
+    KnownAlgorithm::new("ES512", 176),
+    KnownAlgorithm::new("EdDSA", 86),
+    KnownAlgorithm::new("RS256", 342),
+    KnownAlgorithm::new("RS384", 342),
+    KnownAlgorithm::new("RS512", 342),
+    KnownAlgorithm::new("PS256", 342),
+    KnownAlgorithm::new("PS384", 342),
+    KnownAlgorithm::new("PS512", 342),
 ];
 
 impl Report {
-    pub(super) fn check_signature(&mut self, token: &str, algorithm: &str, keys: &dyn Keys) {
-        let secret = keys.shared_secret();
-        match keys.check(token) {
+    pub(super) fn check_signature(
+        &mut self,
+        token: &str,
+        algorithm: &str,
+        installation: &dyn Installation,
+    ) {
+        let secret = installation.shared_secret();
+        match installation.check(token) {
             Checked::Matches => {
                 self.signature = Signature::Verified;
                 if let Some(whose) = secret.and_then(whose_example) {
@@ -68,15 +88,17 @@ impl Report {
     }
 }
 
-pub(super) fn wrong_length((algorithm, length): (&str, usize), found: usize) -> Option<String> {
+/// What is wrong with a signature that has so many characters.
+pub(super) fn wrong_length(algorithm: KnownAlgorithm, found: usize) -> Option<String> {
     if found == 0 {
         return Some(
             "The signature is missing: nothing follows the second dot. Copy the key to its end."
                 .to_owned(),
         );
     }
-    let grows = algorithm.starts_with("RS") || algorithm.starts_with("PS");
-    off_by(found, length, "signature").filter(|_| found < length || !grows)
+    let grows = algorithm.name.starts_with("RS") || algorithm.name.starts_with("PS");
+    off_by(found, algorithm.signature_length, "signature")
+        .filter(|_| found < algorithm.signature_length || !grows)
 }
 
 /// Finds what a token of HS256 was signed with in place of `secret`, out of what people do.

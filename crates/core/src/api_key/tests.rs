@@ -2,7 +2,7 @@ use super::jwt::{CLOCK_SKEW_SECONDS, LAST_SECOND};
 use super::signatures::ALGORITHMS;
 use super::*;
 use crate::claims::TOKEN_TYPE;
-use crate::signing_key::EXAMPLE_SECRETS;
+use crate::weakness::EXAMPLE_SECRETS;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const SECRET_KEY: &str = "sb_secret_AAECAwQFBgcICQoLDA0ODw_KwxO5rOa";
 /// A server with one shared secret.
 struct Shared<'a>(&'a [u8]);
 
-impl Keys for Shared<'_> {
+impl Installation for Shared<'_> {
     fn check(&self, token: &str) -> Checked {
         let (message, signature) = token.rsplit_once('.').unwrap();
         let key = DecodingKey::from_secret(self.0);
@@ -39,7 +39,7 @@ impl Keys for Shared<'_> {
 /// A server without a shared secret that judges every token the same.
 struct Judge(fn() -> Checked);
 
-impl Keys for Judge {
+impl Installation for Judge {
     fn check(&self, _: &str) -> Checked {
         (self.0)()
     }
@@ -306,7 +306,8 @@ fn a_key_that_is_only_shown_in_part_is_not_read() {
 
 #[test]
 fn signatures_have_the_length_of_their_algorithm() {
-    for (algorithm, length) in ALGORITHMS {
+    for known in ALGORITHMS {
+        let (algorithm, length) = (known.name, known.signature_length);
         let header = json!({"alg": algorithm}).to_string();
         let token = with_header(&header);
         let message = token.rsplit_once('.').unwrap().0;
@@ -580,7 +581,7 @@ fn a_signature_stands_as_the_keys_say() {
 #[test]
 fn only_a_sound_token_is_checked() {
     struct Never;
-    impl Keys for Never {
+    impl Installation for Never {
         fn check(&self, _: &str) -> Checked {
             unreachable!()
         }

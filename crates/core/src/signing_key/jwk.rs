@@ -1,4 +1,4 @@
-//! Reading private JSON Web Keys: strictly, and without a word of what stands in them.
+//! Reading private JSON Web Keys strictly, with errors that repeat nothing of what stands in them.
 
 use std::borrow::Cow;
 
@@ -144,7 +144,7 @@ impl<'a> Jwk<'a> {
         Ok((algorithm, Material::Rsa { n, e, private }))
     }
 
-    /// The one that the key names, or else the first of those that its type allows.
+    /// The algorithm that the key names, or else the first of those that its type allows.
     fn algorithm(&self, allowed: &[Algorithm]) -> Result<Algorithm, Error> {
         let Some(name) = self.text("alg", "its alg is no string")? else {
             return Ok(allowed[0]);

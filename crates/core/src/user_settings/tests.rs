@@ -6,15 +6,22 @@ use crate::merge_patch::tests::any_json;
 
 const MAX: usize = 1000;
 
+fn declaration(key: &str, default: &str, schema: Option<&str>) -> Declaration {
+    Declaration {
+        key: key.to_owned(),
+        default: default.to_owned(),
+        schema: schema.map(str::to_owned),
+        is_overridable: true,
+    }
+}
+
 fn chat() -> Definitions {
     let declare = |key, default, schema: Option<&str>, is_overridable| {
-        Definition::declare(
-            key,
-            str::to_owned(default),
-            schema.map(str::to_owned),
+        let declaration = Declaration {
             is_overridable,
-            || (),
-        )
+            ..declaration(key, default, schema)
+        };
+        Definition::declare(declaration, || ())
     };
     let list: Result<Vec<_>, Error> = [
         declare(
@@ -38,8 +45,13 @@ fn chat() -> Definitions {
 }
 
 fn effective(own: Option<&str>, overrides: Option<&str>) -> Result<Value, Error> {
-    let text = chat().effective(own, overrides, MAX)?;
+    let text = chat().effective(Layers { own, overrides }, MAX)?;
     Ok(serde_json::from_str(&text).unwrap())
+}
+
+fn layers<'a>(own: &'a str, overrides: Option<&'a str>) -> Layers<'a> {
+    let own = Some(own);
+    Layers { own, overrides }
 }
 
 fn message<T>(result: Result<T, Error>) -> String {
@@ -194,14 +206,7 @@ fn settings_that_are_too_large_may_only_shrink() {
 #[test]
 fn a_declaration_must_make_sense() {
     let declare = |key: &str, default: &str, schema: Option<&str>| {
-        Definition::declare(
-            key,
-            default.to_owned(),
-            schema.map(str::to_owned),
-            true,
-            || (),
-        )
-        .map(drop)
+        Definition::declare(declaration(key, default, schema), || ()).map(drop)
     };
     for key in ["", " ", "\u{3000}", "a\nb", "a\u{7f}", &"x".repeat(101)] {
         assert!(
@@ -234,20 +239,12 @@ fn a_declaration_must_make_sense() {
 
 #[test]
 fn a_schema_that_was_stored_broken_refuses_values_and_leaves_defaults() {
-    let broken = Definition::from_stored(
-        "a".into(),
-        "1".into(),
-        Some("{\"type\": 1}".into()),
-        true,
-        || (),
-    );
-    let settings = Definitions::new(vec![broken]);
-    assert_eq!(settings.effective(None, None, MAX).unwrap(), r#"{"a": 1}"#);
-    assert_eq!(
-        settings.effective(Some(r#"{"a": 2}"#), None, MAX).unwrap(),
-        r#"{"a": 2}"#
-    );
-    let refused = settings.effective(None, Some(r#"{"a": 2}"#), MAX);
+    let broken = declaration("a", "1", Some("{\"type\": 1}"));
+    let settings = Definitions::new(vec![Definition::from_stored(broken, || ())]);
+    let effective = |own, overrides| settings.effective(Layers { own, overrides }, MAX);
+    assert_eq!(effective(None, None).unwrap(), r#"{"a": 1}"#);
+    assert_eq!(effective(Some(r#"{"a": 2}"#), None).unwrap(), r#"{"a": 2}"#);
+    let refused = effective(None, Some(r#"{"a": 2}"#));
     assert!(matches!(refused, Err(Error::UnreadableSchema(_))));
 }
 
@@ -278,9 +275,10 @@ proptest! {
     fn no_json_is_too_odd(own in any_json(), new in any_json(), text in any::<String>()) {
         let settings = chat();
         for new in [new.to_string(), text] {
-            drop(settings.effective(Some(&own.to_string()), Some(&new), MAX));
+            drop(settings.effective(layers(&own.to_string(), Some(&new)), MAX));
             drop(settings.patched(Some(&own.to_string()), &new, MAX));
-            drop(Definition::declare("a", new, Some(own.to_string()), true, || ()));
+            let own = own.to_string();
+            drop(Definition::declare(declaration("a", &new, Some(&own)), || ()));
         }
     }
 
@@ -289,7 +287,7 @@ proptest! {
         let settings = chat();
         let Ok(own) = settings.patched(None, &own.to_string(), MAX) else { return Ok(()) };
         if let Ok(own) = settings.patched(Some(&own), &patch.to_string(), MAX) {
-            let effective = settings.effective(Some(&own), None, MAX).unwrap();
+            let effective = settings.effective(layers(&own, None), MAX).unwrap();
             let effective = Members::parse_lenient(&effective).ok().unwrap();
             prop_assert_eq!(effective.iter().count(), settings.list.len());
             for (key, value) in effective.iter() {
@@ -302,13 +300,13 @@ proptest! {
     fn what_a_user_sets_counts_as_an_override_would(own in any_settings(), patch in any_settings()) {
         let settings = chat();
         let Ok(own) = settings.patched(None, &own.to_string(), MAX) else { return Ok(()) };
-        let overridden = settings.effective(Some(&own), Some(&patch.to_string()), MAX);
+        let overridden = settings.effective(layers(&own, Some(&patch.to_string())), MAX);
         if let (Ok(overridden), Ok(own)) = (overridden, settings.patched(Some(&own), &patch.to_string(), MAX))
             // Null in a patch gives the default back, and in an override it removes.
             && !patch.to_string().contains("null")
         {
             let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-            prop_assert_eq!(read(&overridden), read(&settings.effective(Some(&own), None, MAX).unwrap()));
+            prop_assert_eq!(read(&overridden), read(&settings.effective(layers(&own, None), MAX).unwrap()));
         }
     }
 }

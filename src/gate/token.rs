@@ -1,0 +1,156 @@
+//! The token of a request: which it is, whether it is live, and how the request becomes its user's.
+
+use std::rc::Rc;
+
+use supabase_pat_core::claims::{Credential, SessionClaim};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
+use supabase_pat_core::refusal::Refusal;
+use supabase_pat_core::scope::Scopes;
+
+use super::Stop;
+use super::usage::Bearer;
+use crate::pg::clock::Instant;
+use crate::pg::settings;
+use crate::request::identity;
+use crate::request::liveness::{self, Horizon, Verdict};
+use crate::request::run;
+use crate::tokens::lookup::{self, StoredToken};
+use crate::users;
+use crate::users::state::UserState;
+
+/// The token of a request, which is live.
+pub struct Token {
+    /// As its row and that of its user say.
+    pub stored: StoredToken,
+    /// Those of the row for an opaque token, those of the claims for a JWT.
+    pub scopes: Scopes,
+    /// What could be seen when the token was looked up.
+    seen: Option<Horizon>,
+    is_opaque: bool,
+}
+
+impl Token {
+    /// The opaque token of that text. `bearer` becomes the token, as soon as it is known.
+    ///
+    /// # Errors
+    /// [`Refusal::MalformedToken`], [`Refusal::UnknownToken`], and those of [`check_life`].
+    pub fn opaque(text: &str, bearer: &mut Option<Bearer>) -> Result<Self, Stop> {
+        let digest = OpaqueToken::parse(text)
+            .ok_or(Refusal::MalformedToken)?
+            .digest();
+        let seen = liveness::horizon();
+        let stored = lookup::by_digest(&digest).ok_or(Refusal::UnknownToken)?;
+        *bearer = Some(Bearer {
+            token: stored.id,
+            user: stored.user,
+        });
+        check_life(&stored)?;
+        Ok(Self {
+            scopes: stored.scopes(),
+            stored,
+            seen,
+            is_opaque: true,
+        })
+    }
+
+    /// The token that the claims of the request name. `None` for what is no personal access token: a login, `anon`,
+    /// `service_role`. `bearer` becomes the token, as soon as it is known.
+    ///
+    /// # Errors
+    /// [`Refusal::MalformedClaims`], [`Refusal::SessionEnded`], [`Refusal::UnknownToken`], and those of
+    /// [`check_life`].
+    pub fn of_claims(bearer: &mut Option<Bearer>) -> Result<Option<Self>, Stop> {
+        let claimed = run::with_request(|request| {
+            let identity = Rc::clone(&request.identity);
+            match (&identity.credential, identity.session) {
+                (Credential::Malformed, _) | (Credential::Login, SessionClaim::Malformed) => {
+                    Err(Refusal::MalformedClaims)
+                }
+                (Credential::Login, _) if !request.is_active() => Err(Refusal::SessionEnded),
+                (Credential::Login, _) => Ok(None),
+                (Credential::Token(token), _) => {
+                    Ok(Some((token.id, token.user, token.scopes.clone())))
+                }
+            }
+        })?;
+        let Some((id, user, scopes)) = claimed else {
+            return Ok(None);
+        };
+        let seen = liveness::horizon();
+        let stored = lookup::by_id(id).filter(|token| token.user == user);
+        let stored = stored.ok_or(Refusal::UnknownToken)?;
+        *bearer = Some(Bearer { token: id, user });
+        check_life(&stored)?;
+        Ok(Some(Self {
+            stored,
+            scopes,
+            seen,
+            is_opaque: false,
+        }))
+    }
+
+    /// Makes the request that of the token's user, where it is not yet, and keeps the verdict, so that policies do not
+    /// look the token up again.
+    ///
+    /// # Errors
+    /// [`Refusal::RoleNotAllowed`], for a user whose role is not for tokens.
+    pub fn assume(&self) -> Result<(), Stop> {
+        let live = match settings::live_claims() {
+            true => users::state::live_user(self.stored.user),
+            false => None,
+        };
+        if self.is_opaque || live.is_some() {
+            let named = live.as_ref().and_then(|user| user.role.as_deref());
+            let role = users::role_of_user(named)
+                .map_err(|_| Refusal::RoleNotAllowed(named.unwrap_or_default().to_owned()))?;
+            let claims = match self.is_opaque {
+                true => self.claims(&role)?,
+                false => run::with_request(|request| request.claims().map(str::to_owned))
+                    .unwrap_or_default(),
+            };
+            let claims = live
+                .and_then(|user| user.into_claims(&claims, &role))
+                .unwrap_or(claims);
+            identity::assume(&role, &claims)?;
+        }
+        if let Some(seen) = self.seen {
+            let verdict = Verdict {
+                is_live: true,
+                needs_gate: self.stored.needs_gate(),
+                holds_until: self.stored.expires_at,
+            };
+            run::with_request(|request| request.remember(seen, verdict));
+        }
+        Ok(())
+    }
+
+    /// The claims that a JWT with the same id, scopes and times would have.
+    fn claims(&self, role: &str) -> Result<String, Error> {
+        let issuer = settings::issuer();
+        TokenPayload::new(&PersonalAccessToken {
+            id: self.stored.id,
+            user: self.stored.user,
+            role,
+            issuer: &issuer,
+            scopes: &self.scopes,
+            lifetime: Lifetime {
+                issued_at: self.stored.created_at.unix_seconds(),
+                expires_at: self.stored.expires_at.unix_seconds(),
+            },
+        })
+        .to_json()
+    }
+}
+
+/// Whether a token is neither revoked nor expired, and its user is there and not banned.
+fn check_life(token: &StoredToken) -> Result<(), Refusal> {
+    match token.user_state {
+        _ if token.is_revoked => Err(Refusal::Revoked),
+        _ if token.expires_at <= Instant::now() => Err(Refusal::Expired),
+        UserState::Active => Ok(()),
+        UserState::Banned { .. } => Err(Refusal::UserBanned),
+        UserState::Gone => Err(Refusal::UserGone),
+    }
+}

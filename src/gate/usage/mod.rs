@@ -1,0 +1,135 @@
+//! What the gate counts, in shared memory: the requests of each token within its window, when it was last
+//! used, and what was refused.
+//!
+//! A GET runs READ ONLY and could write none of this into a table, and a count that was rolled back would be no
+//! limit. The worker ([`crate::gate::worker`]) carries the counts into the tables every few seconds.
+//!
+//! - [`places`]: the tokens, each with its limit and its last use.
+//! - [`refusals`]: what was refused, and whose it was.
+//! - [`requests`]: how many requests the gate has judged in each database.
+//! - [`memory`]: where these are in shared memory, and the locks.
+//! - [`own_counters`]: limits where there is no shared memory.
+//!
+//! Shared memory begins empty after a restart of the server, limits included. It is there only if the library is
+//! preloaded. Otherwise each connection of the REST server counts for itself, so that a token has its limit once
+//! for each connection, and nothing else is noted.
+
+mod memory;
+mod own_counters;
+mod places;
+mod refusals;
+mod requests;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use pgrx::pg_sys;
+use supabase_pat_core::rate::Limit;
+use uuid::Uuid;
+
+use crate::pg::clock::Instant;
+pub use memory::init;
+pub use places::{Use, unwritten_uses, uses_have_been_written};
+pub use refusals::{Refusals, count_refusal, refusals_have_been_written, unwritten_refusals};
+pub use requests::count_request;
+
+/// The token that a request was made with, and its user.
+#[derive(Clone, Copy)]
+pub struct Bearer {
+    pub token: Uuid,
+    pub user: Uuid,
+}
+
+/// Why a request is not admitted.
+pub enum NotAdmitted {
+    /// The limit of this window is used up. The next window begins after so many microseconds.
+    UsedUp(i64),
+    /// There is no room to count the requests of one more token with a limit.
+    NoRoom,
+}
+
+/// Counts a request, and notes that its token is being used. A token without a limit is always admitted.
+///
+/// `is_dead` says whether a token makes no further request, as far as that is known. It is asked only if there is no
+/// place for one more token with a limit.
+///
+/// # Errors
+/// [`NotAdmitted`], for a token with a limit.
+pub fn admit(
+    bearer: Bearer,
+    limit: Option<Limit>,
+    address: Option<IpAddr>,
+    is_dead: impl Fn(Uuid) -> bool,
+) -> Result<(), NotAdmitted> {
+    match (memory::shared(), limit) {
+        (Some(shared), _) => places::admit(shared, bearer, limit, address, is_dead),
+        (None, Some(limit)) => own_counters::admit(bearer.token, limit, is_dead),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The databases for which the worker has something to write.
+pub fn databases_with_news() -> Vec<pg_sys::Oid> {
+    let Some(shared) = memory::shared() else {
+        return Vec::new();
+    };
+    let mut databases = places::databases_with_news(shared);
+    databases.extend(refusals::databases_with_news(shared));
+    databases.sort_unstable();
+    databases.dedup();
+    databases.into_iter().map(pg_sys::Oid::from).collect()
+}
+
+/// Forgets what has not been written for a database that is gone, or that does not have the extension.
+pub fn forget(database: pg_sys::Oid) {
+    if let Some(shared) = memory::shared() {
+        places::forget(shared, database.to_u32());
+        refusals::forget(shared, database.to_u32());
+    }
+}
+
+/// Notes the process id of the worker that runs all the time, 0 when it ends.
+pub fn worker_is(process: i32) {
+    if let Some(shared) = memory::shared() {
+        shared.worker.store(process, Relaxed);
+    }
+}
+
+/// Notes that the worker has written all that there was.
+pub fn flushed() {
+    if let Some(shared) = memory::shared() {
+        shared
+            .flushed_at
+            .store(Instant::now().unix_micros(), Relaxed);
+    }
+}
+
+/// The state of the counting, for `pat.status()`.
+pub struct State {
+    /// How many requests the gate has judged in this database. `None` if there was no place for this database.
+    pub requests: Option<u64>,
+    pub last_request_at: Option<Instant>,
+    /// How many uses were not noted, or not written, for want of a place. They are those of all databases.
+    pub lost: u64,
+    /// The process id of the worker, if it runs.
+    pub worker: Option<i32>,
+    pub flushed_at: Option<Instant>,
+}
+
+/// `None` without preloading.
+pub fn state() -> Option<State> {
+    let shared = memory::shared()?;
+    let requests = requests::of_this_database(shared);
+    let time = |at: &AtomicI64| {
+        Some(at.load(Relaxed))
+            .filter(|&at| at != 0)
+            .map(Instant::from_unix_micros)
+    };
+    Some(State {
+        requests: requests.map(|requests| requests.count.load(Relaxed)),
+        last_request_at: requests.and_then(|requests| time(&requests.last_at)),
+        lost: shared.lost.load(Relaxed),
+        worker: Some(shared.worker.load(Relaxed)).filter(|&process| process != 0),
+        flushed_at: time(&shared.flushed_at),
+    })
+}

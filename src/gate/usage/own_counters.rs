@@ -1,0 +1,46 @@
+//! Limits where there is no shared memory: each backend counts what it has admitted itself.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+
+use supabase_pat_core::rate::{Counter, Limit};
+use uuid::Uuid;
+
+use super::NotAdmitted;
+use crate::pg::Local;
+use crate::pg::clock::Instant;
+
+/// How many tokens a backend counts for. If the windows of all of them are still running, one more token is refused.
+const MAX_TOKENS: usize = 10_000;
+/// Dead tokens are looked for at most once in so many microseconds, since all tokens are looked up then.
+const MINUTE: i64 = 60_000_000;
+
+static COUNTERS: Local<Option<HashMap<Uuid, (Limit, Counter)>>> = Local::new(None);
+static LOOKED_UP_AT: Local<i64> = Local::new(0);
+
+/// As [`super::admit`], for a token with a limit.
+pub fn admit(token: Uuid, limit: Limit, is_dead: impl Fn(Uuid) -> bool) -> Result<(), NotAdmitted> {
+    let now = Instant::now().unix_micros();
+    // SAFETY: each reference is gone at the end of its line.
+    let counters = || unsafe { COUNTERS.get() }.get_or_insert_default();
+    if counters().len() >= MAX_TOKENS && !counters().contains_key(&token) {
+        counters().retain(|_, (limit, counter)| !counter.is_over(*limit, now));
+        // SAFETY: as above.
+        let looked_up_at = unsafe { *LOOKED_UP_AT.get() };
+        if counters().len() >= MAX_TOKENS && now - looked_up_at > MINUTE {
+            // SAFETY: as above.
+            unsafe { *LOOKED_UP_AT.get() = now };
+            let mut all: Vec<Uuid> = counters().keys().copied().collect();
+            all.retain(|&token| is_dead(token));
+            for dead in all {
+                counters().remove(&dead);
+            }
+        }
+        if counters().len() >= MAX_TOKENS {
+            return Err(NotAdmitted::NoRoom);
+        }
+    }
+    let (known, counter) = counters().entry(token).or_insert((limit, Counter::NEW));
+    *known = limit;
+    counter.admit(limit, now).map_err(NotAdmitted::UsedUp)
+}

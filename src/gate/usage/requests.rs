@@ -1,0 +1,57 @@
+//! How many requests the gate has judged, by which `pat.status()` tells whether a REST server calls it.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::memory::{Shared, shared, this_database};
+use crate::pg::Local;
+use crate::pg::clock::Instant;
+
+/// The requests of a database that the gate has judged.
+#[repr(C)]
+pub struct Requests {
+    /// Zero for a free place.
+    database: AtomicU32,
+    pub count: AtomicU64,
+    /// In microseconds since 1970, zero for never.
+    pub last_at: AtomicI64,
+}
+
+impl Requests {
+    /// A free place.
+    pub const fn none() -> Self {
+        Self {
+            database: AtomicU32::new(0),
+            count: AtomicU64::new(0),
+            last_at: AtomicI64::new(0),
+        }
+    }
+}
+
+/// Notes that the gate has been asked about a request of a REST server.
+pub fn count_request() {
+    if let Some(requests) = shared().and_then(of_this_database) {
+        requests.count.fetch_add(1, Relaxed);
+        requests
+            .last_at
+            .store(Instant::now().unix_micros(), Relaxed);
+    }
+}
+
+/// `None` if more databases have been asked about than there are places.
+pub fn of_this_database(shared: &'static Shared) -> Option<&'static Requests> {
+    static PLACE: Local<Option<&'static Requests>> = Local::new(None);
+    // SAFETY: nothing is called that could come back here. A backend stays with its database.
+    let known = unsafe { PLACE.get() };
+    if known.is_none() {
+        let database = this_database();
+        *known = shared.requests.iter().find(|requests| {
+            let place = &requests.database;
+            match place.compare_exchange(0, database, Relaxed, Relaxed) {
+                Ok(_) => true,
+                Err(there) => there == database,
+            }
+        });
+    }
+    *known
+}

@@ -39,10 +39,14 @@ extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 pub extern "C-unwind" fn _PG_init() {
     pg::error::install_panic_hook();
     request::admitted::define();
+    gate::guard::define();
     // Nobody defines a setting of ours after this.
     pg::settings::define();
-    request::run::install_hook(gate::returned::check);
-    if pg::settings::is_preloaded() {
+    let is_preloaded = pg::settings::is_preloaded();
+    let after = is_preloaded.then_some(gate::guard::after_outermost as unsafe fn());
+    request::run::install_hook(gate::returned::check, after);
+    if is_preloaded {
+        gate::guard::install();
         passwords::attempts::init();
         passwords::throttle::init();
         gate::usage::init();

@@ -1,5 +1,5 @@
-//! The gate: one function for PostgREST's `db-pre-request`, which refuses each request that should not run, before
-//! any query.
+//! The gate refuses each request that should not run, before any query. The [`guard`] asks it in the connections of
+//! guarded logins, and `pat.gate()`, for PostgREST's `db-pre-request`, wherever it is called.
 //!
 //! It checks in this order, and the first check that fails decides the answer:
 //!
@@ -15,6 +15,7 @@
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
 pub mod deny;
+pub mod guard;
 pub mod raise;
 mod rate_limit;
 pub mod returned;
@@ -34,6 +35,7 @@ use crate::pg::settings;
 use crate::request::admitted;
 use crate::request::http::HttpRequest;
 use crate::tokens::lookup::StoredToken;
+use guard::When;
 use raise::{Decision, Raised};
 use token::Token;
 use usage::Bearer;
@@ -66,24 +68,36 @@ impl From<Error> for Stop {
     }
 }
 
+/// For `pat.gate()`: after the guard it has nothing to do but to call the next function.
 fn decide() -> Result<Decision, Error> {
+    if !guard::has_judged() {
+        if let Some(refused) = judge(When::InTime)? {
+            return Ok(Decision::Refused(refused));
+        }
+        if guard::is_guarded() {
+            guard::note_judged()?;
+        }
+    }
+    let next = match settings::next_pre_request() {
+        Some(name) => raise::find_next(&name)?,
+        None => pg_sys::InvalidOid,
+    };
+    Ok(Decision::Admitted(next))
+}
+
+/// Judges the present request: the error that refuses it, or none.
+fn judge(when: When) -> Result<Option<Raised>, Error> {
     let request = HttpRequest::present();
     // A call without a method was made by hand, and does not show that a REST server calls the gate.
     if !request.method.is_empty() {
         usage::count_request();
     }
     let mut bearer = None;
-    match admit(&request, &mut bearer) {
-        Ok(()) => {
-            let next = match settings::next_pre_request() {
-                Some(name) => raise::find_next(&name)?,
-                None => pg_sys::InvalidOid,
-            };
-            Ok(Decision::Admitted(next))
-        }
+    match admit(&request, &mut bearer, when) {
+        Ok(()) => Ok(None),
         Err(Stop::Refused(refusal)) => {
             usage::count_refusal(refusal.reason(), bearer, request.address);
-            Ok(Decision::Refused(Raised::by(&refusal)))
+            Ok(Some(Raised::by(&refusal)))
         }
         Err(Stop::Failed(error)) => Err(error),
     }
@@ -91,7 +105,7 @@ fn decide() -> Result<Decision, Error> {
 
 /// Makes all checks. `bearer` becomes the token that the request was made with as soon as it is known, so that a
 /// refusal can be counted for it.
-fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>) -> Result<(), Stop> {
+fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>, when: When) -> Result<(), Stop> {
     deny::check(request)?;
     let token = match &request.api_key {
         // A request with an opaque token is that of its user, whatever else it carries.
@@ -109,7 +123,7 @@ fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>) -> Result<(), Stop>
         true => admitted::admit(token.stored.id, to_be_shown.as_ref())?,
         false => admitted::admit_no_token()?,
     }
-    token.assume()
+    token.assume(when)
 }
 
 /// A token that is for certain addresses is refused where the address of the request is not known.

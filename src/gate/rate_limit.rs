@@ -5,17 +5,22 @@ use std::net::IpAddr;
 use supabase_pat_core::refusal::Refusal;
 use uuid::Uuid;
 
+use super::guard;
 use super::raise;
 use super::usage::{self, Bearer, NotAdmitted};
 use crate::pg::clock::Instant;
 use crate::tokens::lookup::{self, StoredToken};
 use crate::users::state::UserState;
 
-/// Counts a request of a token, and notes where it comes from.
+/// Counts a request of a token, and notes where it comes from. The guard and the gate may both judge it: it is counted
+/// once.
 ///
 /// # Errors
 /// [`Refusal::TooManyRequests`], [`Refusal::NoRoom`].
 pub fn count(token: &StoredToken, address: Option<IpAddr>) -> Result<(), Refusal> {
+    if guard::was_counted(token.id) {
+        return Ok(());
+    }
     let bearer = Bearer {
         token: token.id,
         user: token.user,

@@ -10,8 +10,10 @@ use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::scope::Scopes;
 
 use super::Stop;
+use super::guard::When;
 use super::usage::Bearer;
 use crate::pg::clock::Instant;
+use crate::pg::rights;
 use crate::pg::settings;
 use crate::request::identity;
 use crate::request::liveness::{self, Horizon, Verdict};
@@ -95,8 +97,8 @@ impl Token {
     /// look the token up again.
     ///
     /// # Errors
-    /// [`Refusal::RoleNotAllowed`], for a user whose role is not for tokens.
-    pub fn assume(&self) -> Result<(), Stop> {
+    /// [`Refusal::RoleNotAllowed`], for a user whose role is not for tokens; [`Refusal::TooLate`].
+    pub fn assume(&self, when: When) -> Result<(), Stop> {
         let live = match settings::live_claims() {
             true => users::state::live_user(self.stored.user),
             false => None,
@@ -105,7 +107,7 @@ impl Token {
             let named = live.as_ref().and_then(|user| user.role.as_deref());
             let role = users::role_of_user(named)
                 .map_err(|_| Refusal::RoleNotAllowed(named.unwrap_or_default().to_owned()))?;
-            let claims = match self.is_opaque {
+            let claims = match self.is_opaque && !self.is_assumed() {
                 true => self.claims(&role)?,
                 false => run::with_request(|request| request.claims().map(str::to_owned))
                     .unwrap_or_default(),
@@ -113,6 +115,9 @@ impl Token {
             let claims = live
                 .and_then(|user| user.into_claims(&claims, &role))
                 .unwrap_or(claims);
+            if when == When::Late && !rights::outer_role_is(&role) {
+                return Err(Refusal::TooLate.into());
+            }
             identity::assume(&role, &claims)?;
         }
         if let Some(seen) = self.seen {
@@ -124,6 +129,16 @@ impl Token {
             run::with_request(|request| request.remember(seen, verdict));
         }
         Ok(())
+    }
+
+    /// Whether the claims are the token's already: a pre-request function may have added to them since.
+    fn is_assumed(&self) -> bool {
+        run::with_request(|request| match &request.identity.credential {
+            Credential::Token(token) => {
+                token.id == self.stored.id && token.user == self.stored.user
+            }
+            _ => false,
+        })
     }
 
     /// The claims that a JWT with the same id, scopes and times would have.

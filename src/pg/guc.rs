@@ -1,11 +1,12 @@
 //! Settings of Postgres and of any extension: reading one, and setting it for the rest of the transaction.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::pg_sys;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use supabase_pat_core::error::Error;
 
+use crate::pg::Local;
 #[cfg(feature = "pg15")]
 use crate::pg::unguarded;
 
@@ -114,4 +115,140 @@ pub fn settings_from(
     settings[first..]
         .iter()
         .map(move |&record| (record, name(record)))
+}
+
+/// Where the value of a setting of type string is kept.
+#[derive(Clone, Copy)]
+pub struct Variable(*mut *mut c_char);
+
+impl Variable {
+    /// `None` as long as there is no such setting.
+    pub fn find(name: &CStr) -> Option<Self> {
+        let record = find_setting(name)?;
+        // SAFETY: the record is Postgres's. `vartype` says which struct begins with it.
+        unsafe {
+            ((*record).vartype == pg_sys::config_type::PGC_STRING)
+                .then(|| Self((*record.cast::<pg_sys::config_string>()).variable))
+        }
+    }
+
+    /// The address of the value. Postgres allocates a new value before it frees the old one, so a changed setting has
+    /// another address.
+    #[inline(always)]
+    pub fn value(self) -> *mut c_char {
+        // SAFETY: a setting that exists has a variable for as long as the backend lives, unless a library defines one
+        // of the same name.
+        unsafe { *self.0 }
+    }
+}
+
+/// Something that is known for the rest of the transaction, or of the savepoint that it was found out in, and that
+/// parallel workers must know too: a setting does all of this by itself, as SET LOCAL leaves it, and a variable none.
+///
+/// Postgres would let superusers set it, in a session, a database or a configuration file; the check hook refuses each
+/// of these. `RESET ALL` empties it.
+pub struct OwnSetting {
+    name: &'static CStr,
+    value: GucSetting<Option<CString>>,
+}
+
+static IS_OURS: Local<bool> = Local::new(false);
+
+impl OwnSetting {
+    pub const fn new(name: &'static CStr) -> Self {
+        Self {
+            name,
+            value: GucSetting::<Option<CString>>::new(None),
+        }
+    }
+
+    pub fn define(&'static self, description: &'static CStr) {
+        // SAFETY: the hook raises no error and cannot panic.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(
+                self.name,
+                description,
+                c"",
+                &self.value,
+                // A setting of the context `internal` would not reach parallel workers.
+                GucContext::Suset,
+                GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
+                Some(refuse_others),
+                None,
+                None,
+            );
+        }
+    }
+
+    #[inline(always)]
+    pub fn address(&self) -> *mut c_char {
+        // SAFETY: Postgres keeps null or a C string there.
+        unsafe { *self.value.as_ptr() }
+    }
+
+    /// Whether it has a value: without allocating, for each statement.
+    #[inline(always)]
+    pub fn is_anything(&self) -> bool {
+        let value = self.address();
+        // SAFETY: as above.
+        !value.is_null() && unsafe { *value } != 0
+    }
+
+    pub fn text(&self) -> Option<String> {
+        match self.is_anything() {
+            true => self
+                .value
+                .get()
+                .map(|text| text.to_string_lossy().into_owned()),
+            false => None,
+        }
+    }
+
+    /// Gives it a value, for the rest of the transaction or savepoint.
+    pub fn set(&self, value: &str) -> Result<(), Error> {
+        /// Also if an error gets past it.
+        struct Ours;
+        impl Drop for Ours {
+            fn drop(&mut self) {
+                // SAFETY: nothing is called that could come back here.
+                unsafe { *IS_OURS.get() = false };
+            }
+        }
+        let value = c_string(value)?;
+        // SAFETY: as above; then two C strings for a setting that is defined.
+        unsafe {
+            *IS_OURS.get() = true;
+            let _ours = Ours;
+            pg_sys::set_config_option(
+                self.name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Lets through what the extension sets, what a parallel worker takes over from its leader, and nothing.
+#[pg_guard]
+unsafe extern "C-unwind" fn refuse_others(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres passes a place that holds the new value or null, and only reads the message, which it clears
+    // before the next hook runs.
+    unsafe {
+        let is_empty = (*value).is_null() || **value == 0;
+        if is_empty || *IS_OURS.get() || pg_sys::InitializingParallelWorker {
+            return true;
+        }
+        pg_sys::GUC_check_errmsg_string = c"only the gate may set this".as_ptr().cast_mut();
+    }
+    false
 }

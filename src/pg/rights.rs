@@ -32,6 +32,15 @@ pub fn current_role_is(name: &str) -> bool {
     unsafe { pg_sys::get_role_oid(name.as_ptr(), true) == pg_sys::GetUserId() }
 }
 
+/// Whether the role that SET ROLE has set, or else that of the login, has that name, whatever function is being executed.
+pub fn outer_role_is(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: look-ups in the system caches.
+    unsafe { pg_sys::get_role_oid(name.as_ptr(), true) == pg_sys::GetOuterUserId() }
+}
+
 /// Whether the role in force has the privileges of the role `name`. False if there is no such role.
 pub fn has_privileges_of(name: &CStr) -> bool {
     // SAFETY: look-ups in the system caches; a role that is missing is no object.

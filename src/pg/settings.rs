@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 
+use crate::pg::Local;
 use crate::pg::durability::Level;
 
 const DAY: i32 = 24 * 60 * 60;
@@ -53,6 +54,8 @@ static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 static DEFAULT_SCHEMA: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"public"));
 static TRUSTED_PROXIES: GucSetting<i32> = GucSetting::<i32>::new(0);
+static GUARDED_LOGINS: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"authenticator"));
 static LIVE_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(16_384);
@@ -76,6 +79,38 @@ pub fn authenticated_role() -> String {
 
 pub fn service_role() -> CString {
     SERVICE_ROLE.get().unwrap_or_default()
+}
+
+/// Counts the values that `supabase_pat.guarded_logins` has had.
+static GUARDED_LOGINS_GENERATION: Local<u64> = Local::new(1);
+
+#[inline(always)]
+pub fn guarded_logins_generation() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *GUARDED_LOGINS_GENERATION.get() }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn guarded_logins_assigned(_value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { *GUARDED_LOGINS_GENERATION.get() += 1 };
+}
+
+/// The names in `supabase_pat.guarded_logins`. None if it is no list of names.
+pub fn guarded_logins() -> Vec<CString> {
+    let text = GUARDED_LOGINS.get().unwrap_or_default();
+    // SAFETY: SplitIdentifierString cuts a copy of the C string into names, and puts them into a list.
+    unsafe {
+        let mut names = std::ptr::null_mut();
+        let copy = pg_sys::pstrdup(text.as_ptr());
+        if !pg_sys::SplitIdentifierString(copy, b',' as c_char, &mut names) {
+            return Vec::new();
+        }
+        pgrx::PgList::<c_char>::from_pg(names)
+            .iter_ptr()
+            .map(|name| CStr::from_ptr(name).to_owned())
+            .collect()
+    }
 }
 
 pub fn service_role_name() -> String {
@@ -522,6 +557,20 @@ pub fn define() {
         (1, 3600),
         GucFlags::UNIT_S,
     );
+    // SAFETY: the hooks raise no error and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.guarded_logins",
+            c"The logins of servers whose requests are judged in the server, where the library is preloaded.",
+            c"",
+            &GUARDED_LOGINS,
+            GucContext::Suset,
+            GucFlags::default(),
+            None,
+            Some(guarded_logins_assigned),
+            None,
+        );
+    }
     int(
         c"supabase_pat.trusted_proxies",
         c"How many proxies in front of the REST server add an entry to X-Forwarded-For.",

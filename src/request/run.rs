@@ -53,6 +53,7 @@ static RUNS: Local<Vec<Run>> = Local::new(Vec::new());
 type Check = unsafe fn(*mut pg_sys::QueryDesc);
 
 static BEFORE_OUTERMOST: Local<Option<Check>> = Local::new(None);
+static AFTER_OUTERMOST: Local<Option<unsafe fn()>> = Local::new(None);
 static PREVIOUS_HOOK: Local<pg_sys::ExecutorRun_hook_type> = Local::new(None);
 
 /// The request that an earlier call in this run has read, if it still holds.
@@ -87,6 +88,11 @@ pub fn with_request<R>(f: impl FnOnce(&mut Request) -> R) -> R {
     result
 }
 
+/// Whether no statement is being executed, so that what begins is the client's own.
+pub fn is_outermost() -> bool {
+    depth() == 0
+}
+
 fn depth() -> usize {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { RUNS.get() }.len()
@@ -110,10 +116,11 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
 /// Installs the hook, once, from `_PG_init`. `before_outermost` is called before each statement that does not run
 /// inside another one. It may raise an error: it is called in a frame without a guard and without anything that needs
 /// dropping.
-pub fn install_hook(before_outermost: Check) {
+pub fn install_hook(before_outermost: Check, after_outermost: Option<unsafe fn()>) {
     // SAFETY: no other code of ours runs yet, and the callbacks stay valid, since Postgres never unloads a library.
     unsafe {
         *BEFORE_OUTERMOST.get() = Some(before_outermost);
+        *AFTER_OUTERMOST.get() = after_outermost;
         *PREVIOUS_HOOK.get() = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
@@ -146,6 +153,9 @@ macro_rules! executor_run_hook {
                     None => standard_ExecutorRun(query, $($argument),*),
                 }
                 RUNS.get().truncate(depth);
+                if depth == 0 && let Some(check) = *AFTER_OUTERMOST.get() {
+                    check();
+                }
             }
         }
     };

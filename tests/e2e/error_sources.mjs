@@ -47,7 +47,7 @@ export function errorsOfTheSource() {
     errors.push({ sqlstate: `PT${places[variant] <= 8 ? 401 : places[variant] <= 13 ? 403 : 429}`, message });
   }
 
-  const settings = read('src/pg/settings.rs') + read('src/request/admitted.rs');
+  const settings = read('src/pg/settings.rs') + read('src/pg/guc.rs');
   const ofHooks = (field) => [...settings.matchAll(new RegExp(`GUC_check_${field}_string\\s*=\\s*c"([^"]*)"`, 'g'))].map(([, text]) => text);
   for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
 

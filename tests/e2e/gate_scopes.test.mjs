@@ -84,7 +84,7 @@ describe('through the gate', () => {
 
 describe('without a gate', () => {
   let world;
-  before(async () => { world = await open({ env: { PGRST_DB_PRE_REQUEST: '' } }); });
+  before(async () => { world = await open({ road: 'guard', settings: { 'supabase_pat.guarded_logins': '' } }); });
   after(() => world.close());
 
   test('a token for certain addresses, or with a limit, is not valid, and any other is', async () => {

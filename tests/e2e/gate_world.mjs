@@ -48,12 +48,13 @@ export const REQUESTS = [
   ['GET', '/rpc/titles', 'rpc/titles:call'],
 ];
 
-/** A REST server with the gate, and what the tests do to it. */
-export async function open({ settings = {}, env = {}, sql = '', ...options } = {}) {
+/** A REST server and what the tests do to it. Its requests are judged on one `road` or the other: by the guard, by the
+ * gate as its pre-request function, or by both. */
+export async function open({ settings = {}, env = {}, sql = '', road = process.env.ROAD ?? 'both', ...options } = {}) {
   const world = await start({
     ...options,
-    settings: { 'supabase_pat.flush_interval': 1, ...settings },
-    env: { PGRST_DB_PRE_REQUEST: 'pat.gate', ...env },
+    settings: { 'supabase_pat.flush_interval': 1, ...(road === 'gate' ? { 'supabase_pat.guarded_logins': '' } : {}), ...settings },
+    env: { ...(road === 'guard' ? {} : { PGRST_DB_PRE_REQUEST: 'pat.gate' }), ...env },
     sql: FUNCTIONS + sql,
   });
   const db = await world.cluster.connect('postgres');

@@ -48,6 +48,9 @@ const typedCode = (world) => {
   return { toJSON: () => (code ??= world.cluster.psql('postgres', 'select code from pat.claim_messages()')) };
 };
 
+/** What the README says of policies holds without the guard, which would refuse before they are asked. */
+const POLICIES_ALONE = { 'supabase_pat.guarded_logins': '' };
+
 const SESSION = randomUUID();
 const asAlice = `set request.jwt.claims = '${JSON.stringify({ sub: ALICE, role: 'authenticated', session_id: SESSION })}';`;
 
@@ -78,7 +81,7 @@ const curl = async (world, token) => {
 };
 
 test('the quickstart and the scopes work as shown', async () => {
-  const world = await start({ sql: block('## Quickstart') + block('A policy without `is_valid_api_token()`') });
+  const world = await start({ settings: POLICIES_ALONE, sql: block('## Quickstart') + block('A policy without `is_valid_api_token()`') });
   try {
     const login = await world.login(ALICE);
     const write = (bearer, body) => world.request('POST', '/notes', { token: bearer, body: { body } });
@@ -114,7 +117,7 @@ test('the quickstart and the scopes work as shown', async () => {
 
 test('sessions work as shown', async () => {
   const world = await start({
-    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on' },
+    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', ...POLICIES_ALONE },
     sql: block('## Quickstart') + block('## Sessions'),
   });
   try {

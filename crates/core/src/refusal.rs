@@ -38,6 +38,8 @@ pub enum Refusal {
     ReadingMissing(String),
     #[error("a personal access token with scopes may not make this request")]
     UnknownRequest,
+    #[error("this request was announced too late for a token that changes the role")]
+    TooLate,
     #[error("the role {0} is not for personal access tokens")]
     RoleNotAllowed(String),
     #[error("the personal access token has used up its {requests} requests in {window} seconds")]
@@ -91,6 +93,7 @@ impl Refusal {
             ScopeMissing(_) => 11,
             ReadingMissing(_) => 11,
             UnknownRequest => 12,
+            TooLate => 12,
             RoleNotAllowed(_) => 13,
             TooManyRequests { .. } => 14,
             NoRoom => 15,
@@ -120,6 +123,9 @@ impl Refusal {
             ScopeMissing(_) => "Use a token with that scope.",
             ReadingMissing(_) => {
                 "Ask for nothing in return (Prefer: return=minimal), or use a token with that scope."
+            }
+            TooLate => {
+                "The server must set role, claims and headers in one SELECT, or before the first statement is prepared."
             }
             _ => return None,
         })

@@ -1,5 +1,5 @@
-// Measures the gate on a cluster of its own, which is preloaded as it should be where a gate stands: what a
-// call costs within a backend, and what it leaves of the requests a second of a REST server.
+// Measures the gate and the guard on a cluster of its own, which is preloaded as it should be where they stand: what a
+// call costs within a backend, and what they leave of the requests a second of a REST server.
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { Cluster, RestServer } from '../tests/cluster/cluster.mjs';
@@ -30,7 +30,9 @@ const SETUP = `
   create policy owners on plain using ('${USER}'::uuid = user_id);
   create policy owners on checked using (pat.uid() = user_id and is_valid_api_token());
   grant select on plain, checked to authenticated;
-  grant usage on schema hand to anon;`;
+  grant usage on schema hand to anon;
+  create role guarded login noinherit;
+  grant anon, authenticated, service_role to guarded;`;
 
 /** What supabase-js sends from a server, and a proxy adds: 750 to 1,000 bytes as JSON, most of it tokens. */
 const headersFor = (anonKey, { token = anonKey, opaque }) => ({
@@ -48,7 +50,7 @@ export async function measureGate(rounds, note, say) {
   const cluster = await Cluster.start({
     settings: {
       shared_preload_libraries: 'supabase_pat', 'supabase_pat.jwt_secret': SECRET, 'supabase_pat.trusted_proxies': '1',
-      'supabase_pat.flush_interval': '1s', autovacuum: 'off', jit: 'off', synchronous_commit: 'off',
+      'supabase_pat.flush_interval': '1s', 'supabase_pat.guarded_logins': 'guarded', autovacuum: 'off', jit: 'off', synchronous_commit: 'off',
     },
   });
   cluster.psql('postgres', 'create database bench');
@@ -127,9 +129,10 @@ async function measureCalls(db, value, tokens, rounds, note, say) {
  * process does a twelfth of the work, since it reads and writes the sockets itself.
  */
 async function measureRequests(cluster, tokens, rounds, note, say) {
-  cluster.psql('bench', `alter role authenticator password '${cluster.password}'`);
-  const url = cluster.url('bench', 'authenticator', cluster.password);
-  const variant = async (table, preRequest, { headers } = tokens['a JWT']) => {
+  const LOGINS = ['authenticator', 'guarded'];
+  for (const login of LOGINS) cluster.psql('bench', `alter role ${login} password '${cluster.password}'`);
+  const variant = async (table, preRequest, { headers } = tokens['a JWT'], login = LOGINS[0]) => {
+    const url = cluster.url('bench', login, cluster.password);
     const rest = await RestServer.start(url, SECRET, { env: preRequest ? { PGRST_DB_PRE_REQUEST: preRequest } : {} });
     const lines = Object.entries(headers).map(([name, text]) => `${name}: ${text}\r\n`);
     const request = `GET /api/${table}?select=id,title HTTP/1.1\r\n${lines.join('')}\r\n`;
@@ -143,6 +146,11 @@ async function measureRequests(cluster, tokens, rounds, note, say) {
     gate: await variant('plain', 'pat.gate'),
     'policy + gate': await variant('checked', 'pat.gate'),
     'policy + gate, addresses and a limit': await variant('checked', 'pat.gate', tokens['a JWT with addresses and a limit']),
+    guard: await variant('plain', undefined, undefined, 'guarded'),
+    'policy + guard': await variant('checked', undefined, undefined, 'guarded'),
+    'policy + guard, addresses and a limit': await variant('checked', undefined, tokens['a JWT with addresses and a limit'], 'guarded'),
+    'guard, a JWT with scopes': await variant('plain', undefined, tokens['a JWT with scopes, read-only'], 'guarded'),
+    'guard, an opaque token': await variant('plain', undefined, tokens['an opaque token'], 'guarded'),
     'by hand': await variant('plain', 'hand.check_token'),
   };
   const run = async ({ request, connections }, milliseconds) => {

@@ -1,6 +1,6 @@
 set local search_path = pg_catalog, pg_temp;
 
--- The doctor: one row a check, with the mend where it fails.
+-- The doctor: one row a check, which says how to fix what fails.
 create function pat.status() returns table ("check" text, ok boolean, detail text)
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -12,7 +12,7 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
@@ -26,12 +26,27 @@ pre_request as (
 keys as (
     select count(*) filter (where kind = 'opaque') as opaque,
         count(*) filter (where allowed_ips is not null) as with_addresses,
-        count(*) filter (where rate_limit is not null) as with_limits
+        count(*) filter (where rate_limit is not null) as with_limits,
+        count(*) filter (where scopes is not null) as with_scopes
     from pat.api_keys where revoked_at is null and expires_at > now()
 ),
 next as (
     select setting.value as name, next_problem, p.oid, p.pronamespace
     from setting, server left join pg_proc p on p.oid = next_pre_request where name = 'next_pre_request'
+),
+-- Policies that call Supabase's functions once a row, and which.
+slow_policies as (
+    select p.oid, call[1] as function
+    from pg_policy p,
+        lateral concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) condition,
+        lateral regexp_replace(condition, 'SELECT \(*auth\.(uid|role|email|jwt)\(\)', 'once', 'g') rest,
+        lateral regexp_matches(rest, '\mauth\.(uid|role|email|jwt)\(\)', 'g') call
+),
+auth_functions as (
+    select count(distinct p.oid) as policies,
+        string_agg(distinct format('auth.%s()', function), ', ') as functions,
+        string_agg(distinct pat.auth_function_problem(function), ', ') as problem
+    from slow_policies p
 ),
 -- What is read of auth.users, and what comes of it if it is not there, or of a type that is not read.
 users as (
@@ -58,8 +73,9 @@ users as (
     end
 ),
 gate as (
-    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits as dependent,
-        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s)', opaque, with_addresses, with_limits) as refused
+    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s), tokens with scopes (%s)',
+            opaque, with_addresses, with_limits, with_scopes) as refused
     from server, pre_request, keys
 )
 select 'library', is_preloaded,
@@ -119,16 +135,44 @@ select 'reset codes', is_preloaded and not has_debug_code and digits <= 10,
         else format('random, %s digits', digits) end
 from server, pat.reset_code_digits() digits
 union all
+select 'guard', not is_preloaded or logins.configured is null or logins.are_there,
+    case when not is_preloaded then 'off: it needs the library to be preloaded'
+        when logins.configured is null then 'off: supabase_pat.guarded_logins names nobody'
+        when not logins.are_there then format('there is no login %s: name the login of the REST server in supabase_pat.guarded_logins',
+            logins.configured)
+        else format('judges each request of %s, with %s connections now', logins.configured, logins.connections) end
+from server, (
+    select value as configured, coalesce(bool_or(r.oid is not null), false) as are_there,
+        (select count(*) from pg_stat_activity a join pg_roles u on u.oid = a.usesysid
+            where u.rolname = any (names) and a.datname = current_database()) as connections
+    from setting cross join lateral (select array(select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name)) as list (names)
+        left join pg_roles r on r.rolname = any (names) and r.rolcanlogin
+    where setting.name = 'guarded_logins' group by value, names
+) logins
+union all
 select 'gate', coalesce(requests > 0, false) or dependent = 0,
     case when requests > 0 then concat_ws('; ', requests || ' requests in this database since the server started',
             'the last at ' || date_trunc('second', last_request_at))
-        else format('%s. Where requests do not come through it, these are refused: %s. Set db-pre-request = pat.gate in the REST '
-            'server''s configuration, or, for PostgREST, alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
-            concat_ws(', ', case when requests = 0 then 'no request has come through pat.gate() in this database since the server started'
-                    when is_preloaded then 'there are too many databases to tell whether requests come through pat.gate()'
-                    else 'whether requests come through pat.gate() is not counted without preloading' end,
+        else format('%s. Where requests are not judged, these are refused: %s. Preload the library and name the REST server''s login '
+            'in supabase_pat.guarded_logins, or set its db-pre-request = pat.gate: alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
+            concat_ws(', ', case when requests = 0 then 'no request has been judged in this database since the server started'
+                    when is_preloaded then 'there are too many databases to tell whether requests are judged'
+                    else 'whether requests are judged is not counted without preloading' end,
                 'though db-pre-request is ' || configured || ', which not every REST server reads'), refused) end
 from gate
+union all
+select 'row security', tables is null,
+    case when tables is null then 'on for each table that API roles may use in ' || schema
+        else format('off for %s, which %s may use as they like: alter table ... enable row level security, with policies', tables, roles) end
+from (
+    select value as schema, string_agg(distinct c.oid::regclass::text, ', ') as tables, string_agg(distinct role, ', ') as roles
+    from setting left join pg_class c on c.relnamespace = to_regnamespace(quote_ident(value)) and c.relkind in ('r', 'p') and not c.relrowsecurity
+            and exists (select from api_role r where r.name <> 'service_role' and r.oid is not null
+                and has_any_column_privilege(r.oid, c.oid, 'select, insert, update'))
+        left join api_role on api_role.name <> 'service_role' and api_role.oid is not null
+            and has_any_column_privilege(api_role.oid, c.oid, 'select, insert, update')
+    where setting.name = 'default_schema' group by value
+) exposed
 union all
 select 'next pre-request', problem is null,
     case when name is null then 'none' else coalesce(problem || '. The gate lets nothing through.', name) end
@@ -185,6 +229,14 @@ from (
     ) readers
 ) checked
 where to_regclass('auth.users') is not null
+union all
+select 'auth functions', policies = 0 or value = 'on' and problem is null,
+    case when policies = 0 then 'no policy calls auth.uid() or its like once a row'
+        else format('%s policies call %s once a row', policies, functions) || case
+            when problem is not null then format(', which stays slow, since %s: write (select auth.uid()) in them', problem)
+            when value = 'on' then ', which costs what a literal does'
+            else ': set supabase_pat.fast_auth_functions to on, or write (select auth.uid()) in them' end end
+from auth_functions, setting where name = 'fast_auth_functions'
 union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'

@@ -47,6 +47,10 @@ grant execute on function
     public.session_info(),
     public.signed_in_user(),
     pat.uid(),
+    pat.auth_uid(),
+    pat.auth_role(),
+    pat.auth_email(),
+    pat.auth_jwt(),
     pat.is_trusted()
 to public;
 
@@ -164,6 +168,7 @@ begin
                 pat.status(),
                 pat.server_state(),
                 pat.secret_problem(),
+                pat.auth_function_problem(text),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

@@ -17,6 +17,34 @@ comment on function public.is_valid_api_token() is
     'revoked or expired, or whose user is deleted or banned. True for logins, anon and sessions without claims. Never '
     'raises an error.';
 
+-- What stands for Supabase's functions in plans: see src/request/auth_functions.
+create function pat.auth_uid() returns uuid
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_uid';
+create function pat.auth_role() returns text
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_role';
+create function pat.auth_email() returns text
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_email';
+create function pat.auth_jwt() returns jsonb
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_jwt';
+comment on function pat.auth_uid() is
+    'What auth.uid() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
+    'place in plans.';
+comment on function pat.auth_role() is
+    'What auth.role() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
+    'place in plans.';
+comment on function pat.auth_email() is
+    'What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes '
+    'its place in plans.';
+comment on function pat.auth_jwt() is
+    'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
+    'place in plans.';
+comment on function pat.auth_function_problem(text) is
+    'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
+
 comment on function public.has_scope(text) is
     'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its '
     'scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';

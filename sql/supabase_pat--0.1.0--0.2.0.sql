@@ -27,6 +27,23 @@ create function pat.secret_problem() returns text
     language c strict stable
     as 'MODULE_PATHNAME', 'secret_problem_wrapper';
 
+-- What stands for Supabase's functions in plans.
+create function pat.auth_uid() returns uuid
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_uid';
+create function pat.auth_role() returns text
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_role';
+create function pat.auth_email() returns text
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_email';
+create function pat.auth_jwt() returns jsonb
+    language c stable parallel safe cost 1
+    as 'MODULE_PATHNAME', 'supabase_pat_auth_jwt';
+create function pat.auth_function_problem(name text) returns text
+    language c strict stable
+    as 'MODULE_PATHNAME', 'auth_function_problem_wrapper';
+
 -- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
 alter table pat.denied_tokens add column other_claims_digests bytea;
 
@@ -89,7 +106,9 @@ declare
     untouched record;
 begin
     foreach object in array array['table pat.api_key_origins', 'table pat.known_networks', 'table pat.pending_sign_ups',
-        'function public.revoke_pat(uuid, boolean)', 'function pat.reset_code_digits()', 'function pat.secret_problem()']
+        'function public.revoke_pat(uuid, boolean)', 'function pat.reset_code_digits()', 'function pat.secret_problem()',
+        'function pat.auth_uid()', 'function pat.auth_role()', 'function pat.auth_email()', 'function pat.auth_jwt()',
+        'function pat.auth_function_problem(text)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -101,6 +120,7 @@ begin
         end loop;
     end loop;
     grant execute on function pat.reset_code_digits() to public;
+    grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
 
     perform pat.is_trusted();  -- loads the library, and with it the settings
     foreach role in array array[pg_catalog.current_setting('supabase_pat.anon_role'),
@@ -113,7 +133,8 @@ begin
     end loop;
     role := pg_catalog.current_setting('supabase_pat.service_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
-        execute pg_catalog.format('grant execute on function pat.secret_problem() to %I', role);
+        execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text) to %I',
+            role);
     end if;
 
     -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
@@ -434,6 +455,7 @@ begin
                 pat.status(),
                 pat.server_state(),
                 pat.secret_problem(),
+                pat.auth_function_problem(text),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
@@ -462,7 +484,7 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
@@ -476,12 +498,27 @@ pre_request as (
 keys as (
     select count(*) filter (where kind = 'opaque') as opaque,
         count(*) filter (where allowed_ips is not null) as with_addresses,
-        count(*) filter (where rate_limit is not null) as with_limits
+        count(*) filter (where rate_limit is not null) as with_limits,
+        count(*) filter (where scopes is not null) as with_scopes
     from pat.api_keys where revoked_at is null and expires_at > now()
 ),
 next as (
     select setting.value as name, next_problem, p.oid, p.pronamespace
     from setting, server left join pg_proc p on p.oid = next_pre_request where name = 'next_pre_request'
+),
+-- Policies that call Supabase's functions once a row, and which.
+slow_policies as (
+    select p.oid, call[1] as function
+    from pg_policy p,
+        lateral concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) condition,
+        lateral regexp_replace(condition, 'SELECT \(*auth\.(uid|role|email|jwt)\(\)', 'once', 'g') rest,
+        lateral regexp_matches(rest, '\mauth\.(uid|role|email|jwt)\(\)', 'g') call
+),
+auth_functions as (
+    select count(distinct p.oid) as policies,
+        string_agg(distinct format('auth.%s()', function), ', ') as functions,
+        string_agg(distinct pat.auth_function_problem(function), ', ') as problem
+    from slow_policies p
 ),
 -- What is read of auth.users, and what comes of it if it is not there, or of a type that is not read.
 users as (
@@ -508,8 +545,9 @@ users as (
     end
 ),
 gate as (
-    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits as dependent,
-        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s)', opaque, with_addresses, with_limits) as refused
+    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s), tokens with scopes (%s)',
+            opaque, with_addresses, with_limits, with_scopes) as refused
     from server, pre_request, keys
 )
 select 'library', is_preloaded,
@@ -569,16 +607,44 @@ select 'reset codes', is_preloaded and not has_debug_code and digits <= 10,
         else format('random, %s digits', digits) end
 from server, pat.reset_code_digits() digits
 union all
+select 'guard', not is_preloaded or logins.configured is null or logins.are_there,
+    case when not is_preloaded then 'off: it needs the library to be preloaded'
+        when logins.configured is null then 'off: supabase_pat.guarded_logins names nobody'
+        when not logins.are_there then format('there is no login %s: name the login of the REST server in supabase_pat.guarded_logins',
+            logins.configured)
+        else format('judges each request of %s, with %s connections now', logins.configured, logins.connections) end
+from server, (
+    select value as configured, coalesce(bool_or(r.oid is not null), false) as are_there,
+        (select count(*) from pg_stat_activity a join pg_roles u on u.oid = a.usesysid
+            where u.rolname = any (names) and a.datname = current_database()) as connections
+    from setting cross join lateral (select array(select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name)) as list (names)
+        left join pg_roles r on r.rolname = any (names) and r.rolcanlogin
+    where setting.name = 'guarded_logins' group by value, names
+) logins
+union all
 select 'gate', coalesce(requests > 0, false) or dependent = 0,
     case when requests > 0 then concat_ws('; ', requests || ' requests in this database since the server started',
             'the last at ' || date_trunc('second', last_request_at))
-        else format('%s. Where requests do not come through it, these are refused: %s. Set db-pre-request = pat.gate in the REST '
-            'server''s configuration, or, for PostgREST, alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
-            concat_ws(', ', case when requests = 0 then 'no request has come through pat.gate() in this database since the server started'
-                    when is_preloaded then 'there are too many databases to tell whether requests come through pat.gate()'
-                    else 'whether requests come through pat.gate() is not counted without preloading' end,
+        else format('%s. Where requests are not judged, these are refused: %s. Preload the library and name the REST server''s login '
+            'in supabase_pat.guarded_logins, or set its db-pre-request = pat.gate: alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
+            concat_ws(', ', case when requests = 0 then 'no request has been judged in this database since the server started'
+                    when is_preloaded then 'there are too many databases to tell whether requests are judged'
+                    else 'whether requests are judged is not counted without preloading' end,
                 'though db-pre-request is ' || configured || ', which not every REST server reads'), refused) end
 from gate
+union all
+select 'row security', tables is null,
+    case when tables is null then 'on for each table that API roles may use in ' || schema
+        else format('off for %s, which %s may use as they like: alter table ... enable row level security, with policies', tables, roles) end
+from (
+    select value as schema, string_agg(distinct c.oid::regclass::text, ', ') as tables, string_agg(distinct role, ', ') as roles
+    from setting left join pg_class c on c.relnamespace = to_regnamespace(quote_ident(value)) and c.relkind in ('r', 'p') and not c.relrowsecurity
+            and exists (select from api_role r where r.name <> 'service_role' and r.oid is not null
+                and has_any_column_privilege(r.oid, c.oid, 'select, insert, update'))
+        left join api_role on api_role.name <> 'service_role' and api_role.oid is not null
+            and has_any_column_privilege(api_role.oid, c.oid, 'select, insert, update')
+    where setting.name = 'default_schema' group by value
+) exposed
 union all
 select 'next pre-request', problem is null,
     case when name is null then 'none' else coalesce(problem || '. The gate lets nothing through.', name) end
@@ -636,6 +702,14 @@ from (
 ) checked
 where to_regclass('auth.users') is not null
 union all
+select 'auth functions', policies = 0 or value = 'on' and problem is null,
+    case when policies = 0 then 'no policy calls auth.uid() or its like once a row'
+        else format('%s policies call %s once a row', policies, functions) || case
+            when problem is not null then format(', which stays slow, since %s: write (select auth.uid()) in them', problem)
+            when value = 'on' then ', which costs what a literal does'
+            else ': set supabase_pat.fast_auth_functions to on, or write (select auth.uid()) in them' end end
+from auth_functions, setting where name = 'fast_auth_functions'
+union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'
         when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
@@ -656,6 +730,16 @@ select 'sign-in', sign_in.value = 'off' or proxies.value <> '0',
 from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and proxies.name = 'trusted_proxies'
 $$;
 
+comment on function pat.auth_uid() is
+    'What auth.uid() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+comment on function pat.auth_role() is
+    'What auth.role() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+comment on function pat.auth_email() is
+    'What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+comment on function pat.auth_jwt() is
+    'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+comment on function pat.auth_function_problem(text) is
+    'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.revoke_pat(uuid, boolean) is

@@ -1,8 +1,9 @@
 //! Personal access tokens for Supabase and PostgREST.
 //!
 //! Each capability has a folder, which holds its SQL functions and what they do in the database. The rules behind them
-//! are in [`supabase_pat_core`], which knows no Postgres, and the way to Postgres is in `pg`, which knows nothing of
-//! the product. CONTRIBUTING.md says which module may use which.
+//! are in [`supabase_pat_core`], which knows no Postgres. The way to Postgres is in `pg`, which knows nothing of tokens,
+//! sessions or users, only the settings and which tables and roles are the extension's. CONTRIBUTING.md says which
+//! module may use which.
 
 // pgrx recognises an ErrorReport by its type, so it cannot be boxed.
 #![allow(clippy::result_large_err)]
@@ -44,7 +45,10 @@ pub extern "C-unwind" fn _PG_init() {
     pg::settings::define();
     let is_preloaded = pg::settings::is_preloaded();
     let after = is_preloaded.then_some(gate::guard::after_outermost as unsafe fn());
-    request::run::install_hook(gate::returned::check, after);
+    request::run::install_hook(after);
+    // Each is called before those that stand above it: the guard judges the request first.
+    request::auth_functions::install();
+    gate::reach::install();
     if is_preloaded {
         gate::guard::install();
         passwords::attempts::init();

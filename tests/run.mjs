@@ -28,32 +28,47 @@ if (accepts && only.length === 0) {
   console.error('accept needs the names of tests: node tests/run.mjs accept NAME…');
   process.exit(2);
 }
+const found = {
+  regress: namesIn('regress', 'pg_regress/sql', '.sql', (test, name) => test === name),
+  isolation: namesIn('isolation', 'isolation/specs', '.spec', (test, name) => test === name),
+  e2e: namesIn('e2e', 'e2e', '.test.mjs', (test, name) => `${test}.test.mjs`.startsWith(name)),
+};
+const unknown = only.filter((name) => !Object.values(found).some(({ known }) => known.has(name)));
+if (unknown.length > 0) {
+  console.error(`there is no test ${unknown.join(' and no ')}`);
+  process.exit(2);
+}
 if (wants('regress')) {
-  await suite('pg_regress', 'sql', '.sql', '.out', join(testPrograms, 'regress', 'pg_regress'));
+  await suite('pg_regress', found.regress.tests, '.out', join(testPrograms, 'regress', 'pg_regress'));
 }
 if (wants('isolation')) {
-  await suite('isolation', 'specs', '.spec', '.out', join(testPrograms, 'isolation', 'pg_isolation_regress'));
+  await suite('isolation', found.isolation.tests, '.out', join(testPrograms, 'isolation', 'pg_isolation_regress'));
 }
-if (suites.length === 0 || wants('regress') || wants('isolation')) {
+if (wants('regress') || wants('isolation')) {
   console.log(`${passed} passed, ${failed} failed${accepts ? `, ${accepted} accepted` : ''}`);
-  if (accepts && passed + failed + accepted === 0) {
-    console.error(`there is no test ${only.join(' or ')}`);
-    failed = 1;
-  }
 }
-if (wants('e2e')) {
-  const names = readdirSync(join(here, 'e2e'))
-    .filter((file) => file.endsWith('.test.mjs'))
-    .filter((file) => only.length === 0 || only.some((name) => file.startsWith(name)));
-  e2e(names);
+if (found.e2e.tests.length > 0) {
+  e2e(found.e2e.tests);
   // Some files run again through a pooler of transactions: those that show most of what it could mix up.
-  const pooled = names.filter((file) => /^(gate|rest|sessions|supabase_js)\.test/.test(file));
+  const pooled = found.e2e.tests.filter((name) => ['gate', 'rest', 'sessions', 'supabase_js'].includes(name));
   if (pooled.length > 0) e2e(pooled, { POOLER: '1' });
 }
 process.exit(failed === 0 ? 0 : 1);
 
+/** The tests of a suite that are to run, and which of the names that were given are known in it. */
+function namesIn(suite, folder, suffix, isNamed) {
+  if (!wants(suite)) return { tests: [], known: new Set() };
+  const all = readdirSync(join(here, folder))
+    .filter((file) => file.endsWith(suffix))
+    .map((file) => file.slice(0, -suffix.length));
+  return {
+    tests: all.filter((test) => only.length === 0 || only.some((name) => isNamed(test, name))),
+    known: new Set(only.filter((name) => all.some((test) => isNamed(test, name)))),
+  };
+}
+
 function e2e(names, env = {}) {
-  const files = names.map((file) => join(here, 'e2e', file));
+  const files = names.map((name) => join(here, 'e2e', `${name}.test.mjs`));
   const done = spawnSync(process.execPath, ['--test', '--test-concurrency=1', '--test-timeout=1800000', ...files], {
     stdio: 'inherit', env: { ...process.env, ...env },
   });
@@ -61,13 +76,9 @@ function e2e(names, env = {}) {
 }
 
 /** Runs each file in a database of its own, a copy of the template that setup.sql and todos.sql fill. */
-async function suite(folder, inputs, inputSuffix, outputSuffix, runner) {
+async function suite(folder, names, outputSuffix, runner) {
   const root = join(here, folder);
   const results = join(output, folder);
-  const names = readdirSync(join(root, inputs))
-    .filter((file) => file.endsWith(inputSuffix))
-    .map((file) => file.slice(0, -inputSuffix.length))
-    .filter((name) => only.length === 0 || only.includes(name));
   if (names.length === 0) return;
   const cluster = await Cluster.start({ major });
   cluster.secrets.push(SECRET);

@@ -72,7 +72,7 @@ fn deny_jwt(token: &str, reason: Option<&str>) -> Result<(), Error> {
     let role = text("role");
     let expires_at = parsed.and_then(|token| token.expires_at()).ok().flatten();
     let expires_at = expires_at.map(Instant::from_unix_seconds);
-    let digests = digests_of_payload(&claims, &settings::anon_role(), denied::is_role);
+    let digests = digests_of_payload(&claims, &settings::anon_role(), rights::is_role);
     let user = id("sub");
     let to_deny = DeniedToken {
         message,
@@ -83,7 +83,10 @@ fn deny_jwt(token: &str, reason: Option<&str>) -> Result<(), Error> {
         expires_at: expires_at.map(Instant::to_timestamp).transpose()?,
     };
     denied::add(&to_deny, now)?;
-    let personal = id("jti").filter(|&token| revocation::last_known_owner(token) == user);
+    let personal = match id("jti") {
+        Some(token) if revocation::last_known_owner(token)? == user => Some(token),
+        _ => None,
+    };
     if let Some(token) = personal {
         // So that it ends at once, and also where no gate stands.
         revocation::revoke_family(token, now)?;
@@ -102,7 +105,8 @@ fn is_ours(rejection: &Rejection) -> bool {
 }
 
 /// Whether a request carries a token that is denied. This is checked also where an opaque token decides whose the
-/// request is, since a denied API key must not open a gateway.
+/// request is: a denied API key that goes with it must not get the request past the API gateway in front of the REST
+/// server, Kong on Supabase, which knows of no denied tokens.
 ///
 /// # Errors
 /// [`Refusal::Denied`], [`Refusal::MalformedClaims`].

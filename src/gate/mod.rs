@@ -10,7 +10,8 @@
 //! 5. [`rate_limit`]: whether the token has requests left in this window. 429.
 //! 6. [`Token::assume`]: whether the role that the user has is one for tokens. 403.
 //!
-//! What a request writes and may not read is held back later, when the statement is known ([`returned`]).
+//! Which tables the statements of a request touch, and what they return of what they write, is checked later, when each
+//! of them starts ([`reach`]).
 //!
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
@@ -18,7 +19,7 @@ pub mod deny;
 pub mod guard;
 pub mod raise;
 mod rate_limit;
-pub mod returned;
+pub mod reach;
 mod scopes;
 mod token;
 pub mod usage;
@@ -30,6 +31,7 @@ use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::opaque_token;
 use supabase_pat_core::refusal::Refusal;
+use supabase_pat_core::scope::Scopes;
 
 use crate::pg::settings;
 use crate::request::admitted;
@@ -116,12 +118,15 @@ fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>, when: When) -> Resu
         return Ok(admitted::admit_no_token()?);
     };
     check_address(&token.stored, request.address)?;
-    let to_be_shown = scopes::check(&token.scopes, request)?;
+    scopes::check(&token.scopes, request)?;
     rate_limit::count(&token.stored, request.address)?;
-    let needs_gate = token.stored.needs_gate();
-    match needs_gate || to_be_shown.is_some() {
-        true => admitted::admit(token.stored.id, to_be_shown.as_ref())?,
+    let has_scopes = matches!(token.scopes, Scopes::Only(_));
+    match token.stored.needs_gate() || has_scopes {
+        true => admitted::admit(token.stored.id, &token.scopes)?,
         false => admitted::admit_no_token()?,
+    }
+    if has_scopes {
+        reach::watch();
     }
     token.assume(when)
 }

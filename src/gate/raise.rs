@@ -69,7 +69,7 @@ pub unsafe fn carry_out(decision: Decision) -> Datum {
                 if !raised.hint.is_null() {
                     unguarded::errhint(c"%s".as_ptr(), raised.hint);
                 }
-                unguarded::errfinish(c"gate.rs".as_ptr(), 0, c"gate".as_ptr());
+                unguarded::errfinish(c"raise.rs".as_ptr(), 0, c"gate".as_ptr());
             }
             Decision::Admitted(pg_sys::InvalidOid) => (),
             Decision::Admitted(next) => {
@@ -126,7 +126,9 @@ impl Raised {
             None => Self {
                 sqlstate: crate::pg::error::encode(refusal.code()),
                 message: text(&refusal.to_string()),
-                detail: std::ptr::null(),
+                detail: refusal
+                    .detail()
+                    .map_or(std::ptr::null(), |detail| text(&detail)),
                 hint: refusal.hint().map_or(std::ptr::null(), text),
             },
             Some(seconds) => {

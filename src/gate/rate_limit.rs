@@ -39,8 +39,8 @@ pub fn count(token: &StoredToken, address: Option<IpAddr>) -> Result<(), Refusal
 /// Whether a token makes no further request. The token of a banned user is not dead: the user has it again when the ban
 /// ends.
 ///
-/// This transaction may be rolled back, and then a token that it has revoked lives on. So once the transaction has
-/// written anything, no token counts as dead.
+/// A look-up sees what this transaction has written, even a revocation that will be rolled back. So once it has written,
+/// no token counts as dead.
 fn is_dead(token: Uuid) -> bool {
     !raise::transaction_has_written()
         && lookup::by_id(token).is_none_or(|token| {

@@ -5,12 +5,10 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ffi::CString;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
-use pgrx::pg_sys;
 use pgrx::pg_sys::BuiltinOid::{BYTEAOID, TEXTOID, TIMESTAMPTZOID, UUIDOID};
 use supabase_pat_core::denied::Digest;
 use supabase_pat_core::error::Error;
@@ -93,16 +91,6 @@ pub fn add(token: &DeniedToken, now: Instant) -> Result<(), Error> {
         None => ADD_WITHOUT_OTHERS.with(|statement| statement.run(&arguments, |_| Ok(())))?,
     }
     sweep(now)
-}
-
-/// Whether there is a role of that name.
-pub fn is_role(name: &str) -> bool {
-    let Ok(name) = CString::new(name) else {
-        return false;
-    };
-    // SAFETY: a look-up in the system caches. No name is longer than 63 bytes.
-    name.count_bytes() < pg_sys::NAMEDATALEN as usize
-        && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
 }
 
 /// Removes rows of tokens that expired a day ago or earlier, since a server's clock may be behind by less than that.

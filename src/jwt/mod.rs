@@ -154,7 +154,7 @@ fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verifi
     }
 }
 
-/// Whether claims are those of a live personal access token, or of none.
+/// False for claims of a personal access token that is dead or malformed; true for all others.
 pub fn is_live(claims: &str) -> bool {
     let settings = ClaimSettings {
         claims: Some(claims),

@@ -50,10 +50,20 @@ pub fn of_all() -> u64 {
     }
 }
 
+/// Counts the messages about functions and schemas.
+static FUNCTION_MESSAGES: Local<u64> = Local::new(0);
+
+/// How many messages about functions and schemas this backend has processed since it listens: see [`listen`].
+#[inline(always)]
+pub fn of_functions() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *FUNCTION_MESSAGES.get() }
+}
+
 static IS_LISTENING: Local<bool> = Local::new(false);
 
 /// Registers the callbacks, unless this backend has done so already.
-fn listen() {
+pub fn listen() {
     // SAFETY: the callbacks stay valid as long as the backend, since Postgres never unloads a library. The reference is
     // gone at the end of its line.
     unsafe {
@@ -87,10 +97,18 @@ unsafe extern "C-unwind" fn relation_changed(_: pg_sys::Datum, relation: pg_sys:
 
 unsafe extern "C-unwind" fn schema_changed(argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     // SAFETY: the callback of relations has no condition but that no reference is in use, which holds here too.
-    unsafe { relation_changed(argument, pg_sys::InvalidOid) };
+    unsafe {
+        *FUNCTION_MESSAGES.get() += 1;
+        relation_changed(argument, pg_sys::InvalidOid);
+    }
 }
 
-unsafe extern "C-unwind" fn other_changed(_: pg_sys::Datum, _cache: i32, _hash: u32) {
+unsafe extern "C-unwind" fn other_changed(_: pg_sys::Datum, cache: i32, _hash: u32) {
     // SAFETY: no reference is in use while Postgres processes messages, as in `relation_changed`.
-    unsafe { *OTHER_MESSAGES.get() += 1 };
+    unsafe {
+        *OTHER_MESSAGES.get() += 1;
+        if cache == pg_sys::SysCacheIdentifier::PROCOID as i32 {
+            *FUNCTION_MESSAGES.get() += 1;
+        }
+    }
 }

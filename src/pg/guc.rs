@@ -142,6 +142,56 @@ impl Variable {
     }
 }
 
+/// Whether each change of a setting is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// There is no such setting.
+    Missing,
+    Watched,
+    /// It is a library's, or no string.
+    Unwatched,
+}
+
+static CHANGES: Local<u64> = Local::new(0);
+
+/// How many times a setting that is watched has been given a value, also by the end of a transaction or savepoint.
+#[inline(always)]
+pub fn changes() -> u64 {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *CHANGES.get() }
+}
+
+/// Has the changes of a setting counted from now on, for which an address is not enough: a value that is freed leaves
+/// its own to the next one but one.
+///
+/// Postgres tells a library of each change of the library's own settings. Those that servers make up are records of the
+/// same kind, in which the place for whom to tell is empty.
+pub fn watch(name: &CStr) -> Watch {
+    let Some(record) = find_setting(name) else {
+        return Watch::Missing;
+    };
+    let hook: unsafe extern "C-unwind" fn(*const c_char, *mut c_void) = count_change;
+    // SAFETY: the record is Postgres's. `vartype` says which struct begins with it.
+    unsafe {
+        let is_made_up = (*record).flags as u32 & pg_sys::GUC_CUSTOM_PLACEHOLDER != 0;
+        if !is_made_up || (*record).vartype != pg_sys::config_type::PGC_STRING {
+            return Watch::Unwatched;
+        }
+        let assign_hook = &mut (*record.cast::<pg_sys::config_string>()).assign_hook;
+        match assign_hook {
+            None => *assign_hook = Some(hook),
+            Some(other) if *other as usize == hook as usize => (),
+            Some(_) => return Watch::Unwatched,
+        }
+    }
+    Watch::Watched
+}
+
+unsafe extern "C-unwind" fn count_change(_value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { *CHANGES.get() += 1 };
+}
+
 /// Something that is known for the rest of the transaction, or of the savepoint that it was found out in, and that
 /// parallel workers must know too: a setting does all of this by itself, as SET LOCAL leaves it, and a variable none.
 ///
@@ -192,6 +242,13 @@ impl OwnSetting {
         let value = self.address();
         // SAFETY: as above.
         !value.is_null() && unsafe { *value } != 0
+    }
+
+    /// Whether its value has more than so many bytes: without allocating.
+    #[inline(always)]
+    pub fn is_longer_than(&self, bytes: usize) -> bool {
+        // SAFETY: a value that is there is a C string.
+        self.is_anything() && unsafe { CStr::from_ptr(self.address()) }.count_bytes() > bytes
     }
 
     pub fn text(&self) -> Option<String> {

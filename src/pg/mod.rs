@@ -1,4 +1,4 @@
-//! The way to Postgres. Nothing here knows of tokens, sessions or users, but the settings and which tables and roles
+//! The way to Postgres. Nothing here knows of tokens, sessions or users, only the settings and which tables and roles
 //! are the extension's.
 
 pub mod changes;

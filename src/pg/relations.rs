@@ -9,8 +9,8 @@
 //! when the last message came, and until then it is a guess, which is good enough to say which table to lock.
 //! [`crate::pg::scan`] takes the lock, then checks that the table has not changed ([`Guess::holds`]), and only then
 //! reads. Under the lock nothing can change that matters: neither the columns, nor the index, since dropping one waits
-//! for all who have locked its table. The name cannot come to mean another table either, with one exception: renaming
-//! a schema locks no table. Such an answer is the one of a moment before.
+//! for all who have locked its table. Nor can another table get the name, unless the schema is renamed, which locks no
+//! table. Then the rows are those of the table that had the name a moment before.
 //!
 //! Nothing here runs code of a table's owner. Asking Postgres for the predicate of an index would run some: Postgres
 //! folds constants in it, and calls functions that are declared immutable. So the code only asks whether there is one.

@@ -23,6 +23,16 @@ pub fn is_trusted() -> bool {
     }
 }
 
+/// Whether there is a role of that name.
+pub fn is_role(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: a look-up in the system caches. No name is longer than 63 bytes.
+    name.count_bytes() < pg_sys::NAMEDATALEN as usize
+        && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
+}
+
 /// Whether the role in force has that name.
 pub fn current_role_is(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {

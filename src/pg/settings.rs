@@ -56,9 +56,10 @@ static DEFAULT_SCHEMA: GucSetting<Option<CString>> =
 static TRUSTED_PROXIES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static GUARDED_LOGINS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"authenticator"));
+static FAST_AUTH_FUNCTIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static LIVE_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
-static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(16_384);
+static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(524_288);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 
@@ -233,6 +234,22 @@ pub fn trusted_proxies() -> usize {
 
 pub fn live_claims() -> bool {
     LIVE_CLAIMS.get()
+}
+
+/// Without pgrx's check of the thread, since each planning asks.
+#[inline(always)]
+pub fn fast_auth_functions() -> bool {
+    // SAFETY: Postgres keeps a boolean there.
+    unsafe { *FAST_AUTH_FUNCTIONS.as_ptr() }
+}
+
+/// Plans that are kept were made with what the setting was.
+#[pg_guard]
+unsafe extern "C-unwind" fn fast_auth_functions_assigned(value: bool, _extra: *mut c_void) {
+    if value != fast_auth_functions() {
+        // SAFETY: it marks the plans that are kept, and looks nothing up.
+        unsafe { pg_sys::ResetPlanCache() };
+    }
 }
 
 pub fn next_pre_request() -> Option<String> {
@@ -571,6 +588,20 @@ pub fn define() {
             None,
         );
     }
+    // SAFETY: the hook raises no error and cannot panic.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            c"supabase_pat.fast_auth_functions",
+            c"Whether functions of the same answer take the place of auth.uid() and its like when a query is planned.",
+            c"",
+            &FAST_AUTH_FUNCTIONS,
+            GucContext::Suset,
+            GucFlags::default(),
+            None,
+            Some(fast_auth_functions_assigned),
+            None,
+        );
+    }
     int(
         c"supabase_pat.trusted_proxies",
         c"How many proxies in front of the REST server add an entry to X-Forwarded-For.",
@@ -599,7 +630,7 @@ pub fn define() {
     if is_preloaded() {
         GucRegistry::define_int_guc(
         c"supabase_pat.tracked_keys",
-        c"How many tokens shared memory has room for, to count requests and to note the last use.",
+        c"How many tokens shared memory has room for at most, to count requests and to note the last use.",
         c"",
         &TRACKED_KEYS,
         64,

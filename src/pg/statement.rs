@@ -237,8 +237,8 @@ fn without_rows<R>(run: impl FnOnce() -> R) -> R {
 /// caller's rights are in force again: by a deferred trigger, or a cursor WITH HOLD. It could also leave a temporary
 /// table behind that hides one of the caller's. Such an attempt is an error (SECURITY_RESTRICTED_OPERATION) for:
 /// - a caller that is trusted;
-/// - a session that may become trusted by SET ROLE, as the REST server's login may. What is put off could become
-///   trusted that way, and a prepared statement of the server that it replaces would run in the next request.
+/// - a session that may become trusted by SET ROLE, as the REST server's login may. Code put off could SET ROLE to a
+///   trusted role, or replace a prepared statement that the server runs in the next request.
 ///
 /// For sessions that can only be API roles it stays allowed, since the owner of `auth.users` can take the rights of
 /// users anyway.

@@ -11,18 +11,54 @@ unsafe extern "C-unwind" {
 
     /// A signal handler.
     pub fn die(signal: c_int);
-    pub fn get_primary_key_attnos(
-        table: Oid,
-        deferrable: bool,
-        constraint: *mut Oid,
-    ) -> *mut pg_sys::Bitmapset;
-    #[cfg_attr(feature = "pg15", link_name = "planstate_tree_walker")]
-    #[cfg_attr(not(feature = "pg15"), link_name = "planstate_tree_walker_impl")]
-    pub fn walk_plan_states(
-        state: *mut pg_sys::PlanState,
-        walker: unsafe extern "C-unwind" fn(*mut pg_sys::PlanState, *mut c_void) -> bool,
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+    pub fn query_tree_walker(
+        query: *mut pg_sys::Query,
+        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
         context: *mut c_void,
     ) -> bool;
+    pub fn standard_planner(
+        query: *mut pg_sys::Query,
+        text: *const c_char,
+        options: c_int,
+        parameters: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
+    #[cfg(not(feature = "pg15"))]
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        is_read_only: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+    pub fn lappend(list: *mut pg_sys::List, element: *mut c_void) -> *mut pg_sys::List;
+    pub fn palloc0(size: usize) -> *mut c_void;
+    pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut c_void;
+
+    pub fn GetConfigOptionByName(
+        name: *const c_char,
+        full_name: *mut *const c_char,
+        missing_ok: bool,
+    ) -> *mut c_char;
+    pub fn cstring_to_text(text: *const c_char) -> *mut pg_sys::text;
+    pub fn DirectFunctionCall1Coll(
+        function: pg_sys::PGFunction,
+        collation: Oid,
+        argument: pg_sys::Datum,
+    ) -> pg_sys::Datum;
+    pub fn uuid_in(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_in(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_object_field_text(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn enable_timeout_after(timeout: c_int, milliseconds: c_int);
     pub fn disable_timeout(timeout: c_int, keep_indicator: bool);
     pub fn Async_Notify(channel: *const c_char, payload: *const c_char);

@@ -1,5 +1,5 @@
-//! Which token the gate has let through in this transaction. A token for certain addresses or with a limit is valid
-//! only in such a transaction.
+//! Which token the gate has let through in this transaction. A token for certain addresses, with a limit or with
+//! scopes is valid only in such a transaction.
 //!
 //! # Where it is kept
 //! It is kept in a setting, as SET LOCAL sets it. So it ends with the transaction, or with the savepoint that it was
@@ -12,11 +12,11 @@
 //!
 //! # What it says
 //! It holds the id of the token that was let through. It does not hold the claims: the next pre-request function may
-//! add to them, and a restriction belongs to the token. If the token lacks the scope that is needed to return what the
-//! request writes, this scope follows the id: see [`crate::gate::returned`].
+//! add to them, and a restriction belongs to the token. If the token has a list of scopes, these follow the id, each
+//! after a space: see [`crate::gate::reach`].
 
 use supabase_pat_core::error::Error;
-use supabase_pat_core::scope::Scope;
+use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
 
 use crate::pg::guc::OwnSetting;
@@ -32,15 +32,14 @@ pub fn define() {
     );
 }
 
-/// Notes that the gate lets a token through, by its id. `to_be_shown` is a scope that the token lacks, and without
-/// which none of the rows that the request writes may be returned.
+/// Notes that the gate lets a token through, by its id, and what its scopes are.
 ///
 /// # Errors
 /// [`Error::Internal`] for a scope with a NUL in it.
-pub fn admit(token: Uuid, to_be_shown: Option<&Scope>) -> Result<(), Error> {
-    ADMITTED.set(&match to_be_shown {
+pub fn admit(token: Uuid, scopes: &Scopes) -> Result<(), Error> {
+    ADMITTED.set(&match scopes.to_claim() {
         None => token.to_string(),
-        Some(scope) => format!("{token} {scope}"),
+        Some(scopes) => format!("{token} {scopes}"),
     })
 }
 
@@ -61,15 +60,13 @@ pub fn has_admitted(token: Uuid) -> bool {
     })
 }
 
-/// The scope that the token lacks, and without which none of the rows that the request writes may be returned. `None`
-/// if it lacks none.
-pub fn scope_to_be_shown() -> Option<String> {
-    let text = ADMITTED.text()?;
-    Some(text.get(ID_LENGTH + 1..)?.to_owned())
+/// The scopes of the token that the gate has let through. `None` if it has let none through, or one without a list.
+pub fn scopes() -> Option<Scopes> {
+    Some(Scopes::from_claim(ADMITTED.text()?.get(ID_LENGTH + 1..)?))
 }
 
-/// Whether the gate has let any token through. It is asked for each statement, and allocates nothing.
+/// Whether [`scopes`] says anything. It is asked for each statement, and allocates nothing.
 #[inline(always)]
-pub fn has_admitted_any() -> bool {
-    ADMITTED.is_anything()
+pub fn has_scopes() -> bool {
+    ADMITTED.is_longer_than(ID_LENGTH)
 }

@@ -70,8 +70,8 @@ impl Caller {
     /// Those of [`Self::now`].
     pub fn judged_after<L>(&self, locks: L) -> Result<Judged<L>, Error> {
         if !self.is_trusted {
-            // Only one transaction at a time holds the row of the token. Otherwise many could share it in turn without
-            // a gap, and one that revokes the token would wait for ever.
+            // The lock on the user comes first, so that one transaction at a time holds the token's row FOR SHARE.
+            // Overlapping sharers would starve a revocation.
             if let Some(user) = self.identity.user {
                 lock_user(user);
             }

@@ -43,9 +43,9 @@ impl HttpRequest {
     /// The schemas that the request may be for; `None` in the list is the default schema.
     ///
     /// PostgREST chooses by `Accept-Profile` for GET and HEAD and by `Content-Profile` for all else; other servers use
-    /// whichever of the two is there. If a header stands twice, PostgREST uses the first and shows the last one here.
-    /// But these servers set the search path, and the schema that they have chosen is its first. So the list has the
-    /// schemas of both headers and of the search path.
+    /// whichever of the two is there. If a client sends one header twice, PostgREST goes by the first, and only the last
+    /// is in `request.headers`. So the headers alone do not tell the schema. But these servers put the schema that they
+    /// have chosen first into the search path. The list has the schemas of both headers and this one.
     pub fn schemas(&self) -> Vec<Option<String>> {
         if self.profiles.iter().all(Option::is_none) {
             return vec![None];

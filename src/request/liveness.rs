@@ -19,7 +19,7 @@ use crate::users::state::{UserState, Users, state_of};
 pub struct Verdict {
     pub is_live: bool,
     /// Whether it is valid only in a transaction in which the gate has let it through: a token for certain addresses,
-    /// or with a limit.
+    /// with a limit, or with a list of scopes.
     pub needs_gate: bool,
     pub holds_until: Instant,
 }
@@ -91,7 +91,9 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
         tokens.rows_with(layout.id, layout.by_id, &token, |row| {
             if row.get(layout.user_id) == Some(user) {
                 expiry = live_until(layout, row);
-                needs_gate = row.has(layout.rate_limit) || row.has(layout.allowed_ips);
+                needs_gate = row.has(layout.rate_limit)
+                    || row.has(layout.allowed_ips)
+                    || row.has(layout.scopes);
             }
             ControlFlow::Break(())
         });

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod admitted;
+pub mod auth_functions;
 pub mod caller;
 pub mod http;
 pub mod identity;

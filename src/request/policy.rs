@@ -21,7 +21,13 @@ use crate::request::run;
 extension_sql_file!(
     "../../sql/request.sql",
     name = "request",
-    requires = [has_scope, current_api_key_id, is_active_session, is_trusted]
+    requires = [
+        has_scope,
+        current_api_key_id,
+        is_active_session,
+        is_trusted,
+        auth_function_problem
+    ]
 );
 
 version_1!(pg_finfo_supabase_pat_is_valid_api_token);

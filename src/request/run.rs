@@ -50,9 +50,6 @@ pub struct Run {
 }
 
 static RUNS: Local<Vec<Run>> = Local::new(Vec::new());
-type Check = unsafe fn(*mut pg_sys::QueryDesc);
-
-static BEFORE_OUTERMOST: Local<Option<Check>> = Local::new(None);
 static AFTER_OUTERMOST: Local<Option<unsafe fn()>> = Local::new(None);
 static PREVIOUS_HOOK: Local<pg_sys::ExecutorRun_hook_type> = Local::new(None);
 
@@ -93,6 +90,22 @@ pub fn is_outermost() -> bool {
     depth() == 0
 }
 
+/// Counts the runs that have begun. Zero where the calling expression belongs to none.
+#[cfg(not(feature = "pg15"))]
+#[inline(always)]
+pub fn begun() -> u64 {
+    // SAFETY: the references are gone at the end of each line.
+    unsafe {
+        match current().is_some() {
+            true => *BEGUN.get(),
+            false => 0,
+        }
+    }
+}
+
+#[cfg(not(feature = "pg15"))]
+static BEGUN: Local<u64> = Local::new(0);
+
 fn depth() -> usize {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { RUNS.get() }.len()
@@ -113,13 +126,12 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
     }
 }
 
-/// Installs the hook, once, from `_PG_init`. `before_outermost` is called before each statement that does not run
-/// inside another one. It may raise an error: it is called in a frame without a guard and without anything that needs
+/// Installs the hook, once, from `_PG_init`. `after_outermost` is called after each statement that does not run inside
+/// another one. It may raise an error: it is called in a frame without a guard and without anything that needs
 /// dropping.
-pub fn install_hook(before_outermost: Check, after_outermost: Option<unsafe fn()>) {
-    // SAFETY: no other code of ours runs yet, and the callbacks stay valid, since Postgres never unloads a library.
+pub fn install_hook(after_outermost: Option<unsafe fn()>) {
+    // SAFETY: no other code of ours runs yet, and the callback stays valid, since Postgres never unloads a library.
     unsafe {
-        *BEFORE_OUTERMOST.get() = Some(before_outermost);
         *AFTER_OUTERMOST.get() = after_outermost;
         *PREVIOUS_HOOK.get() = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
@@ -140,14 +152,15 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query. No reference is held across the call, and an
             // error that jumps over this frame skips no destructor.
             unsafe {
-                if depth == 0 && let Some(check) = *BEFORE_OUTERMOST.get() {
-                    check(query);
-                }
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),
                     request: None,
                 });
+                #[cfg(not(feature = "pg15"))]
+                {
+                    *BEGUN.get() += 1;
+                }
                 match *PREVIOUS_HOOK.get() {
                     Some(previous) => previous(query, $($argument),*),
                     None => standard_ExecutorRun(query, $($argument),*),

@@ -30,7 +30,9 @@ impl Caller {
         }
         // Each new token would have an allowance of its own, so that together they would exceed the limit.
         match lookup::by_id(token.id) {
-            Some(token) if token.needs_gate() => Err(Error::NotWithLimitedToken(verb)),
+            Some(token) if token.limit.is_some() || token.allowed_networks().is_some() => {
+                Err(Error::NotWithLimitedToken(verb))
+            }
             _ => Ok(()),
         }
     }

@@ -45,7 +45,7 @@ impl StoredToken {
 
     /// Whether it counts only where the gate has judged it.
     pub fn needs_gate(&self) -> bool {
-        self.limit.is_some() || self.allowed_ips.is_some()
+        self.limit.is_some() || self.allowed_ips.is_some() || self.scopes.is_some()
     }
 
     /// The networks that it may be used from. `None` for all.

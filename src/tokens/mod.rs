@@ -168,7 +168,7 @@ fn revoke(id: Option<PgUuid>, others: Others) -> Result<bool, Error> {
         Others::Stay => Some(id),
         Others::GoToo => None,
     })?;
-    let user = match revocation::last_known_owner(id) {
+    let user = match revocation::last_known_owner(id)? {
         Some(user) if owner.is_none_or(|owner| owner == user) => user,
         _ => return Ok(false),
     };

@@ -91,26 +91,28 @@ pub enum Others {
 
 /// The user of a token, dead or alive. Of a token that has been deleted the user is known as long as there is a token
 /// that was made with it. The user of a token never changes.
-pub fn last_known_owner(id: Uuid) -> Option<Uuid> {
+///
+/// # Errors
+/// Those of [`Statement::run`].
+pub fn last_known_owner(id: Uuid) -> Result<Option<Uuid>, Error> {
     if let Some(user) = lookup::owner_of(id) {
-        return Some(user);
+        return Ok(Some(user));
     }
     if !has_origins() {
-        return None;
+        return Ok(None);
     }
     let user = MADE_FOR.with(|statement| {
         statement.run(&[pg_uuid(id).into()], |rows| match rows.is_empty() {
             true => Ok(None),
             false => rows.first().get_one::<PgUuid>(),
         })
-    });
-    let user = user.ok().flatten()?;
-    Some(Uuid::from_bytes(*user.as_bytes()))
+    })?;
+    Ok(user.map(|user| Uuid::from_bytes(*user.as_bytes())))
 }
 
 /// Revokes a token of whatever user, and all tokens that were made with it. Returns whether any of them was live.
 pub fn revoke_family(id: Uuid, now: Instant) -> Result<bool, Error> {
-    match last_known_owner(id) {
+    match last_known_owner(id)? {
         Some(user) => revoke(&lock_to_revoke(user), id, Others::GoToo, now),
         None => Ok(false),
     }

@@ -63,7 +63,8 @@ test('of eight clients that mint with a leaked token none has a live one once it
   let minted = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const scopes = '{tokens:read,tokens:write}';
-    const leaked = await value(db, `select id from mint_pat($1, 'leaked', scopes => $2)`, ALICE, scopes);
+    // Its claims alone have the list: a token with one counts only where a gate has judged it.
+    const leaked = await value(db, `select id from mint_pat($1, 'leaked')`, ALICE);
     const thieves = await connections({ type: 'personal_access_token', jti: leaked, scope: 'tokens:read tokens:write' });
     const session = randomUUID();
     await db.query('insert into auth.sessions (id, user_id) values ($1, $2)', [session, ALICE]);
@@ -172,7 +173,7 @@ test('a client is told what is wrong with a status of 400 to 499', async () => {
     select gen_random_uuid(), $1, 'x', '2100-01-01' from generate_series(1, 100000)`, [ALICE]);
   assert.deepEqual(await mint(login), [400, '23514', 'Revoke one first, or raise supabase_pat.max_keys_per_user.']);
   await db.query('delete from pat.api_keys; delete from auth.sessions');
-  assert.deepEqual(refused(await mint(login)), [true, '42501', 'Log in.']);
+  assert.deepEqual(await mint(login), [401, 'PT401', 'Log in again.']);
 });
 
 test('a long chain of tokens goes at once, also while Postgres knows nothing of the table', { timeout: 60_000 }, async () => {

@@ -2,6 +2,7 @@
 // and no policy that asks.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ALICE, BOB, startCluster } from './fixture.mjs';
@@ -452,4 +453,42 @@ describe('a judgement', () => {
       assert.equal((await titles(other)).length, 2);
     });
   });
+});
+
+describe('other extensions in the same hooks', () => {
+  for (const libraries of ['pg_stat_statements, auto_explain, supabase_pat', 'supabase_pat, pg_stat_statements, auto_explain']) {
+    test(`see each statement, and change nothing: ${libraries}`, async () => {
+      const other = await startCluster({
+        settings: {
+          shared_preload_libraries: libraries, 'auto_explain.log_min_duration': 0, 'auto_explain.log_nested_statements': 'on',
+          'auto_explain.log_analyze': 'on', 'pg_stat_statements.track': 'all',
+        },
+        sql: 'create extension pg_stat_statements;',
+      });
+      const owner = await other.connect('postgres');
+      const client = await other.connect('postgres', 'authenticator');
+      try {
+        const [{ id, token }] = (await owner.query(`select id, token from mint_pat('${ALICE}', 'test', scopes => '{todos:read,notes:write}')`)).rows;
+        const request = {
+          role: 'authenticated', claims: JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString()), path: '/todos',
+        };
+        await client.query('begin');
+        await announce(client, request);
+        assert.equal((await client.query('select title from todos')).rows.length, 2);
+        await assert.rejects(client.query(`insert into todos (title) values ('x')`), { code: 'PT403' });
+        await client.query('rollback');
+        await owner.query('select revoke_pat($1)', [id]);
+        await client.query('begin');
+        await assert.rejects(announce(client, request), REVOKED);
+        await client.query('rollback');
+        const { rows: [{ calls }] } = await owner.query(`select calls::int from pg_stat_statements where query = 'select title from todos'`);
+        assert.equal(calls, 1);
+        assert.match(readFileSync(other.log, 'utf8'), /Query Text: select title from todos/);
+      } finally {
+        await client.end();
+        await owner.end();
+        other.stop();
+      }
+    });
+  }
 });

@@ -127,6 +127,9 @@ export async function moveIn(cluster, world) {
   await db.query('begin');
   await db.query(`select set_config('request.jwt.claims', pat.verify_jwt($1)::text, true)`, [maker.token]);
   await db.query('set local role authenticated');
+  // A token with scopes counts where the gate has judged it. That it may be revoked needs no scope.
+  await db.query(`select set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`);
+  await db.query('select pat.gate()');
   live.made = (await rows(`select id, token from mint_pat(name => 'made', scopes => '{todos:read}')`))[0];
   await db.query('commit');
   dead.elsewhere = await mint(ALICE, 'elsewhere', `, allowed_ips => '{192.0.2.0/24}'`);

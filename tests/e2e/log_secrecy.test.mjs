@@ -241,12 +241,14 @@ async function tokens() {
   await db.query('set role authenticated');
   assert.equal(await works('select is_valid_api_token()'), true);
   for (const sql of ['select pat.uid()', 'select has_scope($$todos:read$$)', 'select current_api_key_id()', 'select session_info()',
-    'select is_active_session()', 'select signed_in_user()', 'select get_settings()']) await works(sql);
+    'select is_active_session()', 'select signed_in_user()', 'select get_settings()',
+    'select pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt()']) await works(sql);
   await fails(`select mint_pat(name => 'by a token')`);
   await fails(`select has_scope('no scope')`);
   for (const sql of ['select pat.sign_jwt($${}$$)', 'select pat.verify_jwt($$x$$)', 'select * from pat.private_keys', 'select pat.take_private_jwk()',
     'select pat.jwks_for_verifier()']) await fails(sql);
   await db.query('reset role; reset "request.jwt.claims"');
+  await works(`select pat.auth_function_problem('uid') is null`);
   await works('select revoke_all_pats($1)', ALICE);
   await db.query('delete from pat.api_keys where kind = $1', ['opaque']);
 }

@@ -76,9 +76,12 @@ test('an installation is set up, and the doctor finds nothing wrong', async () =
   const { cluster } = world;
   cluster.psql('postgres', block('Setting up'));
   cluster.psql('postgres', block('Setting up', 1));
+  // A request of the login `authenticator` is judged, whether or not the server calls the gate.
+  assert.deepEqual(await read(world.rest, mint(world).token), MINE);
   const doctor = cluster.psql('postgres', block('Setting up', 2)).split('\n').map((row) => row.split('|'));
   const row = (name) => doctor.find(([check]) => check === name);
-  assert.match(row('gate')[2], /^no request has come through pat\.gate\(\).*, though db-pre-request is pat\.gate/);
+  assert.match(row('guard')[2], /^judges each request of authenticator, with \d+ connections now$/);
+  assert.match(row('gate')[2], /^\d+ requests in this database since the server started; the last at /);
   assert.match(row('addresses')[2], /behind 1 trusted proxies/);
   assert.deepEqual(doctor.filter(([check, ok]) => ok !== 't' && check !== 'worker'), []);
 });
@@ -430,7 +433,7 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
   cluster.psql('postgres', block('Coming from a hand-written api_keys table'));
 
   const rest = await serve();
-  assert.deepEqual([await read(rest, live), await read(rest, revoked), await read(rest, stolen)], [['alice'], [], []]);
+  assert.deepEqual([await read(rest, live), await read(rest, revoked), await read(rest, stolen)], [['alice'], 401, 401]);
   const session = cluster.psql('postgres', `insert into auth.sessions (id, user_id) values (gen_random_uuid(), '${ALICE}') returning id`);
   const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE, session_id: session });
   const keys = await request(rest.url, 'GET', '/api_keys?select=name,is_active&order=id', { token: login });
@@ -438,7 +441,7 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
   const minted = await request(rest.url, 'POST', '/rpc/mint_pat', { token: login, body: { name: 'new' } });
   assert.deepEqual(await read(rest, minted.data.token), ['alice']);
   await request(rest.url, 'POST', '/rpc/revoke_pat', { token: login, body: { id: 'aaaaaaaa-0000-4000-8000-000000000001' } });
-  assert.deepEqual(await read(rest, live), []);
+  assert.equal(await read(rest, live), 401);
 });
 
 test('uninstalling leaves nothing behind', async () => {

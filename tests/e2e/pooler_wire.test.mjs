@@ -371,10 +371,17 @@ for (const [reset, settings] of [
         });
       }
       const valid = async (client, claims, expected) => {
-        await client.query(`select set_config('request.jwt.claims', $1, true)`, [JSON.stringify(claims)]);
-        const { rows } = await client.query('select is_valid_api_token() as valid');
-        assert.equal(rows[0].valid, expected);
-        await client.query(`select set_config('request.jwt.claims', '', true)`);
+        await client.query('savepoint before');
+        // Announced by one statement, as by a REST server: then the request can still become the token's.
+        const announced = client.query(`select set_config('request.jwt.claims', $1, true), set_config('role', $2, true),
+          set_config('request.method', 'GET', true)`, [JSON.stringify(claims), claims.role]);
+        if (expected) {
+          await announced;
+          assert.deepEqual((await client.query('select is_valid_api_token() as valid')).rows, [{ valid: true }]);
+        } else {
+          await assert.rejects(announced, { code: 'PT401' });
+        }
+        await client.query('rollback to savepoint before');
       };
       async function transaction(client, leave, undo, before, then) {
         await client.query('begin; set local role service_role');

@@ -48,7 +48,7 @@ const typedCode = (world) => {
   return { toJSON: () => (code ??= world.cluster.psql('postgres', 'select code from pat.claim_messages()')) };
 };
 
-/** What the README says of policies holds without the guard, which would refuse before they are asked. */
+/** What the README says of policies holds without the guard too, which refuses before they are asked. */
 const POLICIES_ALONE = { 'supabase_pat.guarded_logins': '' };
 
 const SESSION = randomUUID();
@@ -77,15 +77,18 @@ const curl = async (world, token) => {
   const { stdout } = await promisify(execFile)('sh', ['-c', command], {
     env: { PATH: process.env.PATH, ANON_KEY: await sign({ role: 'anon', iss: 'supabase' }), TOKEN: token },
   });
-  return JSON.parse(stdout).map((note) => note.body);
+  return bodiesOf(JSON.parse(stdout));
 };
 
-test('the quickstart and the scopes work as shown', async () => {
-  const world = await start({ settings: POLICIES_ALONE, sql: block('## Quickstart') + block('A policy without `is_valid_api_token()`') });
+/** What is read, or the code of the refusal. */
+const bodiesOf = (data) => (Array.isArray(data) ? data.map((note) => note.body) : data.code);
+
+const quickstart = async ({ settings, ifDead, ofReader }) => {
+  const world = await start({ settings, sql: block('## Quickstart') + block('A policy without `is_valid_api_token()`') });
   try {
     const login = await world.login(ALICE);
     const write = (bearer, body) => world.request('POST', '/notes', { token: bearer, body: { body } });
-    const read = async (bearer) => (await world.request('GET', '/notes?select=body&order=id', { token: bearer })).data.map((note) => note.body);
+    const read = async (bearer) => bodiesOf((await world.request('GET', '/notes?select=body&order=id', { token: bearer })).data);
     assert.equal((await write(login, 'by alice')).status, 201);
 
     const { supabase, calls } = await client(world, login);
@@ -94,26 +97,34 @@ test('the quickstart and the scopes work as shown', async () => {
     const { keys } = await run(block('## Quickstart', 'js'), { supabase, show }, 'keys');
     assert.deepEqual(calls, ['mint_pat 200', 'api_keys 200', 'revoke_pat 200', 'api_keys 204']);
     assert.deepEqual(keys.map(({ name, hint, is_active: isActive }) => [name, hint, isActive]), [['zapier', shown.slice(-6), true]]);
-    assert.deepEqual(await read(shown), []);
+    assert.deepEqual(await read(shown), ifDead);
 
     const { data: { token } } = await world.request('POST', '/rpc/mint_pat', { token: login, body: { name: 'zapier' } });
     const [reader] = world.cluster.psql('postgres', `${asAlice} ${block('### Scopes')}`).split('|');
     assert.equal((await write(token, 'by zapier')).status, 201);
-    assert.equal((await write(reader, 'by the reader')).data.code, '42501');
-    assert.deepEqual(await read(reader), ['by alice', 'by zapier']);
-    // Nor does it change or delete what it reads: no row is one that it may.
+    assert.equal((await write(reader, 'by the reader')).data.code, ofReader.writes);
+    assert.deepEqual(await read(reader), ofReader.reads);
+    // Nor does it change or delete what it reads.
     const change = (method, options) => world.request(method, '/notes?id=gt.0', { token: reader, headers: { prefer: 'return=representation' }, ...options });
-    assert.deepEqual((await change('PATCH', { body: { body: 'changed' } })).data, []);
-    assert.deepEqual((await change('DELETE')).data, []);
-    assert.deepEqual(await read(reader), ['by alice', 'by zapier']);
+    assert.deepEqual(bodiesOf((await change('PATCH', { body: { body: 'changed' } })).data), ofReader.changes);
+    assert.deepEqual(bodiesOf((await change('DELETE')).data), ofReader.changes);
+    assert.deepEqual(await read(login), ['by alice', 'by zapier']);
     assert.deepEqual(await curl(world, token), ['by alice', 'by zapier']);
     await world.request('POST', '/rpc/revoke_all_pats', { token: login, body: {} });
-    assert.deepEqual([await read(reader), await curl(world, token)], [[], []]);
+    assert.deepEqual([await read(reader), await curl(world, token)], [ifDead, ifDead]);
     assert.deepEqual(await read(login), ['by alice', 'by zapier']);
   } finally {
     world.stop();
   }
-});
+};
+
+test('the quickstart and the scopes work as shown', () => quickstart({
+  ifDead: 'PT401', ofReader: { reads: ['by alice', 'by zapier'], writes: 'PT403', changes: 'PT403' },
+}));
+
+test('the quickstart works as shown by policies alone, and a token with scopes counts nowhere there', () => quickstart({
+  settings: POLICIES_ALONE, ifDead: [], ofReader: { reads: [], writes: '42501', changes: [] },
+}));
 
 test('sessions work as shown', async () => {
   const world = await start({
@@ -148,7 +159,7 @@ test('the gate works as shown', async () => {
   });
   try {
     const doctor = (check) => world.cluster.psql('postgres', `select ok, detail from pat.status() where "check" = '${check}'`);
-    assert.match(doctor('gate'), /^t\|no request has come through pat\.gate\(\).*, though db-pre-request is pat\.gate/);
+    assert.match(doctor('gate'), /^t\|no request has been judged in this database.*, though db-pre-request is pat\.gate/);
 
     const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE });
     const { supabase } = await client(world, login);

@@ -1,4 +1,5 @@
-// Personal access tokens through a real REST server, with the roles of Supabase and with others.
+// Personal access tokens through a real REST server, with the roles of Supabase and with others: where the guard judges
+// requests, which is how the extension starts, and where policies alone do.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,13 +13,17 @@ function assertForbidden({ status, data }) {
   assert.ok(status === 403 || status === 401, `status ${status}`);
 }
 
-for (const roles of [ROLES, OTHER_ROLES]) {
-  describe(`as ${roles.authenticated}`, () => {
+const REVOKED = 'the personal access token has been revoked';
+const UNKNOWN = 'there is no such personal access token';
+
+for (const [roles, isGuarded] of [[ROLES, true], [OTHER_ROLES, true], [ROLES, false]]) {
+  describe(`as ${roles.authenticated}, ${isGuarded ? 'with the guard' : 'by policies alone'}`, () => {
     let world;
     let alice;
     let bob;
     before(async () => {
-      world = await start({ roles, settings: { log_statement: 'all', log_min_messages: 'debug1' } });
+      const guard = isGuarded ? {} : { 'supabase_pat.guarded_logins': '' };
+      world = await start({ roles, settings: { log_statement: 'all', log_min_messages: 'debug1', ...guard } });
       [alice, bob] = [await world.login(ALICE), await world.login(BOB)];
     });
     after(() => world.stop());
@@ -32,6 +37,17 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { status, data } = await world.request('GET', '/todos?select=title&order=id', { token });
       assert.equal(status, 200);
       return data.map((todo) => todo.title);
+    };
+
+    /** The guard says why a token does not count. Without it policies refuse what is written, and show nothing. */
+    const assertRefused = (answer, why) => {
+      const { status, data } = answer;
+      if (isGuarded) assert.deepEqual([status, data.code, data.message], [401, 'PT401', why]);
+      else assertForbidden(answer);
+    };
+    const assertDead = async (token, why) => {
+      if (isGuarded) assertRefused(await world.request('GET', '/todos', { token }), why);
+      else assert.deepEqual(await titles(token), []);
     };
 
     test('a token is minted, used, listed and revoked', async () => {
@@ -52,9 +68,9 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const revoked = await world.request('POST', '/rpc/revoke_pat', { token: alice, body: { id: minted.id } });
       assert.deepEqual(revoked, { status: 200, data: true });
 
-      assert.deepEqual(await titles(token), []);
+      await assertDead(token, REVOKED);
       const refused = await world.request('POST', '/todos', { token, body: { title: 'too late' } });
-      assertForbidden(refused);
+      assertRefused(refused, REVOKED);
       assert.deepEqual(await titles(others.token), ['bob 1']);
       assert.deepEqual(await titles(alice), ['alice 1', 'alice 2', 'by zapier']);
     });
@@ -88,7 +104,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { token, id } = await mint(alice, { name: 'x' });
       const others = await mint(bob, { name: 'x' });
       await world.request('DELETE', `/api_keys?id=in.(${id},${others.id})`, { token: alice });
-      assert.deepEqual(await titles(token), []);
+      await assertDead(token, UNKNOWN);
       assert.deepEqual(await titles(others.token), ['bob 1']);
     });
 
@@ -97,7 +113,7 @@ for (const roles of [ROLES, OTHER_ROLES]) {
       const { status, data } = await world.request('POST', '/rpc/rotate_pat', { token: alice, body: { id: old.id } });
       assert.equal(status, 200);
       assert.equal(data.name, 'ci');
-      assert.deepEqual(await titles(old.token), []);
+      await assertDead(old.token, REVOKED);
       assert.equal((await titles(data.token)).length > 0, true);
     });
 
@@ -159,8 +175,8 @@ for (const roles of [ROLES, OTHER_ROLES]) {
         assert.equal((await world.request('GET', '/todos', { token: bad })).status, 401, bad);
       }
       // Signed by a stranger who has the secret, but for a key that does not exist, or of another.
-      assert.deepEqual(await titles(await sign({ ...claims, jti: randomUUID() })), []);
-      assert.deepEqual(await titles(await sign({ ...claims, sub: BOB })), []);
+      await assertDead(await sign({ ...claims, jti: randomUUID() }), UNKNOWN);
+      await assertDead(await sign({ ...claims, sub: BOB }), UNKNOWN);
     });
 
     test('an expired token gets 401', async () => {
@@ -172,12 +188,12 @@ for (const roles of [ROLES, OTHER_ROLES]) {
     test('a user who is banned or deleted loses the tokens at once', async () => {
       const { token } = await mint(bob, { name: 'x' });
       world.cluster.psql('postgres', `update auth.users set banned_until = 'infinity' where id = '${BOB}'`);
-      assert.deepEqual(await titles(token), []);
-      assertForbidden(await world.request('POST', '/rpc/mint_pat', { token: bob, body: { name: 'x' } }));
+      await assertDead(token, 'the user of the personal access token is banned');
+      assertRefused(await world.request('POST', '/rpc/mint_pat', { token: bob, body: { name: 'x' } }), 'the session of this login has ended');
       world.cluster.psql('postgres', `update auth.users set banned_until = null where id = '${BOB}'`);
       assert.deepEqual(await titles(token), ['bob 1']);
       world.cluster.psql('postgres', `update auth.users set deleted_at = now() where id = '${BOB}'`);
-      assert.deepEqual(await titles(token), []);
+      await assertDead(token, 'the user of the personal access token no longer exists');
       world.cluster.psql('postgres', `update auth.users set deleted_at = null where id = '${BOB}'`);
     });
 
@@ -204,16 +220,16 @@ test('requests that share connections do not share answers', async () => {
       tokens[name] = { login, live: live.token, dead: dead.token };
     }
     const cases = [
-      [tokens.alice.login, ['alice 1', 'alice 2']], [tokens.alice.live, ['alice 1', 'alice 2']], [tokens.alice.dead, []],
-      [tokens.bob.login, ['bob 1']], [tokens.bob.live, ['bob 1']], [tokens.bob.dead, []], [undefined, []],
+      [tokens.alice.login, ['alice 1', 'alice 2']], [tokens.alice.live, ['alice 1', 'alice 2']], [tokens.alice.dead, REVOKED],
+      [tokens.bob.login, ['bob 1']], [tokens.bob.live, ['bob 1']], [tokens.bob.dead, REVOKED], [undefined, []],
     ];
     let done = 0;
     await Promise.all(Array.from({ length: 20 }, async (_, worker) => {
       for (let i = 0; i < 100; i += 1) {
         const [token, expected] = cases[(i * 5 + worker * 3) % cases.length];
         const { status, data } = await world.request('GET', '/todos?select=title&order=id', { token });
-        assert.equal(status, 200);
-        assert.deepEqual(data.map((todo) => todo.title), expected);
+        assert.equal(status, expected === REVOKED ? 401 : 200);
+        assert.deepEqual(status === 200 ? data.map((todo) => todo.title) : data.message, expected);
         done += 1;
       }
     }));

@@ -63,6 +63,11 @@ const passes = async (client, claims, headers) => {
 const READS = {
   'pat.reset_code_digits': 'pat.reset_code_digits()',
   'pat.uid': 'pat.uid()',
+  'pat.auth_uid': 'pat.auth_uid()',
+  'pat.auth_role': 'pat.auth_role()',
+  'pat.auth_email': 'pat.auth_email()',
+  'pat.auth_jwt': 'pat.auth_jwt()',
+  'pat.auth_function_problem': `pat.auth_function_problem('uid')`,
   is_valid_api_token: 'is_valid_api_token()',
   'pat.algorithm_sign': `pat.algorithm_sign('{}', 'a secret', 'HS256')`,
   'pat.bearer_token': `pat.bearer_token('Bearer abc')`,

@@ -124,7 +124,7 @@ async function fill(db) {
     [user ? JSON.stringify({ sub: user, role: 'authenticated', session_id: randomUUID() }) : '']).then(() => value(db, sql, values));
   const has = {
     bySecret: await mint(`name => 'by the secret'`),
-    opaque: await mint(`name => 'opaque', kind => 'opaque', scopes => '{notes:read}', rate_limit => 1000, rate_window => '1 hour'`),
+    opaque: await mint(`name => 'opaque', kind => 'opaque', scopes => '{notes:read,names_of_keys:read,tokens:read}', rate_limit => 1000, rate_window => '1 hour'`),
     revoked: await mint(`name => 'revoked'`),
     replaced: await mint(`name => 'replaced'`),
   };
@@ -141,6 +141,9 @@ async function fill(db) {
   const maker = await mint(`name => 'maker', scopes => '{tokens:write}'`);
   await db.query('begin');
   await db.query(`select set_config('request.jwt.claims', $1, true), set_config('role', 'authenticated', true)`, [JSON.stringify(claimsOf(maker.token))]);
+  // A token with scopes counts where the gate has judged it.
+  await db.query(`select set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`);
+  await db.query('select pat.gate()');
   const made = await value(db, `select id from mint_pat(name => 'made', scopes => '{tokens:write}')`);
   await db.query('commit');
   await db.query('delete from pat.api_keys where id = any ($1)', [[maker.id, made]]);
@@ -346,6 +349,9 @@ for (const from of released) {
       const [maker] = await rows(owner, `select id, token from mint_pat('${ALICE}', 'maker', scopes => '{tokens:write}')`);
       await bearer.query('begin');
       await bearer.query(`select set_config('request.jwt.claims', $1, true), set_config('role', 'authenticated', true)`, [JSON.stringify(claimsOf(maker.token))]);
+      // A token with scopes counts where the gate has judged it.
+      await bearer.query(`select set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`);
+      await bearer.query('select pat.gate()');
       const made = await value(bearer, `select id from mint_pat(name => 'made', scopes => '{tokens:write}')`);
       const updated = owner.query('alter extension supabase_pat update');
       const { cluster } = world;

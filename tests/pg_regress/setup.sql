@@ -63,6 +63,22 @@ create procedure tests.use_token(token text) language sql as $$
     call tests.request(tests.claims(token) ->> 'role', tests.claims(token))
 $$;
 
+-- Makes the gate judge the request, since a token with scopes is valid only in such a transaction. The request is one to
+-- revoke the token, which needs no scope.
+create procedure tests.judge() language plpgsql as $$
+begin
+    perform set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true);
+    perform pat.gate();
+end
+$$;
+
+create procedure tests.use_judged_token(token text) language plpgsql as $$
+begin
+    call tests.use_token(token);
+    call tests.judge();
+end
+$$;
+
 -- Makes the request one with the token of this id, without the text of the token.
 create procedure tests.use_key(key uuid) language plpgsql as $$
 declare

@@ -58,9 +58,8 @@ pub fn digests_of_payload(
             .for_each(|value| add_strings(value, &mut strings));
         roles.extend(strings.into_iter().filter(|text| is_role(text)));
     }
-    // A token with one of these belongs to somebody, whatever its role. Without them, the token with the same claims and
-    // the role of requests without a login is its twin, which stays good: whoever has the denied token gains nothing by
-    // that role.
+    // A payload without any of these is an API key. Supabase's anon key may differ from it in role alone; that key is
+    // public and stays valid.
     let is_somebodys = readings.iter().any(|members| {
         ["sub", "jti", "session_id"]
             .iter()

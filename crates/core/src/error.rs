@@ -81,7 +81,8 @@ pub enum Error {
     #[error("a login whose claims have a scope may not grant one that is not in it")]
     LoginScopeWidened,
     #[error(
-        "the claims of this request are no JSON object with each name once, or one that counts is no string"
+        "the claims of this request are not a JSON object, name something twice, or have a role, aal or scope \
+         that is not a string"
     )]
     UnclearClaims,
     #[error("the session of this login has ended")]

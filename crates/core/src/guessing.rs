@@ -5,9 +5,9 @@
 //! from [allowances](Allowance), in probability and not in tries, so that codes of other lengths pay their share.
 //! What is used of an allowance grows back evenly within a day.
 //!
-//! An allowance that strangers can use up must not lock anybody out. So it is one of *short* codes: whoever
-//! asks for a code while more than half of it is used gets a [long one](LONG), at which guessing is hopeless
-//! and needs no allowance. The other half is for the short codes that have been given out by then.
+//! An allowance that strangers can use up must not lock anybody out. So the allowance pays for tries at short codes
+//! only. Once half of it is used, new codes are [long](LONG) and need none; the other half is for short codes already
+//! sent.
 //!
 //! docs/threats.md computes what an attacker can reach; a test here computes the same.
 

@@ -301,7 +301,8 @@ mod tests {
         let small = schema(r#"{"pattern": "^[a-z ,.]+$"}"#);
         assert!(small.check(&text(16 << 20)).is_ok());
         assert!(
-            start.elapsed() < Duration::from_secs(10),
+            // It takes two seconds or so, unoptimised and on a machine that does nothing else.
+            start.elapsed() < Duration::from_secs(60),
             "{:?}",
             start.elapsed()
         );

@@ -1,10 +1,12 @@
-//! The logic, without Postgres: everything here is a function of its arguments, time and
-//! randomness included, so that it runs under plain `cargo test`. The one exception is a new signing
-//! key, for which AWS-LC takes no randomness but its own. No two modules import each other, directly or through others.
+//! The logic, without Postgres: everything here is a function of its arguments, time and randomness included, so that
+//! it runs under plain `cargo test`. There are three exceptions, for which AWS-LC takes no randomness but its own: a
+//! new signing key, a signature by ES256, and the nonce of a [sealed] message. No two modules import each other,
+//! directly or through others.
 
 pub mod account;
 pub mod algorithm;
 pub mod api_key;
+pub mod auth_functions;
 pub mod claims;
 pub mod codes;
 pub mod denied;
@@ -22,6 +24,7 @@ pub mod own_sql;
 pub mod password;
 pub mod payload;
 pub mod pgjwt;
+pub mod places;
 pub mod rate;
 pub mod refresh_token;
 pub mod refusal;

@@ -55,8 +55,8 @@ impl Counter {
     /// If the present window is used up: how many microseconds remain until the next one, at least one.
     pub fn admit(&mut self, limit: Limit, now: i64) -> Result<(), i64> {
         let start = now - now.rem_euclid(limit.window);
-        // A request may have read the clock before another one, and come here after it: it belongs to
-        // the window that has begun. A clock that was set back by more begins anew.
+        // Two requests may arrive in another order than they read the clock. The earlier time then counts in the window
+        // that has already begun. If the clock was set back by more than one window, counting starts anew.
         let is_present = self.start >= start && self.start - start <= limit.window;
         if !is_present {
             *self = Self { start, used: 0 };

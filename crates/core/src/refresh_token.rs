@@ -97,8 +97,9 @@ impl Progress {
     /// `reuse_interval` is how long, in microseconds, a token that has been replaced may still be on its way. The token
     /// may be up to two behind the live one, as it is where several requests refresh at once.
     ///
-    /// A number ahead of the live one comes from a refresh that was rolled back, or from before a restore. If it were
-    /// taken, a holder who has rolled back many refreshes could go on unnoticed beside the other.
+    /// A number ahead of the live one comes from a refresh that was rolled back, or from before a restore. It counts as
+    /// reused: else a thief could roll back refreshes to collect future tokens, and use them unnoticed beside the
+    /// owner.
     ///
     /// The token that was replaced last gets no more time than the one before it. Otherwise two holders who take turns,
     /// each with the token that was live before the other's turn, could never be told from one who loses answers.

@@ -30,13 +30,17 @@ pub enum Refusal {
     AddressUnknown,
     #[error("the personal access token may not be used from {0}")]
     AddressNotAllowed(IpAddr),
-    #[error("the personal access token lacks the scope {0}")]
-    ScopeMissing(String),
+    #[error("the personal access token lacks the scope {scope}")]
+    ScopeMissing {
+        scope: String,
+        /// What a statement touches, if it is not the request by itself that needs the scope.
+        table: Option<String>,
+    },
     #[error(
-        "the personal access token lacks the scope {0}, which it needs to be shown what it writes"
+        "the personal access token lacks the scope {0}, so the rows that it writes cannot be returned"
     )]
     ReadingMissing(String),
-    #[error("a personal access token with scopes may not make this request")]
+    #[error("no scope covers this request, so a token with a list of scopes may not make it")]
     UnknownRequest,
     #[error("this request was announced too late for a token that changes the role")]
     TooLate,
@@ -90,7 +94,7 @@ impl Refusal {
             Denied => 8,
             AddressUnknown => 9,
             AddressNotAllowed(_) => 10,
-            ScopeMissing(_) => 11,
+            ScopeMissing { .. } => 11,
             ReadingMissing(_) => 11,
             UnknownRequest => 12,
             TooLate => 12,
@@ -109,6 +113,17 @@ impl Refusal {
         }
     }
 
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::ScopeMissing {
+                table: Some(table), ..
+            } => Some(format!(
+                "The statement touches {table} with the rights of the request."
+            )),
+            _ => None,
+        }
+    }
+
     pub fn hint(&self) -> Option<&'static str> {
         use Refusal::*;
         Some(match self {
@@ -120,7 +135,7 @@ impl Refusal {
                 "supabase_pat.trusted_proxies says how many proxies in front of the REST server tell \
                  where a request comes from."
             }
-            ScopeMissing(_) => "Use a token with that scope.",
+            ScopeMissing { .. } => "Use a token with that scope.",
             ReadingMissing(_) => {
                 "Ask for nothing in return (Prefer: return=minimal), or use a token with that scope."
             }
@@ -175,7 +190,10 @@ mod tests {
             Denied,
             AddressUnknown,
             AddressNotAllowed([192, 0, 2, 1].into()),
-            ScopeMissing("todos:read".into()),
+            ScopeMissing {
+                scope: "todos:read".into(),
+                table: None,
+            },
             UnknownRequest,
             RoleNotAllowed("service_role".into()),
             TooManyRequests {
@@ -207,6 +225,18 @@ mod tests {
         let refusal = Refusal::ReadingMissing("todos:read".into());
         assert_eq!((refusal.reason(), refusal.code()), (11, "PT403"));
         assert!(refusal.hint().unwrap().contains("return=minimal"));
+    }
+
+    #[test]
+    fn a_refusal_for_a_table_names_scope_and_table() {
+        let refusal = |table| Refusal::ScopeMissing {
+            scope: "notes:read".into(),
+            table,
+        };
+        let for_table = refusal(Some("public.notes".into()));
+        assert!(for_table.to_string().contains("notes:read"));
+        assert!(for_table.detail().unwrap().contains("public.notes"));
+        assert_eq!(refusal(None).detail(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | `client_id` (a login of an OAuth application), `act` (somebody acts for the user, RFC 8693 section 4.1) | restrict: no token, or one that says the same |
 //! | `is_anonymous` | restricts, where it is true, in the claims or in `auth.users`; tokens say what `auth.users` says |
 //! | `role` | a login of another role than the authenticated one makes no token, since tokens have that one |
-//! | `scope` | a token gets a list of scopes from within it only |
+//! | `scope` | a token's list of scopes must lie within it; a token without a list is allowed |
 //! | `aal`, `amr`, `session_id`, `email`, `phone`, `app_metadata`, `user_metadata`, and claims of a hook | tokens have none (`session_id` names none), so that a policy that asks for one refuses them |
 //! | `sub`, `aud`, `iss`, `exp`, `iat` | the token's own |
 
@@ -53,8 +53,8 @@ impl Restrictions {
     /// counts in whichever form it is there.
     ///
     /// # Errors
-    /// [`Error::UnclearClaims`] for claims that are no JSON object with each name once, or whose `role`, `aal` or
-    /// `scope` is no string; [`Error::ClaimsTooLarge`].
+    /// [`Error::UnclearClaims`] for claims that are not a JSON object, name something twice, or have a `role`, `aal` or
+    /// `scope` that is not a string; [`Error::ClaimsTooLarge`].
     pub fn of_claims(
         claims: Option<&str>,
         is_anonymous: Option<bool>,

@@ -9,6 +9,9 @@
 //! A server may expose several schemas, of which a request chooses one. In all but the default one, `name` is
 //! `schema.name`. OPTIONS is as GET, should a server ask the database about it, which PostgREST does not.
 //!
+//! A statement touches tables and views by other ways than the path. What it touches needs the same scopes, by the same
+//! names.
+//!
 //! What is not in the table is refused to a token that has a list of scopes. The extension's own
 //! functions and views are also covered by the scopes that they ask for themselves, and a token may
 //! always ask to be revoked.
@@ -27,7 +30,25 @@ pub struct Route<'a> {
     pub schema: Option<&'a str>,
 }
 
-/// What a token must have to make a request.
+/// What a statement does to a table or view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Read,
+    Write,
+    Delete,
+}
+
+impl Access {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What a token must have to make a request, or to touch a table.
 pub enum Needed {
     /// Nothing: the function that is called decides for itself.
     Nothing,
@@ -44,46 +65,37 @@ impl Needed {
             path,
             schema,
         } = route;
-        let action = match method {
-            "GET" | "HEAD" | "OPTIONS" => "read",
-            "POST" | "PATCH" | "PUT" => "write",
-            "DELETE" => "delete",
+        let access = match method {
+            "GET" | "HEAD" | "OPTIONS" => Access::Read,
+            "POST" | "PATCH" | "PUT" => Access::Write,
+            "DELETE" => Access::Delete,
             _ => return Self::Everything,
         };
         // Some servers take a path with too many slashes for the same path without them, others refuse it.
         let path = path.trim_matches('/');
-        let in_schema = |name: &str| match schema {
-            None => name.to_owned(),
-            Some(schema) => format!("{schema}.{name}"),
-        };
-        // Our functions and views are in this schema, or can be reached as if they were where another is the default.
-        let is_ours = schema.is_none_or(|schema| schema == "public");
         if path.is_empty() {
-            return match action {
-                "read" => Self::Scope(Scope::wanted(in_schema("/"), action), None),
+            return match access {
+                Access::Read => {
+                    Self::Scope(Scope::wanted(in_schema(schema, "/"), access.action()), None)
+                }
                 _ => Self::Everything,
             };
         }
         let named = |segment| decoded(segment).filter(|name| !name.is_empty());
         match path.split_once('/') {
             None => match named(path) {
-                Some(name) => Self::either(
-                    of_view(&name)
-                        .filter(|_| is_ours)
-                        .map(|resource| Scope::wanted(resource, action)),
-                    Scope::wanted(in_schema(&name), action),
-                ),
+                Some(name) => Self::of_table(schema, &name, access),
                 None => Self::Everything,
             },
             Some((start, name)) if decoded(start).is_some_and(|start| start == "rpc") => {
                 let is_call = matches!(method, "GET" | "HEAD" | "OPTIONS" | "POST");
                 match named(name).filter(|_| is_call && !name.contains('/')) {
-                    Some(name) if name == "revoke_pat" && is_ours => Self::Nothing,
+                    Some(name) if name == "revoke_pat" && is_ours(schema) => Self::Nothing,
                     Some(name) => Self::either(
                         of_function(&name)
-                            .filter(|_| is_ours)
+                            .filter(|_| is_ours(schema))
                             .map(|(resource, action)| Scope::wanted(resource, action)),
-                        Scope::wanted(format!("rpc/{}", in_schema(&name)), "call"),
+                        Scope::wanted(format!("rpc/{}", in_schema(schema, &name)), "call"),
                     ),
                     None => Self::Everything,
                 }
@@ -92,24 +104,23 @@ impl Needed {
         }
     }
 
+    /// For a table or view of that name. `schema` is another one than the default.
+    pub fn of_table(schema: Option<&str>, name: &str, access: Access) -> Self {
+        let action = access.action();
+        Self::either(
+            of_view(name)
+                .filter(|_| is_ours(schema))
+                .map(|resource| Scope::wanted(resource, action)),
+            Scope::wanted(in_schema(schema, name), action),
+        )
+    }
+
     /// The scope that the extension's own functions and views ask for themselves comes first: a refusal names that one.
     fn either(own: Option<Scope>, by_name: Scope) -> Self {
         match own {
             Some(own) => Self::Scope(own, Some(by_name)),
             None => Self::Scope(by_name, None),
         }
-    }
-
-    /// What it takes to be shown the rows that the request writes. `None` if it writes to no table: a function decides
-    /// for itself what it returns.
-    pub fn to_be_shown(route: Route) -> Option<Self> {
-        let is_write = matches!(route.method, "POST" | "PATCH" | "PUT" | "DELETE");
-        let is_table = !route.path.trim_matches('/').contains('/');
-        let reading = Route {
-            method: "GET",
-            ..route
-        };
-        (is_write && is_table).then(|| Self::of(reading))
     }
 
     pub fn is_granted_by(&self, scopes: &Scopes) -> bool {
@@ -121,6 +132,18 @@ impl Needed {
             }
         }
     }
+}
+
+fn in_schema(schema: Option<&str>, name: &str) -> String {
+    match schema {
+        None => name.to_owned(),
+        Some(schema) => format!("{schema}.{name}"),
+    }
+}
+
+/// Ours are in this schema, or are made to look so where another one is the default.
+fn is_ours(schema: Option<&str>) -> bool {
+    schema.is_none_or(|schema| schema == "public")
 }
 
 fn of_view(name: &str) -> Option<&'static str> {
@@ -283,17 +306,29 @@ mod tests {
     }
 
     #[test]
-    fn being_shown_what_is_written_takes_reading() {
-        let shown = |method, path| {
-            Needed::to_be_shown(by_default(method, path))
-                .map_or("none".into(), |needed| name_of(&needed))
-        };
-        for method in ["POST", "PATCH", "PUT", "DELETE"] {
-            assert_eq!(shown(method, "/todos"), "todos:read");
-            assert_eq!(shown(method, "/rpc/f"), "none");
+    fn a_table_needs_the_scope_that_its_path_does() {
+        for (access, method) in [
+            (Access::Read, "GET"),
+            (Access::Write, "PATCH"),
+            (Access::Delete, "DELETE"),
+        ] {
+            for (schema, name) in [
+                (None, "todos"),
+                (Some("private"), "todos"),
+                (None, "api_keys"),
+                (Some("private"), "api_keys"),
+            ] {
+                assert_eq!(
+                    name_of(&Needed::of_table(schema, name, access)),
+                    needed_in(schema, method, &format!("/{name}"))
+                );
+            }
         }
-        assert_eq!(shown("DELETE", "/api_keys"), "tokens:read or api_keys:read");
-        assert_eq!(shown("GET", "/todos"), "none");
+        // Whatever the name, it is no path.
+        assert_eq!(
+            name_of(&Needed::of_table(None, "a/%62", Access::Read)),
+            "a/%62:read"
+        );
     }
 
     #[test]

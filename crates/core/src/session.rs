@@ -1,5 +1,6 @@
-//! Access tokens of sessions, with the claims that Supabase Auth puts into its own, and what a request
-//! can know of its session from them.
+//! What a session hands out, and what is read of it again: access tokens, with the claims that Supabase Auth puts into
+//! its own, and the user as JSON, as Supabase's clients take it; then what a request can know of its session from its
+//! claims.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64};
 
 use pgrx::pg_sys;
 
-use super::places::{self, Places};
+use super::blocks::{self, Blocks};
 use super::refusals::{REFUSALS, Refused};
 use super::requests::Requests;
 use crate::pg::Local;
@@ -16,11 +16,18 @@ use crate::pg::Local;
 const DATABASES: usize = 256;
 const TRANCHE: &CStr = c"supabase_pat_usage";
 
+/// How many locks the sets of places share. They are the first ones.
+pub const SET_LOCKS: usize = 128;
+const REFUSALS_LOCK: usize = SET_LOCKS;
+/// For which blocks of places are in use.
+pub const BLOCKS_LOCK: usize = SET_LOCKS + 1;
+const LOCK_COUNT: usize = SET_LOCKS + 2;
+
 /// The head of the shared memory. The places of the tokens follow it.
 #[repr(C)]
 pub struct Shared {
     pub requests: [Requests; DATABASES],
-    pub places: Places,
+    pub blocks: Blocks,
     /// Uses for which there was no place.
     pub lost: AtomicU64,
     pub worker: AtomicI32,
@@ -45,7 +52,7 @@ pub fn init() {
 }
 
 fn size() -> usize {
-    size_of::<Shared>() + places::size()
+    size_of::<Shared>() + blocks::size()
 }
 
 unsafe extern "C-unwind" fn request() {
@@ -55,8 +62,7 @@ unsafe extern "C-unwind" fn request() {
             next();
         }
         pg_sys::RequestAddinShmemSpace(size());
-        // One more, for the refusals.
-        pg_sys::RequestNamedLWLockTranche(TRANCHE.as_ptr(), places::LOCKS as i32 + 1);
+        pg_sys::RequestNamedLWLockTranche(TRANCHE.as_ptr(), LOCK_COUNT as i32);
     }
 }
 
@@ -75,13 +81,13 @@ unsafe extern "C-unwind" fn startup() {
         if !found {
             shared.write(Shared {
                 requests: [const { Requests::none() }; DATABASES],
-                places: Places::new(),
+                blocks: Blocks::new(),
                 lost: AtomicU64::new(0),
                 worker: AtomicI32::new(0),
                 flushed_at: AtomicI64::new(0),
                 refusals: [Refused::NONE; REFUSALS],
             });
-            places::make_free(shared.add(1).cast());
+            blocks::make_empty(&*shared);
         }
         *SHARED.get() = shared;
         *LOCKS.get() = pg_sys::GetNamedLWLockTranche(TRANCHE.as_ptr());
@@ -97,17 +103,17 @@ pub fn shared() -> Option<&'static Shared> {
 
 /// Runs `f` on the refusals, under their lock. `f` must raise no error.
 pub fn with_refusals<R>(shared: &Shared, f: impl FnOnce(&mut [Refused]) -> R) -> R {
-    locked(places::LOCKS, || {
+    locked(REFUSALS_LOCK, || {
         // SAFETY: the lock is held, so there is no other reference.
         let refusals = unsafe { (&raw const shared.refusals).cast_mut().as_mut() };
         f(refusals.map_or(&mut [], |all| &mut all[..]))
     })
 }
 
-/// Runs `f` under the lock of that number: the first [`places::LOCKS`] are for the places, and one more for the
-/// refusals. `f` must raise no error.
+/// Runs `f` under the lock of that number. `f` must raise no error.
+#[inline]
 pub fn locked<R>(lock: usize, f: impl FnOnce() -> R) -> R {
-    // SAFETY: the tranche has one more than places::LOCKS. Interrupts wait while a lock is held, and `f` raises
+    // SAFETY: the tranche has LOCK_COUNT of them. Interrupts wait while a lock is held, and `f` raises
     // no error; if the process dies, Postgres begins anew with all shared memory.
     unsafe {
         let lock = &raw mut (*(*LOCKS.get()).add(lock)).lock;

@@ -5,6 +5,7 @@
 //! limit. The worker ([`crate::gate::worker`]) carries the counts into the tables every few seconds.
 //!
 //! - [`places`]: the tokens, each with its limit and its last use.
+//! - [`blocks`]: the memory that the places are in, which grows and shrinks.
 //! - [`refusals`]: what was refused, and whose it was.
 //! - [`requests`]: how many requests the gate has judged in each database.
 //! - [`memory`]: where these are in shared memory, and the locks.
@@ -14,6 +15,7 @@
 //! preloaded. Otherwise each connection of the REST server counts for itself, so that a token has its limit once
 //! for each connection, and nothing else is noted.
 
+mod blocks;
 mod memory;
 mod own_counters;
 mod places;
@@ -85,6 +87,15 @@ pub fn forget(database: pg_sys::Oid) {
     if let Some(shared) = memory::shared() {
         places::forget(shared, database.to_u32());
         refusals::forget(shared, database.to_u32());
+    }
+}
+
+/// Gives back the memory of tokens whose window is over and whose last use has been written, if they have not been used
+/// for so many seconds.
+pub fn tidy(idle: u64) {
+    if let Some(shared) = memory::shared() {
+        let now = Instant::now().unix_micros();
+        blocks::tidy(shared, now - idle as i64 * 1_000_000, now);
     }
 }
 

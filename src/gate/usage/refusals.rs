@@ -1,8 +1,9 @@
 //! What the gate has refused and the worker has not written yet.
 //!
-//! Refusals within an interval are noted for 16 tokens of a user, and for the rest of that user's tokens together. If
-//! there is no place for a user, they are noted for all such users together. None is left out as long as eight
-//! databases or fewer have any.
+//! Within an interval, refusals with the same reason are added up: for each token, up to 16 of a user; for the rest of
+//! that user's tokens together; and, if no place is left for the user, for all such users of the database together. The
+//! last kind has places of its own, one for each of the 16 reasons in eight databases. So no refusal is left out while
+//! eight databases or fewer have any.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 -- No REST server accepts so long claims, but a client with SQL can set them. They are not read, to take no time.
 call tests.log_in('alice');
-select id from mint_pat(name => 'x', scopes => '{a:read}') \gset
+select id from mint_pat(name => 'x') \gset
 select set_config('tests.claims', jsonb_build_object('role', 'authenticated', 'sub', pat.uid(), 'type', 'personal_access_token', 'jti', :'id')::text, false) is not null as is_set;
 create function pg_temp.answers(claims text) returns table (uid uuid, is_valid boolean, may_read boolean, key uuid, is_active boolean) language plpgsql as $$
 begin

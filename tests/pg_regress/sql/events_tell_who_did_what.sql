@@ -3,8 +3,10 @@ set request.headers = '{"x-forwarded-for": "192.0.2.1"}';
 call tests.log_in('alice');
 select id as one, token as token from mint_pat(name => 'one', scopes => '{tokens:write,tokens:read,todos:*}') \gset
 select id as two from mint_pat(name => 'two') \gset
-call tests.use_token(:'token');
+begin;
+call tests.use_judged_token(:'token');
 select id as child from mint_pat(name => 'child', scopes => '{todos:read}') \gset
+commit;
 call tests.log_in('alice');
 select id as next from rotate_pat(:'two') \gset
 select revoke_pat(:'next');
@@ -24,8 +26,10 @@ select event, role, count, key_id = :'bobs' as first from api_key_events order b
 call tests.log_in('alice');
 select count(*) from api_key_events;
 select count(*) from api_key_events where user_id <> auth.uid();
-call tests.use_token(:'token');
+begin;
+call tests.use_judged_token(:'token');
 select count(*) from api_key_events;
+commit;
 call tests.request('authenticated', tests.claims(:'token') || '{"scope": "todos:read"}');
 select count(*) from api_key_events;
 -- Only trusted roles see the other events of a user, and no role can write events.

@@ -47,6 +47,10 @@ select count(*) filter (where prosecdef) as definers,
     count(*) filter (where obj_description(p.oid) is null) as undescribed
 from pg_proc p join pg_depend d on d.objid = p.oid and d.classid = 'pg_proc'::regclass and d.deptype = 'e'
     and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat');
+select count(*) filter (where typacl is null) as ungranted_types
+from pg_type t join pg_depend d on d.objid = t.oid and d.classid = 'pg_type'::regclass and d.deptype = 'e'
+    and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+    join pg_class c on c.oid = t.typrelid and c.relkind = 'c';
 select p.oid::regprocedure as function, provolatile, proparallel, proconfig from pg_proc p
 join pg_depend d on d.objid = p.oid and d.classid = 'pg_proc'::regclass and d.deptype = 'e'
     and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat') order by p.oid::regprocedure::text;

@@ -96,9 +96,11 @@ select token, id as of_app from mint_pat(name => 'of an application', scopes => 
 select tests.claims(:'token') - '{jti,session_id,iat,exp}'::text[] as claims;
 select * from tests.error($$select mint_pat(name => 'x', kind => 'opaque')$$);
 reset role;
-call tests.use_token(:'token');
-select title from posts;
+begin;
+call tests.use_judged_token(:'token');
+select * from tests.error('select from posts');
 select token as child from mint_pat(name => 'of the token', scopes => '{todos:read}') \gset
+commit;
 reset role;
 select tests.claims(:'child') -> 'client_id' as client, tests.claims(:'child') -> 'act' as act;
 select tests.claims(token) -> 'client_id' as client from rotate_pat(:'of_app');
@@ -119,6 +121,9 @@ from pat.api_key_origins o join pat.api_keys k on k.id = o.key_id order by k.cre
 -- A token that was minted while the setting was on mints nothing once it is off.
 reset supabase_pat.mint_for_restricted_logins;
 select id from pat.api_keys where name = 'of an application' and revoked_at is null \gset
+begin;
 call tests.request('authenticated', jsonb_build_object('role', 'authenticated', 'sub', :'alice', 'type', 'personal_access_token',
     'jti', :'id', 'scope', 'tokens:write', 'client_id', '7c1a'));
+call tests.judge();
 select * from tests.error($$select mint_pat(name => 'x', scopes => '{tokens:write}')$$);
+commit;

@@ -8,8 +8,10 @@ select id = :'old' as is_old, replaced_by = :'new' as replaced_by_new, revoked_a
 select tests.claims(:'new_token') ->> 'jti' = :'new' as jti, tests.claims(:'new_token') ->> 'scope' as scope;
 call tests.use_token(:'old_token');
 select is_valid_api_token();
-call tests.use_token(:'new_token');
+begin;
+call tests.use_judged_token(:'new_token');
 select is_valid_api_token();
+commit;
 reset role;
 
 -- A token that is dead, missing or somebody else's cannot be rotated, and the answer is the same for each.
@@ -30,10 +32,14 @@ select * from tests.error(format('select rotate_pat(%L, %L)', :'new', '-1 second
 
 -- With a grace, both live until it ends, and the old one is not rotated again.
 select token as newest_token, id as newest from rotate_pat(:'new', grace => '1 hour') \gset
-call tests.use_token(:'new_token');
+begin;
+call tests.use_judged_token(:'new_token');
 select is_valid_api_token();
-call tests.use_token(:'newest_token');
+commit;
+begin;
+call tests.use_judged_token(:'newest_token');
 select is_valid_api_token();
+commit;
 reset role;
 call tests.log_in('alice');
 select expires_at - now() between '59 minutes' and '61 minutes' as ends_in_an_hour from api_keys where id = :'new';

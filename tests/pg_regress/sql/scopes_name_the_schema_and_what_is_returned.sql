@@ -1,10 +1,10 @@
 -- A server may expose more schemas than one. In all but the default one, the name of a table is schema.table.
-call tests.log_in('alice');
-create function pg_temp.with_scopes(scopes text[]) returns uuid language sql as $$ select id from mint_pat(name => 'x', scopes => scopes) $$;
 create function pg_temp.claims(key uuid) returns text language sql security definer as $$
     select jsonb_build_object('role', 'authenticated', 'sub', '11111111-1111-1111-1111-111111111111',
         'type', 'personal_access_token', 'jti', key, 'scope', array_to_string((select scopes from pat.api_keys where id = key), ' '))::text
 $$;
+call tests.log_in('alice');
+create function pg_temp.with_scopes(scopes text[]) returns uuid language sql as $$ select id from mint_pat(name => 'x', scopes => scopes) $$;
 create function pg_temp.pass(key uuid, method text, path text, headers jsonb default '{}') returns text language plpgsql as $$
 declare
     done record;
@@ -46,8 +46,8 @@ reset supabase_pat.default_schema;
 
 -- A token that may write and not read is not shown what it writes, whatever the header Prefer says.
 call tests.log_in('alice');
-select pg_temp.with_scopes('{notes:write,notes:delete}') as writer, pg_temp.with_scopes('{notes:*}') as both, pg_temp.with_scopes('{tokens:delete}') as deleter,
-    pg_temp.with_scopes('{rpc/add_note:call}') as caller \gset
+select pg_temp.with_scopes('{notes:write,notes:delete,my_notes:write}') as writer, pg_temp.with_scopes('{notes:*}') as both, pg_temp.with_scopes('{tokens:delete}') as deleter,
+    pg_temp.with_scopes('{rpc/add_note:call}') as caller, pg_temp.with_scopes('{rpc/add_note:call,notes:write,notes:read}') as adder \gset
 reset role;
 create table notes (id int generated always as identity, owner uuid default pat.uid(), body text, primary key (owner, id));
 grant all on notes to authenticated;
@@ -93,8 +93,9 @@ begin; select pg_temp.request(:'both', 'DELETE', '/notes'); execute deleting; ro
 begin; select pg_temp.request(:'writer', 'DELETE', '/notes'); select set_config('request.jwt.claims', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111"}', true) is not null as login; select pat.gate(); execute deleting; rollback;
 execute deleting;
 insert into notes (owner, body) values ('11111111-1111-1111-1111-111111111111', 'secret');
--- Statements inside functions and triggers are not checked.
+-- Statements inside functions and triggers need the same scopes.
 begin; select pg_temp.request(:'caller', 'POST', '/rpc/add_note'); select add_note(); rollback;
+begin; select pg_temp.request(:'adder', 'POST', '/rpc/add_note'); select add_note(); rollback;
 create function note_it() returns trigger language plpgsql as $$
 begin
     insert into notes (body) select 'noted ' || new.body where new.body not like 'noted%' returning body into new.body;
@@ -103,5 +104,6 @@ end
 $$;
 create trigger note_it after insert on notes for each row execute function note_it();
 begin; select pg_temp.request(:'writer', 'POST', '/notes'); insert into notes (body) values ('a'); rollback;
+begin; select pg_temp.request(:'adder', 'POST', '/rpc/add_note'); insert into notes (body) values ('a'); rollback;
 -- Deleting tokens shows none of them.
 begin; select pg_temp.request(:'deleter', 'DELETE', '/api_keys'); delete from api_keys where id = :'caller' returning 1; delete from api_keys returning name; rollback;

@@ -42,23 +42,31 @@ select set_settings('{"system_prompt": "Rhyme."}');
 select count(*) from pat.user_settings;
 reset role;
 -- A token with a list may do what the list says.
-call tests.use_token(:'reader');
+begin;
+call tests.use_judged_token(:'reader');
 select get_settings();
 select * from tests.error($$select set_settings('{"temperature": 3}')$$);
 select count(*) from pat.user_settings;
+commit;
 reset role;
-call tests.use_token(:'both');
+begin;
+call tests.use_judged_token(:'both');
 select set_settings('{"temperature": 3}');
+commit;
 reset role;
 -- A value that a token may not see is in no answer to it.
-call tests.use_token(:'writer');
+begin;
+call tests.use_judged_token(:'writer');
 select set_settings('{"temperature": 4}');
 select get_settings('{"temperature": 5}');
 select count(*) from pat.user_settings;
+commit;
 reset role;
-call tests.use_token(:'neither');
+begin;
+call tests.use_judged_token(:'neither');
 select get_settings();
 select code from tests.error($$select set_settings('{"temperature": 5}')$$);
+commit;
 reset role;
 select settings from pat.user_settings order by user_id;
 

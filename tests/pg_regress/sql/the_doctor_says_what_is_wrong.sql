@@ -2,7 +2,7 @@
 select * from pat.status();
 -- Features that need the gate are named if there is none, with how to install it.
 call tests.log_in('alice');
-select count(*) from mint_pat(name => 'x', kind => 'opaque', allowed_ips => '{192.0.2.1}', rate_limit => 1);
+select count(*) from mint_pat(name => 'x', kind => 'opaque', allowed_ips => '{192.0.2.1}', rate_limit => 1, scopes => '{todos:read}');
 reset role;
 select * from pat.status() where "check" in ('gate', 'addresses');
 alter role authenticator set pgrst.db_pre_request = 'pat.gate';
@@ -39,6 +39,30 @@ select * from pat.status() where "check" = 'users';
 set local supabase_pat.live_claims = on;
 select * from pat.status() where "check" = 'users';
 rollback;
+-- Policies that call Supabase's functions once a row.
+begin;
+create policy once on todos for select using ((select auth.uid()) = user_id and (select auth.jwt() ->> 'aal') = 'aal2');
+select * from pat.status() where "check" = 'auth functions';
+create policy plain on todos for select using (auth.uid() = user_id);
+create policy mixed on auth.users using (id = (select auth.uid()) or exists (select from todos where user_id = auth.uid()))
+    with check (auth.role() = 'x');
+select * from pat.status() where "check" = 'auth functions';
+set local supabase_pat.fast_auth_functions = on;
+select * from pat.status() where "check" = 'auth functions';
+create or replace function auth.role() returns text language sql stable as 'select current_user::text';
+select * from pat.status() where "check" = 'auth functions';
+rollback;
 -- It is for trusted roles.
 select role, code, error from tests.as_each_role('select pat.status()');
 select role, code from tests.as_each_role('select pat.server_state()');
+select role, code from tests.as_each_role('select pat.auth_function_problem(''uid'')');
+-- A table without row level security is named, with whom it lies open to.
+create table public.open_to_all (id int);
+revoke all on public.open_to_all from anon, authenticated;
+select * from pat.status() where "check" = 'row security';
+grant insert on public.open_to_all to anon;
+grant select (id) on public.open_to_all to authenticated;
+select * from pat.status() where "check" = 'row security';
+alter table public.open_to_all enable row level security;
+select * from pat.status() where "check" = 'row security';
+drop table public.open_to_all;

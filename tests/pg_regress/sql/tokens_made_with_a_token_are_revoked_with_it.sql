@@ -7,6 +7,7 @@ begin
     select jsonb_build_object('role', 'authenticated', 'sub', user_id, 'type', 'personal_access_token', 'jti', id,
         'scope', array_to_string(scopes, ' ')) into claims from pat.api_keys where id = key;
     call tests.request('authenticated', claims);
+    call tests.judge();
 end
 $$;
 create view live as
@@ -14,15 +15,19 @@ select string_agg(name, ', ' order by name) as live from pat.api_keys where revo
 -- b and c are made with a, and d with b.
 select id as a from mint_pat(:'alice', 'a', scopes => '{tokens:*,tokens:write,tokens:delete,todos:read}') \gset
 select id as z from mint_pat(:'alice', 'z') \gset
+begin;
 call pg_temp.use(:'a');
 select id as b from mint_pat(name => 'b', scopes => '{tokens:read,tokens:write,tokens:delete}') \gset
 select id as c from mint_pat(name => 'c', scopes => '{todos:read}') \gset
+commit;
 reset role;
+begin;
 call pg_temp.use(:'b');
 select id as d from mint_pat(name => 'd', scopes => '{tokens:write}') \gset
 -- The leaked token rotates what was made with it, and deletes the token in between, to leave no trace.
 select name from rotate_pat(:'d');
 delete from api_keys where id = :'b';
+commit;
 reset role;
 select * from live;
 
@@ -70,10 +75,12 @@ rollback;
 call tests.log_in('bob');
 select revoke_pat(:'a', true), revoke_pat(:'b', true);
 reset role;
+begin;
 call pg_temp.use(:'c');
 select * from tests.error(format('select revoke_pat(%L, true)', :'a'));
 select * from tests.error(format('select revoke_pat(%L, null)', :'a'));
 select revoke_pat(:'c', true);
+commit;
 reset role;
 select * from live;
 

@@ -1,0 +1,314 @@
+//! The places of tokens that are counted, each with the token's limit and its last use: what happens in one set of
+//! them. A set is a list of blocks, all of them changed by one at a time. Whoever keeps the sets adds blocks to one
+//! that is full, and takes away those that [`pack`] has emptied.
+//!
+//! A place is given to another token only if its own token cannot thereby have more requests than its limit: if it has
+//! no limit, or its window is over, or whoever keeps the sets knows it to be dead ([`remove`]).
+
+use crate::rate::{Counter, Limit};
+
+/// How many places a block has.
+pub const PLACES: usize = 16;
+
+/// The blocks of a set.
+pub type Set<'a, 'b> = &'a mut [&'b mut Block];
+
+/// Sixteen places. What is looked at first lies together: a search reads one cache line of a block, and a place only if
+/// its tag is the right one, which one in 65,536 others is by chance.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Block {
+    tags: [u16; PLACES],
+    /// A bit for each place that a token has.
+    taken: u16,
+    /// A bit for each place whose last use has not been written to the table yet.
+    unwritten: u16,
+    /// The number of the next block of the set, for whoever keeps the sets.
+    pub next: u32,
+    places: [Place; PLACES],
+}
+
+// As the documentation says: 116 bytes a place.
+const _: () = assert!(size_of::<Block>() == 116 * PLACES);
+
+/// A token that was used.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Place {
+    pub database: u32,
+    pub token: [u8; 16],
+    user: [u8; 16],
+    /// In microseconds since 1970.
+    pub used_at: i64,
+    /// As IPv6.
+    pub address: Option<[u8; 16]>,
+    limit: Option<Limit>,
+    counter: Counter,
+}
+
+impl Place {
+    const FREE: Self = Self {
+        database: 0,
+        token: [0; 16],
+        user: [0; 16],
+        used_at: 0,
+        address: None,
+        limit: None,
+        counter: Counter::NEW,
+    };
+
+    /// Whether the place can be given away without letting its token have more requests than its limit.
+    fn is_over(&self, now: i64) -> bool {
+        self.limit
+            .is_none_or(|limit| self.counter.is_over(limit, now))
+    }
+}
+
+impl Block {
+    pub const EMPTY: Self = Self {
+        tags: [0; PLACES],
+        taken: 0,
+        unwritten: 0,
+        next: u32::MAX,
+        places: [Place::FREE; PLACES],
+    };
+
+    fn is_unwritten(&self, place: usize) -> bool {
+        self.unwritten & 1 << place != 0
+    }
+
+    fn with_tag(&self, tag: u16) -> u16 {
+        let mut found = 0;
+        for (place, &other) in self.tags.iter().enumerate() {
+            found |= u16::from(other == tag) << place;
+        }
+        found & self.taken
+    }
+
+    fn put(&mut self, place: usize, tag: u16, is_unwritten: bool, what: Place) {
+        self.taken |= 1 << place;
+        self.unwritten &= !(1 << place);
+        self.unwritten |= u16::from(is_unwritten) << place;
+        self.tags[place] = tag;
+        self.places[place] = what;
+    }
+
+    fn free(&mut self, place: usize) {
+        self.taken &= !(1 << place);
+        self.unwritten &= !(1 << place);
+    }
+}
+
+/// The places whose bits are set.
+fn bits(mut set: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (set != 0).then(|| {
+            let lowest = set.trailing_zeros() as usize;
+            set &= set - 1;
+            lowest
+        })
+    })
+}
+
+/// Which token a place is for.
+#[derive(Clone, Copy)]
+pub struct Key {
+    pub database: u32,
+    pub token: [u8; 16],
+    /// A part of a hash of the token's id.
+    pub tag: u16,
+}
+
+/// A request of a token.
+#[derive(Clone, Copy)]
+pub struct Used {
+    pub key: Key,
+    pub user: [u8; 16],
+    pub limit: Option<Limit>,
+    pub address: Option<[u8; 16]>,
+}
+
+/// What may be lost so that a token gets a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    Nothing,
+    /// The last use of a token, which has not been written yet.
+    ALastUse,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    Admitted {
+        /// Whether the last use of another token was lost.
+        has_lost: bool,
+    },
+    /// The window of the token is used up. The next one begins after so many microseconds.
+    UsedUp(i64),
+    /// The user has as many places of the set as one user may have.
+    UserHasEnough,
+    /// No place can be given away.
+    Full,
+}
+
+/// Counts a request at the time `now`, in microseconds since 1970. One user's tokens have at most `share` places of the
+/// set for as long as their windows last.
+pub fn count(set: Set, used: &Used, share: usize, loss: Loss, now: i64) -> Counted {
+    let mut has_lost = false;
+    let (block, place) = match find(set, &used.key) {
+        Some(found) => found,
+        None => {
+            if used.limit.is_some() && of_user(set, used, now) >= share {
+                return Counted::UserHasEnough;
+            }
+            let Some((block, place)) = place_to_give(set, loss, now) else {
+                return Counted::Full;
+            };
+            has_lost = set[block].is_unwritten(place);
+            let new = Place {
+                database: used.key.database,
+                token: used.key.token,
+                user: used.user,
+                ..Place::FREE
+            };
+            set[block].put(place, used.key.tag, false, new);
+            (block, place)
+        }
+    };
+    let block = &mut *set[block];
+    let of_token = &mut block.places[place];
+    of_token.limit = used.limit;
+    if let Some(limit) = used.limit
+        && let Err(micros) = of_token.counter.admit(limit, now)
+    {
+        return Counted::UsedUp(micros);
+    }
+    of_token.used_at = now;
+    of_token.address = used.address;
+    block.unwritten |= 1 << place;
+    Counted::Admitted { has_lost }
+}
+
+fn find(set: &[&mut Block], key: &Key) -> Option<(usize, usize)> {
+    set.iter().enumerate().find_map(|(number, block)| {
+        bits(block.with_tag(key.tag))
+            .find(|&place| {
+                let place = &block.places[place];
+                place.token == key.token && place.database == key.database
+            })
+            .map(|place| (number, place))
+    })
+}
+
+fn taken(set: &[&mut Block]) -> impl Iterator<Item = (usize, usize)> {
+    set.iter()
+        .enumerate()
+        .flat_map(|(number, block)| bits(block.taken).map(move |place| (number, place)))
+}
+
+/// How many places the user has for as long as their windows last.
+fn of_user(set: &[&mut Block], used: &Used, now: i64) -> usize {
+    taken(set)
+        .filter(|&(block, place)| {
+            let place = &set[block].places[place];
+            (place.database, place.user) == (used.key.database, used.user) && !place.is_over(now)
+        })
+        .count()
+}
+
+/// A free place, or else, among those whose window is over, the one that has been used least recently. Places whose
+/// last use has been written are taken first.
+fn place_to_give(set: &[&mut Block], loss: Loss, now: i64) -> Option<(usize, usize)> {
+    let free = set.iter().position(|block| block.taken != u16::MAX);
+    if let Some(number) = free {
+        return Some((number, (!set[number].taken).trailing_zeros() as usize));
+    }
+    taken(set)
+        .filter(|&(block, place)| {
+            let is_kept = loss == Loss::Nothing && set[block].is_unwritten(place);
+            !is_kept && set[block].places[place].is_over(now)
+        })
+        .min_by_key(|&(block, place)| {
+            let block = &set[block];
+            (block.is_unwritten(place), block.places[place].used_at)
+        })
+}
+
+/// The tokens of a database that have their places for as long as their windows last.
+pub fn held(set: &[&mut Block], database: u32, now: i64) -> impl Iterator<Item = [u8; 16]> {
+    taken(set).filter_map(move |(block, place)| {
+        let place = &set[block].places[place];
+        (place.database == database && !place.is_over(now)).then_some(place.token)
+    })
+}
+
+/// Frees the place of a token that makes no further request.
+pub fn remove(set: Set, key: &Key) {
+    if let Some((block, place)) = find(set, key) {
+        set[block].free(place);
+    }
+}
+
+/// The places whose last use has not been written.
+pub fn unwritten<'a>(set: &'a [&mut Block]) -> impl Iterator<Item = &'a Place> {
+    set.iter()
+        .flat_map(|block| bits(block.unwritten).map(|place| &block.places[place]))
+}
+
+/// Notes that a use has been written, unless the token has been used again since then.
+pub fn has_been_written(set: Set, key: &Key, used_at: i64) {
+    if let Some((block, place)) = find(set, key)
+        && set[block].places[place].used_at == used_at
+    {
+        set[block].unwritten &= !(1 << place);
+    }
+}
+
+/// Forgets that there are uses in a database to be written. Limits go on.
+pub fn forget(set: Set, database: u32) {
+    for block in set {
+        for place in bits(block.unwritten) {
+            if block.places[place].database == database {
+                block.unwritten &= !(1 << place);
+            }
+        }
+    }
+}
+
+/// Frees the places that nothing is lost with, of tokens that have not been used since `idle_since`, and moves the rest
+/// together. Returns how many blocks are needed: those after them are empty.
+pub fn pack(set: Set, idle_since: i64, now: i64) -> usize {
+    for block in set.iter_mut() {
+        for place in bits(block.taken & !block.unwritten) {
+            let of_token = &block.places[place];
+            if of_token.used_at <= idle_since && of_token.is_over(now) {
+                block.free(place);
+            }
+        }
+    }
+    let places: usize = set
+        .iter()
+        .map(|block| block.taken.count_ones() as usize)
+        .sum();
+    let needed = places.div_ceil(PLACES);
+    let (kept, emptied) = set.split_at_mut(needed);
+    let mut kept = kept.iter_mut();
+    let mut target = kept.next();
+    for from in emptied {
+        for place in bits(from.taken) {
+            while target.as_ref().is_some_and(|block| block.taken == u16::MAX) {
+                target = kept.next();
+            }
+            if let Some(block) = &mut target {
+                let free = (!block.taken).trailing_zeros() as usize;
+                let is_unwritten = from.is_unwritten(place);
+                block.put(free, from.tags[place], is_unwritten, from.places[place]);
+                from.free(place);
+            }
+        }
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DATABASE: u32 = 5;
+
+/// A set that grows as far as it may, in the way in which shared memory does it.
+struct Table {
+    blocks: Vec<Block>,
+    max: usize,
+    share: usize,
+}
+
+impl Table {
+    fn new(max: usize, share: usize) -> Self {
+        Self {
+            blocks: Vec::new(),
+            max,
+            share,
+        }
+    }
+
+    fn with<R>(&mut self, f: impl FnOnce(Set) -> R) -> R {
+        let mut set: Vec<&mut Block> = self.blocks.iter_mut().collect();
+        f(&mut set)
+    }
+
+    fn count(&mut self, used: &Used, now: i64) -> Counted {
+        let share = self.share;
+        let count = |table: &mut Self, loss| table.with(|set| count(set, used, share, loss, now));
+        match count(self, Loss::Nothing) {
+            Counted::Full if self.blocks.len() < self.max => {
+                self.blocks.push(Block::EMPTY);
+                count(self, Loss::Nothing)
+            }
+            Counted::Full => count(self, Loss::ALastUse),
+            counted => counted,
+        }
+    }
+
+    fn pack(&mut self, idle_since: i64, now: i64) {
+        let needed = self.with(|set| pack(set, idle_since, now));
+        self.blocks.truncate(needed);
+    }
+
+    fn unwritten(&mut self) -> HashMap<u8, i64> {
+        self.with(|set| {
+            unwritten(set)
+                .map(|place| (place.token[0], place.used_at))
+                .collect()
+        })
+    }
+}
+
+const LIMIT: Limit = Limit {
+    requests: 3,
+    window: 1000,
+};
+
+/// Four tokens share a tag.
+fn key(token: u8) -> Key {
+    Key {
+        database: DATABASE,
+        token: [token; 16],
+        tag: u16::from(token) / 4,
+    }
+}
+
+fn request(token: u8, user: u8, limit: Option<Limit>) -> Used {
+    Used {
+        key: key(token),
+        user: [user; 16],
+        limit,
+        address: None,
+    }
+}
+
+#[test]
+fn one_user_gets_a_share_and_leaves_the_rest_to_others() {
+    let mut table = Table::new(2, 24);
+    let admitted = |counted| matches!(counted, Counted::Admitted { .. });
+    let of_one =
+        (0..100).filter(|&token| admitted(table.count(&request(token, 1, Some(LIMIT)), 5000)));
+    assert_eq!(of_one.count(), 24);
+    assert_eq!(
+        table.count(&request(99, 1, Some(LIMIT)), 5000),
+        Counted::UserHasEnough
+    );
+    let of_others = (100..200)
+        .filter(|&token| admitted(table.count(&request(token, token, Some(LIMIT)), 5000)));
+    assert_eq!(of_others.count(), 8);
+    assert_eq!(
+        table.count(&request(200, 200, Some(LIMIT)), 5000),
+        Counted::Full
+    );
+    // A token without a limit is not counted against its user, and takes no place from one with a limit.
+    assert_eq!(table.count(&request(201, 1, None), 5000), Counted::Full);
+    // The next window.
+    assert!(admitted(table.count(&request(201, 1, None), 6000)));
+}
+
+#[test]
+fn a_use_is_lost_only_where_there_is_no_more_room() {
+    let mut table = Table::new(2, 24);
+    for token in 0..32 {
+        let counted = table.count(&request(token, 1, None), 5000 + i64::from(token));
+        assert_eq!(counted, Counted::Admitted { has_lost: false });
+    }
+    // What has been written gives way, whenever it was used.
+    table.with(|set| has_been_written(set, &key(31), 5031));
+    assert_eq!(
+        table.count(&request(40, 1, None), 6000),
+        Counted::Admitted { has_lost: false }
+    );
+    assert_eq!(
+        table.count(&request(41, 1, None), 6000),
+        Counted::Admitted { has_lost: true }
+    );
+    let unwritten = table.unwritten();
+    assert_eq!(unwritten.len(), 32);
+    assert!(!unwritten.contains_key(&0) && !unwritten.contains_key(&31));
+}
+
+#[test]
+fn a_set_shrinks_to_what_is_in_use() {
+    let mut table = Table::new(8, 96);
+    for token in 0..100 {
+        table.count(&request(token, token, Some(LIMIT)), 5000);
+    }
+    assert_eq!(table.blocks.len(), 7);
+    table.pack(6000, 5999);
+    assert_eq!(table.blocks.len(), 7, "windows are running");
+    table.pack(6000, 6000);
+    assert_eq!(table.blocks.len(), 7, "uses are to be written");
+    for token in 0..99 {
+        table.with(|set| has_been_written(set, &key(token), 5000));
+    }
+    table.pack(4999, 6000);
+    assert_eq!(table.blocks.len(), 7, "the tokens may be in constant use");
+    table.pack(5000, 6000);
+    assert_eq!(table.blocks.len(), 1);
+    assert_eq!(table.unwritten(), HashMap::from([(99, 5000)]));
+    table.with(|set| forget(set, DATABASE));
+    table.pack(5000, 6000);
+    assert_eq!(table.blocks.len(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Use { token: u8, times: u8 },
+    Wait(i64),
+    Write(Vec<u8>),
+    Pack { idle: i64 },
+    Die(u8),
+    Forget,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..120_u8, 1..6_u8).prop_map(|(token, times)| Step::Use { token, times }),
+        3 => (0..700_i64).prop_map(Step::Wait),
+        2 => prop::collection::vec(0..120_u8, 0..60).prop_map(Step::Write),
+        2 => (0..1500_i64).prop_map(|idle| Step::Pack { idle }),
+        1 => (0..120_u8).prop_map(Step::Die),
+        1 => Just(Step::Forget),
+    ]
+}
+
+/// Every third token has no limit; the others differ in theirs.
+fn limit_of(token: u8) -> Option<Limit> {
+    (!token.is_multiple_of(3)).then(|| Limit {
+        requests: 1 + u32::from(token % 5),
+        window: 500 * (1 + i64::from(token % 4)),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Against a model that has room for everything. Where the set has room, the two agree in each answer; where it
+    /// has not, a token gets less, never more.
+    #[test]
+    fn no_token_has_more_than_its_limit_or_less_where_there_is_room(
+        max in 1..10_usize,
+        steps in prop::collection::vec(step(), 1..300),
+    ) {
+        let mut table = Table::new(max, 12 * max);
+        let mut now = 1_000_000;
+        let mut counters: HashMap<u8, Counter> = HashMap::new();
+        let mut last_uses: HashMap<u8, i64> = HashMap::new();
+        let mut lost = 0;
+        let mut dead = HashSet::new();
+        for step in steps {
+            match step {
+                Step::Use { token, .. } if dead.contains(&token) => (),
+                Step::Use { token, times } => for _ in 0..times {
+                    let used = request(token, token % 7, limit_of(token));
+                    let counter = counters.entry(token).or_insert(Counter::NEW);
+                    let before = *counter;
+                    let expected = match used.limit {
+                        Some(limit) => counter.admit(limit, now),
+                        None => Ok(()),
+                    };
+                    match table.count(&used, now) {
+                        Counted::Admitted { has_lost } => {
+                            prop_assert_eq!(expected, Ok(()));
+                            last_uses.insert(token, now);
+                            lost += usize::from(has_lost);
+                        }
+                        Counted::UsedUp(micros) => prop_assert_eq!(expected, Err(micros)),
+                        Counted::UserHasEnough => {
+                            prop_assert!(used.limit.is_some());
+                            *counter = before;
+                        }
+                        Counted::Full => {
+                            prop_assert_eq!(table.blocks.len(), max);
+                            *counter = before;
+                        }
+                    }
+                },
+                Step::Wait(micros) => now += micros,
+                Step::Write(tokens) => for token in tokens {
+                    if let Some(used_at) = last_uses.remove(&token) {
+                        table.with(|set| {
+                            has_been_written(set, &key(token), used_at - 1);
+                            has_been_written(set, &key(token), used_at);
+                        });
+                    }
+                },
+                Step::Pack { idle } => table.pack(now - idle, now),
+                Step::Die(token) => {
+                    dead.insert(token);
+                    last_uses.remove(&token);
+                    table.with(|set| remove(set, &key(token)));
+                    let held: Vec<_> = table.with(|set| held(set, DATABASE, now).collect());
+                    prop_assert!(!held.contains(&[token; 16]));
+                }
+                Step::Forget => {
+                    table.with(|set| forget(set, DATABASE + 1));
+                    prop_assert!(table.unwritten().len() <= last_uses.len());
+                    table.with(|set| forget(set, DATABASE));
+                    last_uses.clear();
+                    lost = 0;
+                }
+            }
+            let unwritten = table.unwritten();
+            for (token, used_at) in &unwritten {
+                prop_assert_eq!(last_uses.get(token), Some(used_at));
+            }
+            prop_assert!(unwritten.len() + lost >= last_uses.len());
+            if table.blocks.len() < max {
+                let without_loss = table.unwritten().len();
+                prop_assert!(lost > 0 || without_loss == last_uses.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,773 @@
+//! What a token with a list of scopes reaches: each table and view that is touched with the rights of the request needs
+//! the scope for it, wherever the statement comes from.
+//!
+//! # Whose rights
+//! As Postgres asks for privileges. In a SECURITY DEFINER function, in a foreign key's own query and in ours somebody
+//! else is the user, and nothing is asked. Behind a view with its owner's rights the entry of each table says whom
+//! Postgres asks. What is left is the request's.
+//!
+//! # What only a policy reads
+//! When a statement is executed, Postgres has one flat list of all that it touches, policies' tables included, without
+//! a word on where they came from. Before it is planned they stand apart. So they are marked there, by a number in a
+//! field of the entry that means something for other kinds of entries alone ([`Mark`]), which is carried into the plan,
+//! and with it into every copy that is kept. The planner takes no notice of it. What has no mark needs a scope: so a plan
+//! that was made before there were marks is refused rather than let through.
+//!
+//! A function in FROM may be put in place of its call while planning. Its tables would come in without marks, and
+//! those of their policies too; so that is done first, by the planner's own function, which then finds nothing left.
+//!
+//! # When it is asked
+//! At each start of the executor, where Postgres asks for its own privileges, and in COPY: plans are kept while tokens
+//! change. For what has no scopes, this is a comparison.
+//!
+//! Marks are made from the first token with scopes on that a backend sees. Others never pay for them.
+//!
+//! # Safety
+//! As in [`crate::request::run`]: errors of other people's statements pass through the hooks as they are, so these have
+//! no guard of pgrx's and hold nothing that needs dropping. The walk calls what may raise an error, and has neither.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use pgrx::pg_sys::NodeTag::{self, *};
+use pgrx::{PgList, pg_guard, pg_sys};
+use supabase_pat_core::claims::Credential;
+use supabase_pat_core::refusal::Refusal;
+use supabase_pat_core::route::{Access, Needed};
+use supabase_pat_core::scope::Scopes;
+
+use super::raise::{self, Decision, Raised};
+use super::usage::{self, Bearer};
+use crate::pg::{Local, settings};
+use crate::request::admitted;
+use crate::request::http::Origin;
+use crate::request::run;
+
+/// In `ctelevelsup`, which counts for references to common table expressions alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Mark {
+    /// Only a policy reads it.
+    Policy = 0x7061_7401,
+    /// It is written, and nothing of it is returned but the key of what is inserted.
+    Target = 0x7061_7402,
+    /// It is written, and returned.
+    Returned = 0x7061_7403,
+}
+
+/// Whether marks are made.
+static IS_WATCHING: Local<bool> = Local::new(false);
+
+static NEXT_PLANNER: Local<pg_sys::planner_hook_type> = Local::new(None);
+static NEXT_CHECK: Local<pg_sys::ExecutorCheckPerms_hook_type> = Local::new(None);
+static NEXT_UTILITY: Local<pg_sys::ProcessUtility_hook_type> = Local::new(None);
+
+const WRITING: pg_sys::AclMode = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE) as pg_sys::AclMode;
+const DELETING: pg_sys::AclMode = (pg_sys::ACL_DELETE | pg_sys::ACL_TRUNCATE) as pg_sys::AclMode;
+const READING: pg_sys::AclMode = pg_sys::ACL_SELECT as pg_sys::AclMode;
+
+pub fn install() {
+    // SAFETY: called once, from _PG_init.
+    unsafe {
+        *NEXT_PLANNER.get() = pg_sys::planner_hook;
+        pg_sys::planner_hook = Some(planner);
+        *NEXT_CHECK.get() = pg_sys::ExecutorCheckPerms_hook;
+        pg_sys::ExecutorCheckPerms_hook = Some(check_permissions);
+        *NEXT_UTILITY.get() = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+}
+
+/// From now on plans have marks; those that are kept have none, and are made anew.
+pub fn watch() {
+    // SAFETY: nothing is called that could come back here. As at any message that changes what plans rest on.
+    unsafe {
+        if !std::mem::replace(IS_WATCHING.get(), true) {
+            pg_sys::ResetPlanCache();
+        }
+    }
+}
+
+/// Whether what is about to happen is done with the rights of a request that has scopes. What a parallel worker does
+/// its leader has been asked for.
+#[inline(always)]
+unsafe fn is_limited() -> bool {
+    // SAFETY: it only reads.
+    admitted::has_scopes() && unsafe { is_of_request() }
+}
+
+#[cold]
+unsafe fn is_of_request() -> bool {
+    // SAFETY: it only reads.
+    unsafe {
+        pg_sys::ParallelWorkerNumber < 0
+            && unguarded::GetUserId() == unguarded::GetOuterUserId()
+            && !unguarded::InNoForceRLSOperation()
+    }
+}
+
+unsafe extern "C-unwind" fn planner(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    parameters: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: Postgres passes what it would pass to the planner.
+    unsafe {
+        let global = match *IS_WATCHING.get() {
+            true => mark(query, parameters),
+            false => std::ptr::null_mut(),
+        };
+        let plan = match *NEXT_PLANNER.get() {
+            Some(next) => next(query, text, options, parameters),
+            None => unguarded::standard_planner(query, text, options, parameters),
+        };
+        if !global.is_null() {
+            (*plan).invalItems = unguarded::list_concat((*plan).invalItems, (*global).invalItems);
+            (*plan).dependsOnRole |= (*global).dependsOnRole;
+        }
+        plan
+    }
+}
+
+/// Puts functions in FROM in place of their calls, and marks what is touched. Returns what the plan rests on besides.
+unsafe fn mark(
+    query: *mut pg_sys::Query,
+    parameters: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannerGlobal {
+    // SAFETY: nodes of their types, as far as the functions that are called look at them.
+    unsafe {
+        let global = new_node::<pg_sys::PlannerGlobal>(T_PlannerGlobal);
+        (*global).boundParams = parameters;
+        let root = new_node::<pg_sys::PlannerInfo>(T_PlannerInfo);
+        (*root).glob = global;
+        (*root).query_level = 1;
+        let mut walk = Walk {
+            root,
+            is_in_policy: false,
+            skipped: std::ptr::null_mut(),
+        };
+        visit_query(query, &mut walk);
+        global
+    }
+}
+
+unsafe fn new_node<T>(tag: NodeTag) -> *mut T {
+    // SAFETY: memory of that size, filled with zeros, whose first field is the tag.
+    unsafe {
+        let node: *mut T = unguarded::palloc0(size_of::<T>()).cast();
+        (*node.cast::<pg_sys::Node>()).type_ = tag;
+        node
+    }
+}
+
+struct Walk {
+    root: *mut pg_sys::PlannerInfo,
+    is_in_policy: bool,
+    /// The conditions that policies have added to the entry that is being visited.
+    skipped: *mut pg_sys::List,
+}
+
+unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, walk: *mut c_void) -> bool {
+    // SAFETY: Postgres's walkers pass nodes of the tree, and the context.
+    unsafe {
+        let context = &mut *walk.cast::<Walk>();
+        if node.is_null() || node == context.skipped.cast() {
+            return false;
+        }
+        match (*node).type_ {
+            T_Query => visit_query(node.cast(), context),
+            T_WithCheckOption
+                if (*node.cast::<pg_sys::WithCheckOption>()).kind
+                    != pg_sys::WCOKind::WCO_VIEW_CHECK =>
+            {
+                let was_in_policy = std::mem::replace(&mut context.is_in_policy, true);
+                unguarded::walk_expression(node, visit, walk);
+                context.is_in_policy = was_in_policy;
+            }
+            _ => return unguarded::walk_expression(node, visit, walk),
+        }
+        false
+    }
+}
+
+unsafe fn visit_query(query: *mut pg_sys::Query, walk: &mut Walk) {
+    // SAFETY: a query, in whose range table are range table entries.
+    unsafe {
+        let outer = (*walk.root).parse;
+        (*walk.root).parse = query;
+        let entries = (*query).rtable;
+        if elements(entries).any(|entry| (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION) {
+            unguarded::preprocess_function_rtes(walk.root);
+        }
+        (*walk.root).parse = outer;
+        let written = match walk.is_in_policy || (*query).commandType == pg_sys::CmdType::CMD_SELECT
+        {
+            true => None,
+            false => Some(mark_of_target(query)),
+        };
+        for entry in elements(entries) {
+            visit_entry(query, entry, written, walk);
+        }
+        unguarded::walk_query(
+            query,
+            visit,
+            std::ptr::from_mut(walk).cast(),
+            pg_sys::QTW_IGNORE_RANGE_TABLE as c_int,
+        );
+    }
+}
+
+unsafe fn visit_entry(
+    query: *mut pg_sys::Query,
+    entry: *mut pg_sys::RangeTblEntry,
+    written: Option<Mark>,
+    walk: &mut Walk,
+) {
+    // SAFETY: an entry of the query's.
+    unsafe {
+        let context = std::ptr::from_mut(walk).cast();
+        if let Some(wanted) = wanted_by(entry, permissions_of(query)) {
+            let mark = match walk.is_in_policy {
+                true => Some(Mark::Policy),
+                // EXCLUDED is what was to be inserted.
+                false => written.filter(|_| {
+                    wanted.permissions & (WRITING | DELETING) != 0
+                        || (*entry).relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE
+                }),
+            };
+            if let Some(mark) = mark {
+                (*entry).ctelevelsup = mark as pg_sys::Index;
+            }
+        }
+        // A view with a barrier adds its conditions here too, which are its own.
+        let outer = walk.skipped;
+        if (*query).hasRowSecurity && !(*entry).securityQuals.is_null() {
+            let was_in_policy = std::mem::replace(&mut walk.is_in_policy, true);
+            visit((*entry).securityQuals.cast(), context);
+            walk.is_in_policy = was_in_policy;
+            walk.skipped = (*entry).securityQuals;
+        }
+        unguarded::walk_entry(entry, visit, context, 0);
+        walk.skipped = outer;
+    }
+}
+
+/// Whether a query that writes returns something of the rows. A server returns the primary key of what it has inserted,
+/// to tell where it is.
+unsafe fn mark_of_target(query: *mut pg_sys::Query) -> Mark {
+    // SAFETY: a query that writes has a target among its entries.
+    unsafe {
+        let returned: *mut pg_sys::Node = (*query).returningList.cast();
+        if returned.is_null() {
+            return Mark::Target;
+        }
+        // The columns in a subquery are not found.
+        if unguarded::checkExprHasSubLink(returned) {
+            return Mark::Returned;
+        }
+        let target = (*query).resultRelation;
+        let mut columns = std::ptr::null_mut();
+        unguarded::pull_varattnos(returned, target as pg_sys::Index, &mut columns);
+        if columns.is_null() {
+            return Mark::Target;
+        }
+        let key = match (*query).commandType {
+            pg_sys::CmdType::CMD_INSERT => {
+                let mut constraint = pg_sys::InvalidOid;
+                let entry = element::<pg_sys::RangeTblEntry>((*query).rtable, target);
+                unguarded::get_primary_key_attnos((*entry).relid, true, &mut constraint)
+            }
+            _ => std::ptr::null_mut(),
+        };
+        match has_others(columns, key) {
+            true => Mark::Returned,
+            false => Mark::Target,
+        }
+    }
+}
+
+/// Whether there is a column that is neither one of Postgres's own nor in `key`.
+unsafe fn has_others(columns: *mut pg_sys::Bitmapset, key: *mut pg_sys::Bitmapset) -> bool {
+    let mut member = -1;
+    loop {
+        // SAFETY: both are sets, of which null is the empty one.
+        member = unsafe { unguarded::bms_next_member(columns, member) };
+        if member < 0 {
+            return false;
+        }
+        // Column 0 is the whole row.
+        let is_own = member + pg_sys::FirstLowInvalidHeapAttributeNumber < 0;
+        // SAFETY: as above.
+        if !is_own && !unsafe { unguarded::bms_is_member(member, key) } {
+            return true;
+        }
+    }
+}
+
+/// What Postgres asks for an entry.
+struct Wanted {
+    relation: pg_sys::Oid,
+    permissions: pg_sys::AclMode,
+    /// Who must have them, if it is not the user in force.
+    user: pg_sys::Oid,
+}
+
+/// From Postgres 16 on, what the entries of a range table ask for is in a list of its own.
+type Permissions = *mut pg_sys::List;
+
+#[cfg(feature = "pg15")]
+unsafe fn permissions_of(_query: *mut pg_sys::Query) -> Permissions {
+    std::ptr::null_mut()
+}
+
+/// `None` for what is no table or view, and for what asks for nothing.
+#[cfg(feature = "pg15")]
+unsafe fn wanted_by(entry: *mut pg_sys::RangeTblEntry, _: Permissions) -> Option<Wanted> {
+    // SAFETY: as the caller promises.
+    let entry = unsafe { &*entry };
+    (entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.requiredPerms != 0).then_some(Wanted {
+        relation: entry.relid,
+        permissions: entry.requiredPerms,
+        user: entry.checkAsUser,
+    })
+}
+
+#[cfg(not(feature = "pg15"))]
+unsafe fn permissions_of(query: *mut pg_sys::Query) -> Permissions {
+    // SAFETY: as the caller promises.
+    unsafe { (*query).rteperminfos }
+}
+
+/// `None` for what is no table or view, and for what asks for nothing.
+#[cfg(not(feature = "pg15"))]
+unsafe fn wanted_by(entry: *mut pg_sys::RangeTblEntry, permissions: Permissions) -> Option<Wanted> {
+    // SAFETY: as the caller promises; the index counts from one in the list that belongs to the entry's.
+    unsafe {
+        let place = (*entry).perminfoindex;
+        if place == 0 {
+            return None;
+        }
+        let info = &*element::<pg_sys::RTEPermissionInfo>(permissions, place as c_int);
+        (info.requiredPerms != 0).then_some(Wanted {
+            relation: info.relid,
+            permissions: info.requiredPerms,
+            user: info.checkAsUser,
+        })
+    }
+}
+
+/// Counted from one.
+unsafe fn element<T>(list: *mut pg_sys::List, place: c_int) -> *mut T {
+    // SAFETY: the list is one of pointers, and long enough.
+    unsafe { (*(*list).elements.add(place as usize - 1)).ptr_value.cast() }
+}
+
+/// The entries of a range table, without anything that needs dropping.
+unsafe fn elements(entries: *mut pg_sys::List) -> impl Iterator<Item = *mut pg_sys::RangeTblEntry> {
+    let length = match entries.is_null() {
+        true => 0,
+        // SAFETY: a list.
+        false => unsafe { (*entries).length },
+    };
+    // SAFETY: it is as long as it says.
+    (1..=length).map(move |place| unsafe { element(entries, place) })
+}
+
+macro_rules! check_permissions_hook {
+    ($permissions:expr, $($argument:ident: $type:ty),*) => {
+        unsafe extern "C-unwind" fn check_permissions(
+            entries: *mut pg_sys::List,
+            $($argument: $type,)*
+            raises: bool,
+        ) -> bool {
+            // SAFETY: Postgres passes a flat range table.
+            unsafe {
+                if let Some(next) = *NEXT_CHECK.get()
+                    && !next(entries, $($argument,)* raises)
+                {
+                    return false;
+                }
+                if !is_limited() {
+                    return true;
+                }
+                match judge_entries(entries, $permissions) {
+                    Decision::Refused(_) if !raises => false,
+                    decision => {
+                        raise::carry_out(decision);
+                        true
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "pg15")]
+check_permissions_hook!(std::ptr::null_mut(),);
+#[cfg(not(feature = "pg15"))]
+check_permissions_hook!(permissions, permissions: *mut pg_sys::List);
+
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn judge_entries(
+    entries: *mut pg_sys::List,
+    permissions: Permissions,
+) -> Decision {
+    let Some(scopes) = admitted::scopes() else {
+        return ADMITTED;
+    };
+    // SAFETY: as the caller promises.
+    let refusal = unsafe {
+        elements(entries).find_map(|entry| {
+            let wanted = wanted_by(entry, permissions)?;
+            // What the request's role has made itself has no other rights than the request.
+            let is_of_request =
+                wanted.user == pg_sys::InvalidOid || wanted.user == unguarded::GetUserId();
+            if !is_of_request {
+                return None;
+            }
+            refusal_of(&scopes, wanted, (*entry).ctelevelsup)
+        })
+    };
+    decision(refusal)
+}
+
+const ADMITTED: Decision = Decision::Admitted(pg_sys::InvalidOid);
+
+fn decision(refusal: Option<Refusal>) -> Decision {
+    let Some(refusal) = refusal else {
+        return ADMITTED;
+    };
+    let bearer = run::with_request(|request| match &request.identity.credential {
+        Credential::Token(token) => Some(Bearer {
+            token: token.id,
+            user: token.user,
+        }),
+        _ => None,
+    });
+    usage::count_refusal(refusal.reason(), bearer, Origin::of_request().address);
+    Decision::Refused(Raised::by(&refusal))
+}
+
+fn refusal_of(scopes: &Scopes, wanted: Wanted, mark: u32) -> Option<Refusal> {
+    let is = |one: Mark| mark == one as u32;
+    if is(Mark::Policy) {
+        return None;
+    }
+    let table = Table::of(wanted.relation)?;
+    let wants = |permissions| wanted.permissions & permissions != 0;
+    // Of what is locked to be changed later Postgres asks for changing too, and of the target of a write for reading.
+    let is_target = is(Mark::Target) || is(Mark::Returned);
+    [
+        (wants(READING) && !is_target, Access::Read),
+        (wants(WRITING), Access::Write),
+        (wants(DELETING), Access::Delete),
+    ]
+    .into_iter()
+    .filter(|(is_needed, _)| *is_needed)
+    .find_map(|(_, access)| table.missing(scopes, access))
+    .map(|scope| table.refusal(scope))
+    .or_else(|| match is(Mark::Returned) {
+        true => table
+            .missing(scopes, Access::Read)
+            .map(Refusal::ReadingMissing),
+        false => None,
+    })
+}
+
+/// A table or view that needs a scope.
+struct Table {
+    schema: String,
+    name: String,
+}
+
+impl Table {
+    /// `None` for Postgres's own, the extension's, and what a session has made for itself.
+    fn of(relation: pg_sys::Oid) -> Option<Self> {
+        if relation.to_u32() < pg_sys::FirstNormalObjectId {
+            return None;
+        }
+        // SAFETY: look-ups in the system caches, whose answers are copied at once.
+        let (schema, name) = unsafe {
+            let schema = pg_sys::get_rel_namespace(relation);
+            if pg_sys::isAnyTempNamespace(schema) {
+                return None;
+            }
+            (
+                text(pg_sys::get_namespace_name(schema))?,
+                text(pg_sys::get_rel_name(relation))?,
+            )
+        };
+        (schema != "pat").then_some(Self { schema, name })
+    }
+
+    /// The scope that the token lacks to do that.
+    fn missing(&self, scopes: &Scopes, access: Access) -> Option<String> {
+        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
+        match Needed::of_table(schema, &self.name, access) {
+            needed if needed.is_granted_by(scopes) => None,
+            Needed::Scope(scope, _) => Some(scope.to_string()),
+            _ => None,
+        }
+    }
+
+    fn refusal(&self, scope: String) -> Refusal {
+        Refusal::ScopeMissing {
+            scope,
+            table: Some(format!("{}.{}", self.schema, self.name)),
+        }
+    }
+}
+
+/// A name of Postgres's.
+unsafe fn text(name: *const c_char) -> Option<String> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a C string.
+    let name = unsafe { CStr::from_ptr(name) };
+    Some(name.to_string_lossy().into_owned())
+}
+
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    is_read_only: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: as above.
+    unsafe {
+        if is_limited() {
+            raise::carry_out(judge_command((*statement).utilityStmt));
+        }
+        match *NEXT_UTILITY.get() {
+            Some(next) => next(
+                statement,
+                text,
+                is_read_only,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            ),
+            None => unguarded::standard_ProcessUtility(
+                statement,
+                text,
+                is_read_only,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            ),
+        }
+    }
+}
+
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn judge_command(command: *mut pg_sys::Node) -> Decision {
+    let Some(scopes) = admitted::scopes() else {
+        return ADMITTED;
+    };
+    // SAFETY: a command, which is the struct that its tag says.
+    decision(unsafe { refusal_of_command(&scopes, command) })
+}
+
+/// Of commands that are not planned, and do not ask for privileges as statements do. COPY does.
+unsafe fn refusal_of_command(scopes: &Scopes, command: *mut pg_sys::Node) -> Option<Refusal> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match (*command).type_ {
+            T_TruncateStmt => {
+                let command = &*command.cast::<pg_sys::TruncateStmt>();
+                let mut tables = found(command.relations);
+                if command.behavior == pg_sys::DropBehavior::DROP_CASCADE {
+                    add_referencing(&mut tables);
+                }
+                tables.into_iter().find_map(|table| {
+                    let table = Table::of(table)?;
+                    Some(table.refusal(table.missing(scopes, Access::Delete)?))
+                })
+            }
+            T_LockStmt => {
+                let tables = found((*command.cast::<pg_sys::LockStmt>()).relations);
+                tables.into_iter().find_map(|table| {
+                    let table = Table::of(table)?;
+                    let missing = |access| table.missing(scopes, access);
+                    let scope = missing(Access::Read)?;
+                    missing(Access::Write)?;
+                    missing(Access::Delete)?;
+                    Some(table.refusal(scope))
+                })
+            }
+            T_RefreshMatViewStmt => {
+                let view = oid_of((*command.cast::<pg_sys::RefreshMatViewStmt>()).relation)?;
+                let view = Table::of(view)?;
+                Some(view.refusal(view.missing(scopes, Access::Write)?))
+            }
+            // In a transaction that has failed nothing can be looked up.
+            T_TransactionStmt => None,
+            _ if pg_sys::GetCommandLogLevel(command) != pg_sys::LogStmtLevel::LOGSTMT_DDL => None,
+            _ if is_about_temporary(command) => None,
+            _ => Some(Refusal::UnknownRequest),
+        }
+    }
+}
+
+/// Whether a command makes, changes or drops what belongs to the session.
+unsafe fn is_about_temporary(command: *mut pg_sys::Node) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let is_made = |table: *mut pg_sys::RangeVar| {
+            (*table).relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP
+        };
+        let is_there = |table: *mut pg_sys::RangeVar| {
+            !table.is_null() && oid_of(table).is_some_and(|table| is_temporary(table))
+        };
+        match (*command).type_ {
+            T_CreateStmt => is_made((*command.cast::<pg_sys::CreateStmt>()).relation),
+            T_CreateSeqStmt => is_made((*command.cast::<pg_sys::CreateSeqStmt>()).sequence),
+            T_CreateTableAsStmt => {
+                is_made((*(*command.cast::<pg_sys::CreateTableAsStmt>()).into).rel)
+            }
+            T_IndexStmt => is_there((*command.cast::<pg_sys::IndexStmt>()).relation),
+            T_AlterTableStmt => is_there((*command.cast::<pg_sys::AlterTableStmt>()).relation),
+            T_DropStmt => {
+                use pg_sys::ObjectType::{OBJECT_INDEX, OBJECT_SEQUENCE, OBJECT_TABLE};
+                let command = &*command.cast::<pg_sys::DropStmt>();
+                [OBJECT_TABLE, OBJECT_INDEX, OBJECT_SEQUENCE].contains(&command.removeType)
+                    && PgList::<pg_sys::List>::from_pg(command.objects)
+                        .iter_ptr()
+                        // What is not there is dropped by nobody.
+                        .all(|name| {
+                            oid_of(pg_sys::makeRangeVarFromNameList(name))
+                                .is_none_or(|table| is_temporary(table))
+                        })
+            }
+            _ => false,
+        }
+    }
+}
+
+unsafe fn is_temporary(table: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system caches.
+    unsafe { pg_sys::isAnyTempNamespace(pg_sys::get_rel_namespace(table)) }
+}
+
+/// The tables of a command, as far as they are there.
+unsafe fn found(names: *mut pg_sys::List) -> Vec<pg_sys::Oid> {
+    // SAFETY: a list of names.
+    unsafe {
+        let names = PgList::<pg_sys::RangeVar>::from_pg(names);
+        names.iter_ptr().filter_map(|name| oid_of(name)).collect()
+    }
+}
+
+unsafe fn oid_of(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    // SAFETY: a name. Nothing is locked, so that nobody waits who may not.
+    let table = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as pg_sys::LOCKMODE,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (table != pg_sys::InvalidOid).then_some(table)
+}
+
+/// Adds the tables that refer to some, and those that refer to these.
+unsafe fn add_referencing(tables: &mut Vec<pg_sys::Oid>) {
+    loop {
+        // SAFETY: lists of oids.
+        let more: Vec<pg_sys::Oid> = unsafe {
+            let mut list = std::ptr::null_mut();
+            for &table in &*tables {
+                list = pg_sys::lappend_oid(list, table);
+            }
+            let more = PgList::<pg_sys::Oid>::from_pg(pg_sys::heap_truncate_find_FKs(list));
+            more.iter_oid().collect()
+        };
+        if more.is_empty() {
+            return;
+        }
+        tables.extend(more);
+    }
+}
+
+/// Without pgrx's guard: what raises an error here must raise it as it is, and the others are called for each
+/// statement.
+mod unguarded {
+    use super::{c_char, c_int, c_void, pg_sys};
+
+    type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
+    unsafe extern "C-unwind" {
+        pub fn GetUserId() -> pg_sys::Oid;
+        pub fn GetOuterUserId() -> pg_sys::Oid;
+        pub fn InNoForceRLSOperation() -> bool;
+        pub fn palloc0(size: usize) -> *mut c_void;
+        pub fn list_concat(list: *mut pg_sys::List, other: *mut pg_sys::List) -> *mut pg_sys::List;
+        pub fn bms_next_member(set: *const pg_sys::Bitmapset, member: c_int) -> c_int;
+        pub fn bms_is_member(member: c_int, set: *const pg_sys::Bitmapset) -> bool;
+        pub fn checkExprHasSubLink(node: *mut pg_sys::Node) -> bool;
+        pub fn pull_varattnos(
+            node: *mut pg_sys::Node,
+            entry: pg_sys::Index,
+            columns: *mut *mut pg_sys::Bitmapset,
+        );
+        pub fn get_primary_key_attnos(
+            table: pg_sys::Oid,
+            deferrable: bool,
+            constraint: *mut pg_sys::Oid,
+        ) -> *mut pg_sys::Bitmapset;
+        pub fn preprocess_function_rtes(root: *mut pg_sys::PlannerInfo);
+        #[cfg_attr(feature = "pg15", link_name = "expression_tree_walker")]
+        #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+        pub fn walk_expression(
+            node: *mut pg_sys::Node,
+            walker: Walker,
+            context: *mut c_void,
+        ) -> bool;
+        #[cfg_attr(feature = "pg15", link_name = "query_tree_walker")]
+        #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+        pub fn walk_query(
+            query: *mut pg_sys::Query,
+            walker: Walker,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> bool;
+        #[cfg_attr(feature = "pg15", link_name = "range_table_entry_walker")]
+        #[cfg_attr(not(feature = "pg15"), link_name = "range_table_entry_walker_impl")]
+        pub fn walk_entry(
+            entry: *mut pg_sys::RangeTblEntry,
+            walker: Walker,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> bool;
+        pub fn standard_planner(
+            query: *mut pg_sys::Query,
+            text: *const c_char,
+            options: c_int,
+            parameters: pg_sys::ParamListInfo,
+        ) -> *mut pg_sys::PlannedStmt;
+        pub fn standard_ProcessUtility(
+            statement: *mut pg_sys::PlannedStmt,
+            text: *const c_char,
+            is_read_only: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            parameters: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            destination: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
+}

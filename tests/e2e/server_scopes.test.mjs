@@ -1,0 +1,405 @@
+// A token with scopes touches each table and view with the scope for it alone, wherever the statement comes from: through
+// a REST server, and in connections of its login that do what it does. Nothing calls the gate.
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { ALICE } from './fixture.mjs';
+import { KINDS, assertRefused, lacks, open } from './gate_world.mjs';
+
+const TABLES = `
+  grant truncate on todos to authenticated;
+  create table notes (id int primary key, todo int references todos (id) on delete cascade, body text);
+  insert into notes values (1, 1, 'note 1');
+  create table tags (id int primary key, note int references notes (id) on delete cascade);
+  insert into tags values (1, 1);
+  create table audit (line text);
+  create table logs (line text);
+  grant all on notes, tags, audit, logs to authenticated;
+
+  -- What policies read, one behind the other.
+  create table teams (id int primary key);
+  create table members (team int, user_id uuid);
+  insert into teams values (1);
+  insert into members values (1, '${ALICE}');
+  alter table members enable row level security;
+  create policy in_team on members using (team in (select t.id from teams t));
+  create function my_teams() returns setof int language sql stable as 'select m.team from members m where m.user_id = pat.uid()';
+  create table plans (id int primary key, team int, body text);
+  insert into plans values (1, 1, 'plan 1'), (2, 2, 'plan 2');
+  alter table plans enable row level security;
+  create policy of_team on plans using (team in (select m.team from members m where m.user_id = pat.uid()))
+      with check (exists (select from members m where m.team = plans.team));
+  create table goals (id int primary key, team int);
+  insert into goals values (1, 1);
+  alter table goals enable row level security;
+  create policy of_team on goals using (team in (select t from my_teams() t));
+  grant all on teams, members, plans, goals to authenticated;
+
+  create view owners_notes as select * from notes;
+  create view invokers_notes with (security_invoker) as select * from notes;
+  create view invokers_plans with (security_invoker) as select * from plans;
+  create view writable_notes with (security_invoker) as select id, body from notes where id > 0 with check option;
+  create view stead_notes as select id, upper(body) as body from notes;
+  create view invokers_stead with (security_invoker) as select id, upper(body) as body from notes;
+  grant all on stead_notes, invokers_stead to authenticated;
+  create materialized view kept_notes as select * from notes;
+  create table parts (id int) partition by range (id);
+  create table parts_1 partition of parts for values from (0) to (10);
+  create table parents (id int);
+  create table children () inherits (parents);
+  insert into parts values (1);
+  insert into children values (1);
+  create table theirs_1 (id int primary key);
+  create table theirs_2 (id int references theirs_1 (id) on delete cascade);
+  insert into theirs_1 values (1);
+  insert into theirs_2 values (1);
+  grant create on schema public to authenticated;
+  alter table theirs_1 owner to authenticated;
+  alter table theirs_2 owner to authenticated;
+  revoke create on schema public from authenticated;
+  create sequence numbers;
+  create schema private;
+  create table private.papers (id int);
+  grant usage on schema private to authenticated;
+  grant all on owners_notes, invokers_notes, invokers_plans, writable_notes, kept_notes, parts, parts_1, parents, children, numbers,
+      private.papers to authenticated;
+
+  create function notes_3() returns bigint language plpgsql as $$ begin return (select count(*) from notes); end $$;
+  create function notes_2() returns bigint language sql as 'select notes_3()';
+  create function notes_1() returns bigint language plpgsql as $$ begin return notes_2(); end $$;
+  create function owners_notes_1() returns bigint language plpgsql security definer as $$ begin return notes_2(); end $$;
+  create function inlined_notes(above int) returns setof notes language sql stable as 'select * from notes where id > above';
+  create function inlined_twice() returns setof notes language sql stable as 'select * from inlined_notes(0)';
+  create function inlined_plans() returns setof plans language sql stable as 'select * from plans';
+  create function in_stead() returns trigger language plpgsql security definer as $$ begin return new; end $$;
+  create trigger in_stead instead of update on stead_notes for each row execute function in_stead();
+  create trigger in_stead instead of update on invokers_stead for each row execute function in_stead();
+  create function by_name(name text) returns bigint language plpgsql as $$
+  declare n bigint;
+  begin
+      execute format('select count(*) from %I', name) into n;
+      return n;
+  end $$;
+  create function by_cursor() returns int language plpgsql as $$
+  declare
+      found int := 0;
+      note record;
+  begin
+      for note in select * from notes loop
+          found := found + 1;
+      end loop;
+      return found;
+  end $$;
+  create function swallowing() returns text language plpgsql as $$
+  begin
+      perform count(*) from notes;
+      return 'read';
+  exception when others then
+      return sqlstate;
+  end $$;
+  create function with_temporary() returns bigint language plpgsql as $$
+  begin
+      create temp table found on commit drop as select id from todos;
+      create index on found (id);
+      return (select count(*) from found);
+  end $$;
+
+  create function to_audit() returns trigger language plpgsql as $$ begin insert into audit values (new.line); return new; end $$;
+  create function owners_to_audit() returns trigger language plpgsql security definer as $$ begin insert into audit values (new.line); return new; end $$;
+  create table watched (line text);
+  create table owners_watched (line text);
+  create table watched_later (line text);
+  create trigger audit before insert on watched for each row execute function to_audit();
+  create trigger audit before insert on owners_watched for each row execute function owners_to_audit();
+  create constraint trigger audit after insert on watched_later deferrable initially deferred for each row execute function to_audit();
+  grant all on watched, owners_watched, watched_later to authenticated;
+`;
+
+/** What a statement needs: for each scope, the tables that it may be said to be needed for. */
+const CASES = [
+  ['a read', 'select count(*) from todos', { 'todos:read': 'public.todos' }],
+  ['a join', 'select * from todos join notes on todo = todos.id', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a subquery', 'select (select max(id) from notes) from todos', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a subquery of a subquery', 'select exists (select from todos where id in (select todo from notes))', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a lateral join', 'select * from todos, lateral (select * from notes where todo = todos.id limit 1) n', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a union', 'select id from todos union all select id from notes', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a common table expression', 'with n as materialized (select * from notes) select count(*) from n', { 'notes:read': 'public.notes' }],
+  ['what the planner proves to be empty', 'select * from notes where false', { 'notes:read': 'public.notes' }],
+  ['a locked read', 'select * from notes for update', { 'notes:read': 'public.notes', 'notes:write': 'public.notes' }],
+  ['a shared lock', 'select * from notes for key share', { 'notes:read': 'public.notes', 'notes:write': 'public.notes' }],
+  ['an insertion', "insert into notes values (2, 1, 'x')", { 'notes:write': 'public.notes' }],
+  ['an insertion that returns its key', "insert into notes values (2, 1, 'x') returning id", { 'notes:write': 'public.notes' }],
+  ['an insertion from a table', "insert into notes select id + 10, id, title from todos", { 'notes:write': 'public.notes', 'todos:read': 'public.todos' }],
+  ['a change', "update notes set body = 'x' where id = 1", { 'notes:write': 'public.notes' }],
+  ['a change by a table', 'update notes set body = title from todos where todos.id = todo', { 'notes:write': 'public.notes', 'todos:read': 'public.todos' }],
+  ['a deletion', 'delete from tags where id = 1', { 'tags:delete': 'public.tags' }],
+  ['a conflict that changes', "insert into notes values (1, 1, 'x') on conflict (id) do update set body = excluded.body", { 'notes:write': 'public.notes' }],
+  ['a merge', `merge into notes n using todos t on n.todo = t.id when matched and n.id > 5 then delete
+     when matched then update set body = t.title when not matched then insert values (t.id + 10, t.id, t.title)`,
+  { 'notes:write': 'public.notes', 'notes:delete': 'public.notes', 'todos:read': 'public.todos' }],
+  ['a common table expression that writes', "with d as (delete from tags returning 1), u as (update notes set body = 'x' returning 1) select 1",
+    { 'tags:delete': 'public.tags', 'notes:write': 'public.notes' }],
+  ['a view of its owner', 'select * from owners_notes', { 'owners_notes:read': 'public.owners_notes' }],
+  ['a view of the invoker', 'select * from invokers_notes', { 'invokers_notes:read': 'public.invokers_notes', 'notes:read': 'public.notes' }],
+  ['a view of the invoker on a table with policies', 'select * from invokers_plans', { 'invokers_plans:read': 'public.invokers_plans', 'plans:read': 'public.plans' }],
+  ['a change through a view of its owner', "update owners_notes set body = 'x'", { 'owners_notes:write': 'public.owners_notes' }],
+  ['a change through a view of the invoker', "update writable_notes set body = 'x'", { 'writable_notes:write': 'public.writable_notes', 'notes:write': 'public.notes' }],
+  ['a change that a trigger makes instead', "update stead_notes set body = 'x'", { 'stead_notes:write': 'public.stead_notes' }],
+  ['a change that a trigger makes instead, of what the invoker reads', "update invokers_stead set body = 'x'",
+    { 'invokers_stead:write': 'public.invokers_stead', 'notes:read': 'public.notes' }],
+  ['a table of its role and its foreign key', 'delete from theirs_1', { 'theirs_1:delete': 'public.theirs_1' }],
+  ['a locked read of a view', 'select * from owners_notes for update', { 'owners_notes:read': 'public.owners_notes', 'owners_notes:write': 'public.owners_notes' }],
+  ['a materialized view', 'select * from kept_notes', { 'kept_notes:read': 'public.kept_notes' }],
+  ['a partitioned table', 'select * from parts', { 'parts:read': 'public.parts' }],
+  ['an insertion into a partitioned table', 'insert into parts values (2)', { 'parts:write': 'public.parts' }],
+  ['a change of a partitioned table', 'update parts set id = 3', { 'parts:write': 'public.parts' }],
+  ['a partition', 'select * from parts_1', { 'parts_1:read': 'public.parts_1' }],
+  ['a table with children', 'select * from parents', { 'parents:read': 'public.parents' }],
+  ['a child', 'select * from children', { 'children:read': 'public.children' }],
+  ['a table whose policy reads tables', 'select * from plans', { 'plans:read': 'public.plans' }, 1],
+  ['a table whose policy reads what it is joined with', 'select * from plans join members using (team)', { 'plans:read': 'public.plans', 'members:read': 'public.members' }],
+  ['a change that a policy checks', "update plans set body = 'x'", { 'plans:write': 'public.plans' }],
+  ['an insertion that a policy checks', "insert into plans values (3, 1, 'x')", { 'plans:write': 'public.plans' }],
+  ['a table whose policy reads through an inlined function', 'select * from goals', { 'goals:read': 'public.goals' }, 1],
+  ['functions of the invoker, three deep', 'select notes_1()', { 'notes:read': 'public.notes' }],
+  ['a function of its owner that calls others', 'select owners_notes_1()', {}],
+  ['an inlined function', 'select * from inlined_notes(0)', { 'notes:read': 'public.notes' }, 1],
+  ['an inlined function in one', 'select * from inlined_twice()', { 'notes:read': 'public.notes' }],
+  ['an inlined function of a table that is read besides', 'select * from notes, inlined_notes(notes.id - 1)', { 'notes:read': 'public.notes' }],
+  ['an inlined function with policies', 'select * from inlined_plans()', { 'plans:read': 'public.plans' }, 1],
+  ['an inlined function with policies beside what they read', 'select * from inlined_plans() join members using (team)', { 'plans:read': 'public.plans', 'members:read': 'public.members' }],
+  ['EXECUTE', "select by_name('notes')", { 'notes:read': 'public.notes' }],
+  ['a cursor of a function', 'select by_cursor()', { 'notes:read': 'public.notes' }],
+  ['a cursor', 'declare c cursor for select * from notes', { 'notes:read': 'public.notes' }],
+  ['EXPLAIN', 'explain select * from notes', { 'notes:read': 'public.notes' }],
+  ['a block', 'do $$ begin perform from notes; end $$', { 'notes:read': 'public.notes' }],
+  ['a temporary table', 'select with_temporary()', { 'todos:read': 'public.todos' }],
+  ['a trigger of the invoker', "insert into watched values ('x')", { 'watched:write': 'public.watched', 'audit:write': 'public.audit' }],
+  ['a trigger of its owner', "insert into owners_watched values ('x')", { 'owners_watched:write': 'public.owners_watched' }],
+  ['a trigger at the end', "insert into watched_later values ('x'); set constraints all immediate", { 'watched_later:write': 'public.watched_later', 'audit:write': 'public.audit' }],
+  ["a foreign key's own queries", 'delete from notes', { 'notes:delete': 'public.notes' }],
+  ["a foreign key's check", 'insert into tags values (2, 1)', { 'tags:write': 'public.tags' }],
+  ['TRUNCATE', 'truncate tags', { 'tags:delete': 'public.tags' }],
+  ['TRUNCATE CASCADE', 'truncate notes cascade', { 'notes:delete': 'public.notes', 'tags:delete': 'public.tags' }],
+  ['COPY TO', 'copy notes to stdout', { 'notes:read': 'public.notes' }],
+  ['COPY of a query', 'copy (select * from notes) to stdout', { 'notes:read': 'public.notes' }],
+  ['COPY of a table with policies', 'copy plans to stdout', { 'plans:read': 'public.plans' }],
+  ['LOCK', 'lock table notes in access share mode', { 'notes:read': 'public.notes' }],
+  ['a sequence', 'select last_value from numbers', { 'numbers:read': 'public.numbers' }],
+  ['a number of a sequence', "select nextval('numbers')", {}],
+  ['a large object', "select lo_from_bytea(0, 'x')", {}],
+  ['a table of another schema', 'select * from private.papers', { 'private.papers:read': 'private.papers' }],
+  ['catalogs', 'select count(*) from pg_class, information_schema.tables', {}],
+  ["the user's tokens", 'select * from api_keys', { 'tokens:read': 'public.api_keys' }],
+  ["the user's events", 'select * from api_key_events', { 'tokens:read': 'public.api_key_events' }],
+];
+
+let world;
+let connection;
+before(async () => {
+  world = await open({ sql: TABLES, settings: { 'supabase_pat.max_keys_per_user': 1000 }, env: { PGRST_DB_PRE_REQUEST: '' } });
+  connection = await world.cluster.connect('postgres', 'authenticator');
+});
+after(async () => {
+  await connection?.end();
+  await world?.close();
+});
+
+/** The claims of a token with these scopes, as a REST server sets them. */
+async function claimsOf(scopes) {
+  const { token } = await world.mint(ALICE, { scopes });
+  return Buffer.from(token.split('.')[1], 'base64url').toString();
+}
+
+/** Does in one transaction what a REST server does; a path that needs no scope stands for all. Returns the rows. */
+async function requesting(claims, statements, db = connection) {
+  await db.query('begin');
+  try {
+    await db.query(`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true),
+      set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`, [claims]);
+    let rows;
+    for (const statement of [statements].flat()) {
+      ({ rows } = [await db.query(statement)].flat().at(-1));
+    }
+    return rows;
+  } finally {
+    await db.query('rollback');
+  }
+}
+
+const refusal = (scope, table) => ({
+  code: 'PT403',
+  message: `the personal access token lacks the scope ${scope}`,
+  detail: `The statement touches ${table} with the rights of the request.`,
+  hint: 'Use a token with that scope.',
+});
+
+describe('with the rights of the request', () => {
+  for (const [name, statement, needs, rows] of CASES) {
+    test(`${name} needs ${Object.keys(needs).join(' and ') || 'no scope'}`, async () => {
+      const scopes = Object.keys(needs);
+      // What only reads is READ ONLY.
+      const found = await requesting(await claimsOf([...scopes, 'nothing:else']), statement);
+      if (rows !== undefined) assert.equal(found.length, rows);
+      for (const scope of scopes) {
+        const others = await claimsOf([...scopes.filter((other) => other !== scope), 'nothing:else']);
+        await assert.rejects(requesting(others, statement), refusal(scope, needs[scope]));
+      }
+    });
+  }
+
+  test('what is written is returned to who may read it', async () => {
+    for (const [statement, isShown] of [
+      ["insert into notes values (2, 1, 'x') returning *", true],
+      ["insert into notes values (2, 1, 'x') returning notes", true],
+      ["insert into notes values (2, 1, 'x') returning (select notes.body)", true],
+      ["insert into notes values (2, 1, 'x') returning id, ctid, tableoid", false],
+      ["update notes set body = 'x' returning id", true],
+      ["update notes set body = 'x' returning 1", false],
+      ["with u as (update notes set body = 'x' returning body) select 1", true],
+      ["update writable_notes set body = 'x' returning id", true],
+    ]) {
+      const claims = await claimsOf(['notes:write', 'writable_notes:write']);
+      if (isShown) {
+        await assert.rejects(requesting(claims, statement), ({ code, message }) => code === 'PT403'
+          && /lacks the scope (writable_)?notes:read, so the rows that it writes cannot be returned$/.test(message), statement);
+      } else await requesting(claims, statement);
+      await requesting(await claimsOf(['notes:write', 'notes:read', 'writable_notes:*']), statement);
+    }
+  });
+
+  test('COPY FROM needs write', async () => {
+    const copying = async (scopes) => requesting(await claimsOf(scopes), 'copy logs from stdin').then(
+      () => assert.fail('it waited for no rows'), ({ code }) => code);
+    assert.equal(await copying(['logs:read', 'nothing:else']), 'PT403');
+    // The client sends no rows.
+    assert.notEqual(await copying(['logs:write']), 'PT403');
+  });
+
+  test('what is made for the session needs no scope, and what stays is not made', async () => {
+    const claims = await claimsOf(['notes:read', 'nothing:else']);
+    const temporary = ['create temp table mine (id int) on commit drop', 'insert into mine values (1)', 'create index on mine (id)',
+      'alter table mine add body text', 'select * from mine', 'drop table mine'];
+    await requesting(claims, temporary);
+    for (const statement of ['create table pg_catalog.x (id int)', 'create temp view v as select * from notes', 'drop table notes',
+      'alter table notes disable row level security', 'create function pg_temp.f() returns int language sql as $$select 1$$', 'comment on table notes is $$x$$',
+      'create table x as select 1', 'grant select on notes to anon']) {
+      await assert.rejects(requesting(claims, statement), { code: 'PT403', message: 'no scope covers this request, so a token with a list of scopes may not make it' }, statement);
+    }
+    for (const statement of temporary.slice(0, 1)) await requesting(claims, statement);
+  });
+
+  test('a view that the role of the request has made gives no other rights', async () => {
+    await world.rows(`create view theirs as select * from notes; alter view theirs owner to authenticated;
+      create function theirs_1() returns bigint language plpgsql security definer as 'begin return (select count(*) from notes); end';
+      grant create on schema public to authenticated;
+      alter function theirs_1() owner to authenticated`);
+    const claims = await claimsOf(['theirs:read']);
+    for (const statement of ['select * from theirs', 'select theirs_1()']) {
+      await assert.rejects(requesting(claims, statement), refusal('notes:read', 'public.notes'));
+    }
+  });
+
+  test('a refusal that a function swallows has read nothing', async () => {
+    assert.deepEqual(await requesting(await claimsOf(['nothing:else']), 'select swallowing()'), [{ swallowing: 'PT403' }]);
+    assert.deepEqual(await requesting(await claimsOf(['notes:read']), 'select swallowing()'), [{ swallowing: 'read' }]);
+  });
+});
+
+describe('plans that are kept', () => {
+  const MODES = ['force_generic_plan', 'force_custom_plan', 'auto'];
+  for (const mode of MODES) {
+    test(`are asked again for each token (${mode})`, async () => {
+      const db = await world.cluster.connect('postgres', 'authenticator');
+      const may = await claimsOf(['notes:read', 'plans:read']);
+      const mayNot = await claimsOf(['nothing:else']);
+      const login = JSON.stringify({ sub: ALICE, role: 'authenticated' });
+      try {
+        await db.query(`set plan_cache_mode = ${mode}`);
+        // Planned before this connection has seen a token with scopes.
+        const statements = ['execute kept(0)', 'select notes_1()', 'execute kept_plans'];
+        await requesting(login, ['prepare kept (int) as select count(*) from notes where id > $1', 'prepare kept_plans as select * from plans', ...statements], db);
+        for (let round = 0; round < 8; round += 1) {
+          for (const statement of statements) {
+            await requesting(may, statement, db);
+            await assert.rejects(requesting(mayNot, statement, db), ({ message }) => /lacks the scope (notes|plans):read$/.test(message));
+            await requesting(login, statement, db);
+          }
+        }
+      } finally {
+        await db.end();
+      }
+    });
+  }
+
+  test('rest on the functions that were put in place of their calls', async () => {
+    const db = await world.cluster.connect('postgres', 'authenticator');
+    const claims = await claimsOf(['notes:read', 'tags:read']);
+    try {
+      await db.query('set plan_cache_mode = force_generic_plan');
+      await world.rows(`create function inlined_late() returns setof int language sql stable as 'select id from notes';
+        create function inlined_in_turn() returns setof int language sql stable as 'select * from inlined_late()'`);
+      await requesting(claims, 'prepare kept as select * from inlined_in_turn()', db);
+      const plan = await requesting(claims, 'explain execute kept', db);
+      assert.match(JSON.stringify(plan), /Scan.* on notes/);
+      assert.equal((await requesting(claims, 'execute kept', db)).length, 1);
+      await world.rows("create or replace function inlined_late() returns setof int language sql stable as 'select id from tags where false'");
+      assert.equal((await requesting(claims, 'execute kept', db)).length, 0);
+      await assert.rejects(requesting(await claimsOf(['notes:read']), 'execute kept', db), refusal('tags:read', 'public.tags'));
+    } finally {
+      await db.end();
+    }
+  });
+
+  test('parallel workers do what their leader may', async () => {
+    const parallel = ['set local parallel_setup_cost = 0', 'set local parallel_tuple_cost = 0', 'set local min_parallel_table_scan_size = 0'];
+    const statement = [...parallel, 'select count(*) from plans'];
+    const plan = await requesting(await claimsOf(['plans:read']), [...parallel, 'explain (analyze, costs off, timing off) select count(*) from plans']);
+    assert.match(JSON.stringify(plan), /Workers Launched: [1-9]/);
+    assert.deepEqual(await requesting(await claimsOf(['plans:read']), statement), [{ count: '1' }]);
+    await assert.rejects(requesting(await claimsOf(['nothing:else']), statement), refusal('plans:read', 'public.plans'));
+  });
+});
+
+describe('through a REST server', () => {
+  beforeEach(() => world.rows(`truncate todos restart identity cascade; insert into todos (user_id, title) values ('${ALICE}', 'alice 1');
+    insert into notes values (1, 1, 'note 1')`));
+  const asking = async (kind, scopes, method, path, body, headers) => {
+    const { send } = await world.mint(ALICE, { kind, scopes });
+    return world.ask(method, path, { ...send, body, headers: { ...send.headers, ...headers } });
+  };
+  const refused = (answer, scope, table) => {
+    const [status, message, hint] = lacks(scope);
+    assert.deepEqual([answer.status, answer.data], [status, { code: 'PT403', message, hint, details: refusal(scope, table).detail }]);
+  };
+
+  for (const kind of KINDS) {
+    test(`a ${kind} token embeds what it may read, both ways`, async () => {
+      const both = ['todos:read', 'notes:read'];
+      assert.deepEqual((await asking(kind, both, 'GET', '/todos?select=title,notes(body)')).data, [{ title: 'alice 1', notes: [{ body: 'note 1' }] }]);
+      assert.deepEqual((await asking(kind, both, 'GET', '/notes?select=body,todos(title)')).data, [{ body: 'note 1', todos: { title: 'alice 1' } }]);
+      refused(await asking(kind, ['todos:read'], 'GET', '/todos?select=title,notes(body)'), 'notes:read', 'public.notes');
+      refused(await asking(kind, ['notes:read'], 'GET', '/notes?select=body,todos(title)'), 'todos:read', 'public.todos');
+      assertRefused(await asking(kind, ['notes:read'], 'GET', '/todos'), lacks('todos:read'));
+    });
+
+    test(`a ${kind} token embeds in what it has written what it may read`, async () => {
+      const write = (scopes) => asking(kind, scopes, 'PATCH', '/todos?id=eq.1&select=title,notes(body)', { title: 'new' }, { prefer: 'return=representation' });
+      refused(await write(['todos:*']), 'notes:read', 'public.notes');
+      assert.deepEqual((await write(['todos:*', 'notes:read'])).data, [{ title: 'new', notes: [{ body: 'note 1' }] }]);
+    });
+
+    test(`a ${kind} token calls a function, which touches what the token may`, async () => {
+      const call = (scopes) => asking(kind, ['rpc/notes_1:call', ...scopes], 'POST', '/rpc/notes_1', {});
+      refused(await call([]), 'notes:read', 'public.notes');
+      assert.equal((await call(['notes:read'])).data, 1);
+      assert.equal((await asking(kind, ['rpc/owners_notes_1:call'], 'POST', '/rpc/owners_notes_1', {})).data, 1);
+    });
+  }
+
+  test('a login, and a token without a list, touch what they may', async () => {
+    const free = await world.mint(ALICE);
+    for (const token of [free.token, await world.login(ALICE)]) {
+      assert.equal((await world.ask('GET', '/todos?select=title,notes(body)', { token })).status, 200);
+    }
+  });
+});

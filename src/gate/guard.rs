@@ -143,18 +143,19 @@ pub fn has_judged() -> bool {
     is_guarded() && is_settled(true)
 }
 
-/// Whether the token was counted before in this transaction; from now on it was.
+/// Whether a request of the token was admitted before in this transaction.
 pub fn was_counted(token: Uuid) -> bool {
-    if !is_guarded() {
-        return false;
+    // SAFETY: the reference is gone at the end of the line.
+    is_guarded() && unsafe { state() }.counted.contains(&token)
+}
+
+/// Notes that a request of the token was admitted. One that was refused is counted again: its transaction may go on
+/// behind a savepoint.
+pub fn note_counted(token: Uuid) {
+    if is_guarded() {
+        // SAFETY: the reference is gone at the end of the line.
+        unsafe { state() }.counted.push(token);
     }
-    // SAFETY: nothing is called that could come back here.
-    let counted = &mut unsafe { state() }.counted;
-    let was = counted.contains(&token);
-    if !was {
-        counted.push(token);
-    }
-    was
 }
 
 /// # Safety

@@ -26,14 +26,16 @@ pub fn count(token: &StoredToken, address: Option<IpAddr>) -> Result<(), Refusal
         user: token.user,
     };
     let admitted = usage::admit(bearer, token.limit, address, is_dead);
-    admitted.map_err(|refused| match (refused, token.limit) {
-        (NotAdmitted::UsedUp(micros), Some(limit)) => Refusal::TooManyRequests {
-            requests: limit.requests,
-            window: limit.seconds(),
-            retry_after: micros.saturating_add(999_999) / 1_000_000,
-        },
-        _ => Refusal::NoRoom,
-    })
+    admitted
+        .inspect(|()| guard::note_counted(token.id))
+        .map_err(|refused| match (refused, token.limit) {
+            (NotAdmitted::UsedUp(micros), Some(limit)) => Refusal::TooManyRequests {
+                requests: limit.requests,
+                window: limit.seconds(),
+                retry_after: micros.saturating_add(999_999) / 1_000_000,
+            },
+            _ => Refusal::NoRoom,
+        })
 }
 
 /// Whether a token makes no further request. The token of a banned user is not dead: the user has it again when the ban

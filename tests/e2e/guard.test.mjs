@@ -255,6 +255,16 @@ describe('within a transaction', () => {
     await assert.rejects(announce(client, request), TOO_MANY);
   }));
 
+  test('a token that has used up its limit is refused behind a savepoint too', () => inTransaction(async (client) => {
+    const { request } = await mint(ALICE, { limit: 1 });
+    await announce(client, request);
+    await client.query('commit; begin; savepoint s');
+    for (let n = 0; n < 3; n += 1) {
+      await assert.rejects(announce(client, request), TOO_MANY);
+      await client.query('rollback to s');
+    }
+  }));
+
   test('a request that was judged in a savepoint is judged anew after it', () => inTransaction(async (client) => {
     const { request } = await mint(ALICE, { kind: 'opaque' });
     await client.query('savepoint s');

@@ -93,11 +93,13 @@ test('each answer is that of what has been committed, while tables are changed a
     const noise = Array.from({ length: 2 }, async () => {
       const client = await cluster.connect('postgres');
       let done = 0;
-      await client.query(`set statement_timeout = '150ms'; set deadlock_timeout = '20ms'`);
+      // A statement that runs out of time as it ends may report that when it has ended already, and to nobody who waits
+      // for it. Waiting for a lock has no such moment.
+      await client.query(`set lock_timeout = '150ms'; set deadlock_timeout = '20ms'`);
       while (Date.now() < end) {
         // Whatever of it is in the way of something else fails or waits, and never for what is tested here.
         await client.query(NOISE[randomInt(NOISE.length)]).then(() => { done += 1; }, (error) => {
-          assert.match(error.code, /^(3F000|42P01|42703|42704|42P07|40P01|55\w+|57014|0A000|XX000|23505|42701)$/, error.message);
+          assert.match(error.code, /^(3F000|42P01|42703|42704|42P07|40P01|55\w+|0A000|XX000|23505|42701)$/, error.message);
         });
       }
       await client.end();

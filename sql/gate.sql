@@ -17,4 +17,10 @@ comment on function pat.deny_token(text, text) is
     'and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the '
     'token again. For trusted roles.';
 
+comment on function pat.explain_access(uuid, text) is
+    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
+    'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
+    'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
+    'scope and is not shown; which rows they let through is not looked at. For trusted roles.';
+
 set local search_path = pat, pg_temp;

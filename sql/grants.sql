@@ -169,6 +169,7 @@ begin
                 pat.server_state(),
                 pat.secret_problem(),
                 pat.auth_function_problem(text),
+                pat.explain_access(uuid, text),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

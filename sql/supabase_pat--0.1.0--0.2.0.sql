@@ -44,6 +44,11 @@ create function pat.auth_function_problem(name text) returns text
     language c strict stable
     as 'MODULE_PATHNAME', 'auth_function_problem_wrapper';
 
+create function pat.explain_access(token uuid, statement text default null)
+    returns table (object text, access text, scope text, granted boolean, detail text)
+    language c stable
+    as 'MODULE_PATHNAME', 'explain_access_wrapper';
+
 -- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
 alter table pat.denied_tokens add column other_claims_digests bytea;
 
@@ -108,7 +113,7 @@ begin
     foreach object in array array['table pat.api_key_origins', 'table pat.known_networks', 'table pat.pending_sign_ups',
         'function public.revoke_pat(uuid, boolean)', 'function pat.reset_code_digits()', 'function pat.secret_problem()',
         'function pat.auth_uid()', 'function pat.auth_role()', 'function pat.auth_email()', 'function pat.auth_jwt()',
-        'function pat.auth_function_problem(text)']
+        'function pat.auth_function_problem(text)', 'function pat.explain_access(uuid, text)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -133,8 +138,8 @@ begin
     end loop;
     role := pg_catalog.current_setting('supabase_pat.service_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
-        execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text) to %I',
-            role);
+        execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text),
+            pat.explain_access(uuid, text) to %I', role);
     end if;
 
     -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
@@ -456,6 +461,7 @@ begin
                 pat.server_state(),
                 pat.secret_problem(),
                 pat.auth_function_problem(text),
+                pat.explain_access(uuid, text),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
@@ -740,6 +746,8 @@ comment on function pat.auth_jwt() is
     'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
 comment on function pat.auth_function_problem(text) is
     'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
+comment on function pat.explain_access(uuid, text) is
+    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.revoke_pat(uuid, boolean) is

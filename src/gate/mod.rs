@@ -16,6 +16,7 @@
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
 pub mod deny;
+mod explain;
 pub mod guard;
 pub mod raise;
 mod rate_limit;
@@ -45,7 +46,7 @@ use usage::Bearer;
 extension_sql_file!(
     "../../sql/gate.sql",
     name = "gate",
-    requires = ["request", deny::deny_token]
+    requires = ["request", deny::deny_token, explain::explain_access]
 );
 
 raise::gate!(pg_finfo_supabase_pat_gate, supabase_pat_gate, decide);

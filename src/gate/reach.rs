@@ -146,9 +146,110 @@ unsafe fn mark(
             root,
             is_in_policy: false,
             skipped: std::ptr::null_mut(),
+            explained: std::ptr::null_mut(),
         };
         visit_query(query, &mut walk);
         global
+    }
+}
+
+/// What a statement would be asked for, if the role in force made it for a token.
+#[derive(Default)]
+pub(super) struct Explained {
+    pub tables: Vec<Asked>,
+    /// That are called by the statement itself, and not by a policy.
+    pub functions: Vec<pg_sys::Oid>,
+    entries: Vec<(*mut pg_sys::RangeTblEntry, Permissions)>,
+}
+
+/// A table or view that is touched in some way, and what that needs.
+pub(super) struct Asked {
+    /// With its schema.
+    pub table: String,
+    pub access: Access,
+    pub scope: String,
+    pub is_in_scopes: bool,
+    /// Whether Postgres itself lets the role in force do it.
+    pub is_privileged: bool,
+}
+
+/// Marks a query as it would be marked before it is planned, and asks it as it would be asked when it starts. Functions
+/// in FROM stay calls: putting them in their place would call immutable ones.
+///
+/// # Safety
+/// A query that was rewritten for the role in force, and that is not used for anything else.
+pub(super) unsafe fn explain(query: *mut pg_sys::Query, scopes: &Scopes) -> Explained {
+    let mut explained = Explained::default();
+    // SAFETY: as in `mark`. An error on the way leaves no more behind than the memory of the lists.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let mut walk = Walk {
+                root: new_node(T_PlannerInfo),
+                is_in_policy: false,
+                skipped: std::ptr::null_mut(),
+                explained: &mut explained,
+            };
+            visit_query(query, &mut walk);
+        });
+        for (entry, permissions) in std::mem::take(&mut explained.entries) {
+            let Some(wanted) = wanted_by(entry, permissions) else {
+                continue;
+            };
+            let mark = (*entry).ctelevelsup;
+            if mark == Mark::Policy as u32 || !is_of_role_in_force(&wanted) {
+                continue;
+            }
+            let is_privileged = may_touch(entry, permissions);
+            explained.tables.extend(
+                accesses(wanted.permissions, mark)
+                    .filter_map(|access| asked(wanted.relation, access, is_privileged, scopes)),
+            );
+        }
+    }
+    explained
+}
+
+/// What it takes to touch a table in a way. `None` for what needs no scope.
+pub(super) fn asked(
+    table: pg_sys::Oid,
+    access: Access,
+    is_privileged: bool,
+    scopes: &Scopes,
+) -> Option<Asked> {
+    let table = Table::of(table)?;
+    let needed = table.needed(access);
+    let is_in_scopes = needed.is_granted_by(scopes);
+    let Needed::Scope(scope, _) = needed else {
+        return None;
+    };
+    Some(Asked {
+        table: table.full_name(),
+        access,
+        scope: scope.to_string(),
+        is_in_scopes,
+        is_privileged,
+    })
+}
+
+/// Whether Postgres itself allows what an entry asks for.
+#[cfg(feature = "pg15")]
+unsafe fn may_touch(entry: *mut pg_sys::RangeTblEntry, _: Permissions) -> bool {
+    // SAFETY: a list of one entry.
+    unsafe {
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        pg_sys::ExecCheckRTPerms(entries, false)
+    }
+}
+
+/// Whether Postgres itself allows what an entry asks for.
+#[cfg(not(feature = "pg15"))]
+unsafe fn may_touch(entry: *mut pg_sys::RangeTblEntry, permissions: Permissions) -> bool {
+    // SAFETY: a list of one entry, and of what it asks for.
+    unsafe {
+        let info: *mut c_void = element(permissions, (*entry).perminfoindex as c_int);
+        let permissions = pg_sys::lappend(std::ptr::null_mut(), info);
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        pg_sys::ExecCheckPermissions(entries, permissions, false)
     }
 }
 
@@ -166,6 +267,8 @@ struct Walk {
     is_in_policy: bool,
     /// The conditions that policies have added to the entry that is being visited.
     skipped: *mut pg_sys::List,
+    /// Where what is found is noted, if it is asked for now. Null for what is only marked.
+    explained: *mut Explained,
 }
 
 unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, walk: *mut c_void) -> bool {
@@ -177,6 +280,11 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, walk: *mut c_void) ->
         }
         match (*node).type_ {
             T_Query => visit_query(node.cast(), context),
+            T_FuncExpr if !context.explained.is_null() && !context.is_in_policy => {
+                let function = (*node.cast::<pg_sys::FuncExpr>()).funcid;
+                (*context.explained).functions.push(function);
+                return unguarded::walk_expression(node, visit, walk);
+            }
             T_WithCheckOption
                 if (*node.cast::<pg_sys::WithCheckOption>()).kind
                     != pg_sys::WCOKind::WCO_VIEW_CHECK =>
@@ -197,7 +305,9 @@ unsafe fn visit_query(query: *mut pg_sys::Query, walk: &mut Walk) {
         let outer = (*walk.root).parse;
         (*walk.root).parse = query;
         let entries = (*query).rtable;
-        if elements(entries).any(|entry| (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION) {
+        if walk.explained.is_null()
+            && elements(entries).any(|entry| (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION)
+        {
             unguarded::preprocess_function_rtes(walk.root);
         }
         (*walk.root).parse = outer;
@@ -238,6 +348,11 @@ unsafe fn visit_entry(
             };
             if let Some(mark) = mark {
                 (*entry).ctelevelsup = mark as pg_sys::Index;
+            }
+            if !walk.explained.is_null() {
+                (*walk.explained)
+                    .entries
+                    .push((entry, permissions_of(query)));
             }
         }
         // A view with a barrier adds its conditions here too, which are its own.
@@ -421,10 +536,7 @@ unsafe extern "C-unwind" fn judge_entries(
     let refusal = unsafe {
         elements(entries).find_map(|entry| {
             let wanted = wanted_by(entry, permissions)?;
-            // What the request's role has made itself has no other rights than the request.
-            let is_of_request =
-                wanted.user == pg_sys::InvalidOid || wanted.user == unguarded::GetUserId();
-            if !is_of_request {
+            if !is_of_role_in_force(&wanted) {
                 return None;
             }
             refusal_of(&scopes, wanted, (*entry).ctelevelsup)
@@ -450,30 +562,42 @@ fn decision(refusal: Option<Refusal>) -> Decision {
     Decision::Refused(Raised::by(&refusal))
 }
 
+/// Whether something is asked of the role in force. What that role has made itself, a view for instance, has no other
+/// rights than the request.
+fn is_of_role_in_force(wanted: &Wanted) -> bool {
+    // SAFETY: it only reads.
+    wanted.user == pg_sys::InvalidOid || wanted.user == unsafe { unguarded::GetUserId() }
+}
+
 fn refusal_of(scopes: &Scopes, wanted: Wanted, mark: u32) -> Option<Refusal> {
     let is = |one: Mark| mark == one as u32;
     if is(Mark::Policy) {
         return None;
     }
     let table = Table::of(wanted.relation)?;
-    let wants = |permissions| wanted.permissions & permissions != 0;
+    accesses(wanted.permissions, mark).find_map(|access| {
+        let scope = table.missing(scopes, access)?;
+        Some(match access == Access::Read && is(Mark::Returned) {
+            true => Refusal::ReadingMissing(scope),
+            false => table.refusal(scope),
+        })
+    })
+}
+
+/// What is done to a table, reading last if that is for what is returned.
+fn accesses(permissions: pg_sys::AclMode, mark: u32) -> impl Iterator<Item = Access> {
+    let is = |one: Mark| mark == one as u32;
+    let wants = |some| permissions & some != 0;
     // Of what is locked to be changed later Postgres asks for changing too, and of the target of a write for reading.
     let is_target = is(Mark::Target) || is(Mark::Returned);
     [
         (wants(READING) && !is_target, Access::Read),
         (wants(WRITING), Access::Write),
         (wants(DELETING), Access::Delete),
+        (is(Mark::Returned), Access::Read),
     ]
     .into_iter()
-    .filter(|(is_needed, _)| *is_needed)
-    .find_map(|(_, access)| table.missing(scopes, access))
-    .map(|scope| table.refusal(scope))
-    .or_else(|| match is(Mark::Returned) {
-        true => table
-            .missing(scopes, Access::Read)
-            .map(Refusal::ReadingMissing),
-        false => None,
-    })
+    .filter_map(|(is_done, access)| is_done.then_some(access))
 }
 
 /// A table or view that needs a scope.
@@ -502,20 +626,28 @@ impl Table {
         (schema != "pat").then_some(Self { schema, name })
     }
 
+    fn needed(&self, access: Access) -> Needed {
+        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
+        Needed::of_table(schema, &self.name, access)
+    }
+
     /// The scope that the token lacks to do that.
     fn missing(&self, scopes: &Scopes, access: Access) -> Option<String> {
-        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
-        match Needed::of_table(schema, &self.name, access) {
+        match self.needed(access) {
             needed if needed.is_granted_by(scopes) => None,
             Needed::Scope(scope, _) => Some(scope.to_string()),
             _ => None,
         }
     }
 
+    fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
     fn refusal(&self, scope: String) -> Refusal {
         Refusal::ScopeMissing {
             scope,
-            table: Some(format!("{}.{}", self.schema, self.name)),
+            table: Some(self.full_name()),
         }
     }
 }
@@ -581,7 +713,10 @@ unsafe extern "C-unwind" fn judge_command(command: *mut pg_sys::Node) -> Decisio
 }
 
 /// Of commands that are not planned, and do not ask for privileges as statements do. COPY does.
-unsafe fn refusal_of_command(scopes: &Scopes, command: *mut pg_sys::Node) -> Option<Refusal> {
+pub(super) unsafe fn refusal_of_command(
+    scopes: &Scopes,
+    command: *mut pg_sys::Node,
+) -> Option<Refusal> {
     // SAFETY: as the caller promises.
     unsafe {
         match (*command).type_ {

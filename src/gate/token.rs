@@ -160,7 +160,7 @@ impl Token {
 }
 
 /// Whether a token is neither revoked nor expired, and its user is there and not banned.
-fn check_life(token: &StoredToken) -> Result<(), Refusal> {
+pub(super) fn check_life(token: &StoredToken) -> Result<(), Refusal> {
     match token.user_state {
         _ if token.is_revoked => Err(Refusal::Revoked),
         _ if token.expires_at <= Instant::now() => Err(Refusal::Expired),

@@ -25,12 +25,19 @@ pub fn is_trusted() -> bool {
 
 /// Whether there is a role of that name.
 pub fn is_role(name: &str) -> bool {
-    let Ok(name) = CString::new(name) else {
-        return false;
-    };
-    // SAFETY: a look-up in the system caches. No name is longer than 63 bytes.
-    name.count_bytes() < pg_sys::NAMEDATALEN as usize
-        && unsafe { pg_sys::get_role_oid(name.as_ptr(), true) } != pg_sys::InvalidOid
+    role(name).is_some()
+}
+
+/// The role of that name.
+pub fn role(name: &str) -> Option<pg_sys::Oid> {
+    let name = CString::new(name).ok()?;
+    // No name is longer than 63 bytes.
+    if name.count_bytes() >= pg_sys::NAMEDATALEN as usize {
+        return None;
+    }
+    // SAFETY: a look-up in the system caches.
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (role != pg_sys::InvalidOid).then_some(role)
 }
 
 /// Whether the role in force has that name.
@@ -114,6 +121,21 @@ pub fn may_execute(function: pg_sys::Oid) -> bool {
         #[cfg(not(feature = "pg15"))]
         let result = pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, role, execute);
         result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Whether a function runs with the rights of its owner. `None` if there is no such function.
+pub fn is_security_definer(function: pg_sys::Oid) -> Option<bool> {
+    // SAFETY: a look-up in the system caches, whose row is a pg_proc one and is let go at the end.
+    unsafe {
+        let row =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as i32, function.into());
+        if row.is_null() {
+            return None;
+        }
+        let is_definer = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_proc>()).prosecdef;
+        pg_sys::ReleaseSysCache(row);
+        Some(is_definer)
     }
 }
 

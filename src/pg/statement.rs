@@ -293,7 +293,14 @@ pub(super) fn as_role<R>(
     body().map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Has the rights of another role in force, and a search path that the caller did not choose, until it is dropped. If
+/// Runs `body` with the rights of `role`, which has less of them than the caller, and with the caller's search path.
+/// Nothing that runs in it can be put off until the rights of the caller are in force again.
+pub fn as_lesser_role<R>(role: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    let _raised = Raised::to_in_callers_path(role, true);
+    body()
+}
+
+/// Has the rights of another role in force, and mostly a search path that the caller did not choose, until it is dropped. If
 /// an error skips the drop, Postgres restores the same state at the end of the (sub)transaction.
 struct Raised {
     role: pg_sys::Oid,
@@ -303,21 +310,9 @@ struct Raised {
 
 impl Raised {
     fn to(role: pg_sys::Oid, is_restricted: bool) -> Self {
-        let mut raised = Self {
-            role: pg_sys::InvalidOid,
-            context: 0,
-            settings_level: 0,
-        };
-        // SAFETY: the pointers are to fields of a live struct, and the texts end in NUL. `drop` or the end of the
-        // (sub)transaction puts back what is set here.
+        let raised = Self::to_in_callers_path(role, is_restricted);
+        // SAFETY: the texts end in NUL. `drop` or the end of the (sub)transaction puts back what is set here.
         unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
-            let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            if is_restricted || rights::distrusts_triggers() {
-                context |= pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
-            }
-            pg_sys::SetUserIdAndSecContext(role, context);
-            raised.settings_level = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),
@@ -328,6 +323,26 @@ impl Raised {
                 0,
                 false,
             );
+        }
+        raised
+    }
+
+    fn to_in_callers_path(role: pg_sys::Oid, is_restricted: bool) -> Self {
+        let mut raised = Self {
+            role: pg_sys::InvalidOid,
+            context: 0,
+            settings_level: 0,
+        };
+        // SAFETY: the pointers are to fields of a live struct. `drop` or the end of the (sub)transaction puts back what
+        // is set here.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut raised.role, &mut raised.context);
+            let mut context = raised.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            if is_restricted || rights::distrusts_triggers() {
+                context |= pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+            }
+            pg_sys::SetUserIdAndSecContext(role, context);
+            raised.settings_level = pg_sys::NewGUCNestLevel();
         }
         raised
     }

@@ -121,6 +121,8 @@ export function calls(tokens) {
   call('pat.jwks', 'pat.jwks()', anon, { takes: 15 });
   call('pat.inspect_api_key, JWT', `pat.inspect_api_key(${text(`"Bearer ${tokens.serviceKey}"`)})`, anon, { takes: 25 });
   call('pat.inspect_api_key, nonsense', `pat.inspect_api_key(${text('sb_secret_abc')})`, anon, { takes: 12 });
+  call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });
+  call('pat.explain_access, refused', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select frm')}))`, service, { raises: true, takes: 60 });
   call('pat.mint_api_key', `pat.mint_api_key(${text('anon')})`, service, { takes: 6 });
 
   call('pat.sign', `pat.sign(${text('{"a": 1}')}::json, 'secret')`, anon, { takes: 4 });

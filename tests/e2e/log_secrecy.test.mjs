@@ -265,6 +265,8 @@ async function gate() {
   assert.equal((await ask({ headers: { 'x-api-key': opaque.token.slice(0, -1) } })).status, 401);
   const service = keep('a service key', await world.serviceKey());
   assert.equal((await ask({ token: service }, '/api_keys')).status, 200);
+  await works('select count(*) from pat.explain_access($1, $2)', jwt.id, 'select token_digest from pat.api_keys');
+  await fails('select pat.explain_access($1)', BOB);
   await works('select pat.deny_token($1)', service);
   assert.equal((await ask({ token: service }, '/api_keys')).status, 401);
   await works('select pat.deny_token($1, $2)', opaque.token, 'leaked');

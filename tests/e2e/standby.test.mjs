@@ -90,6 +90,7 @@ const READS = {
   'pat.verify': `(select valid from pat.verify(:jwt, 'a secret'))`,
   'pat.verify_jwt': 'pat.verify_jwt(:jwt)',
   'pat.gate': 'pat.gate()',
+  'pat.explain_access': `(select jsonb_agg(e) from pat.explain_access(:key, 'select from auth.users, pat.events') e)`,
   signed_in_user: 'signed_in_user()',
   is_active_session: 'is_active_session()',
   current_api_key_id: 'current_api_key_id()',

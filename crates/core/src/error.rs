@@ -63,6 +63,8 @@ pub enum Error {
     TooManyTokens { user: Uuid, max: usize },
     #[error("there is no live token {0}")]
     NoLiveToken(Uuid),
+    #[error("there is no token {0}")]
+    UnknownToken(Uuid),
 
     #[error("the request names no user")]
     NoUser,
@@ -342,7 +344,7 @@ impl Error {
             NotText => "22021",
             KeyIdTaken(_) | AddressTaken => "23505",
             Disabled(_) => "0A000",
-            NoLiveToken(_) | UnknownKeyId(_) | NoSuchToken => "42704",
+            NoLiveToken(_) | UnknownToken(_) | UnknownKeyId(_) | NoSuchToken => "42704",
             BannedUser(_)
             | RoleNotAllowed(_)
             | NoUser

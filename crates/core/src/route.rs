@@ -39,7 +39,7 @@ pub enum Access {
 }
 
 impl Access {
-    fn action(self) -> &'static str {
+    pub fn action(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",

@@ -89,6 +89,9 @@ interleave: setup install ## random interleavings of checks with changes of rows
 soak: setup install ## ten million calls of each function in one backend, which must not grow: hours
 	@node bench/memory.mjs
 
+soak-guard: setup install ## a million requests, REQUESTS=… for another number, while their tokens are ended: an hour
+	@REQUESTS=$(or $(REQUESTS),1000000) node --test tests/e2e/guard_under_load.test.mjs
+
 bench-timing: setup install ## measure whether the time of an answer tells if an account exists
 	@node bench/timing.mjs
 

@@ -105,7 +105,7 @@ select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
     case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
         else format('%s may not call mint_pat: call pat.grant_api_roles()',
             string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
-from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval)') mint
+from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text)') mint
 where name <> 'anon_role' and oid is not null
 having count(*) > 0
 union all

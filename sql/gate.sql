@@ -17,6 +17,10 @@ comment on function pat.deny_token(text, text) is
     'and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the '
     'token again. For trusted roles.';
 
+comment on function public.current_api_key() is
+    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its '
+    'rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. '
+    'Null for a login, and for a token that is not valid. It needs no scope.';
 comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
     'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '

@@ -43,6 +43,9 @@ grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
     public.current_api_key_id(),
+    public.current_api_key(),
+    public.api_key_allows(text, text),
+    public.api_key_attribute(text),
     public.is_active_session(),
     public.session_info(),
     public.signed_in_user(),
@@ -129,7 +132,8 @@ begin
             public.reset_password(text, text, text) to %I', role);
         -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
         execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval),
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text),
+            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
@@ -143,7 +147,8 @@ begin
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
-                rate_window, hint, created_at, expires_at, revoked_at), delete on pat.api_keys to %I', role);
+                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
+                on pat.api_keys to %I', role);
             execute format('grant select on pat.api_key_usage to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
@@ -153,7 +158,7 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage to %I', role);
+                pat.api_key_usage, pat.key_attributes to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -174,6 +179,8 @@ begin
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
                 pat.message_failed(uuid, text),
+                pat.define_key_attribute(text, jsonb, boolean),
+                pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
         end if;

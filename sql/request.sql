@@ -48,6 +48,16 @@ comment on function pat.auth_function_problem(text) is
 comment on function public.has_scope(text) is
     'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its '
     'scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
+-- Not strict: a login may see rows whose value is null. Dearer than the checks above, so that they come first.
+create function public.api_key_allows(name text, value text) returns boolean
+    language c stable parallel safe cost 6
+    as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows';
+comment on function public.api_key_allows(text, text) is
+    'For policies: whether the value is among those of an attribute of the request''s token. True for a login, and for a '
+    'token that does not have the attribute; false for a token that is not valid.';
+comment on function public.api_key_attribute(text) is
+    'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have '
+    'it, and for one that is not valid: to limit what is seen, use api_key_allows().';
 comment on function public.current_api_key_id() is
     'Which token made this request: its id in api_keys. Null for a login. It does not say whether the token is valid.';
 comment on function public.is_active_session() is

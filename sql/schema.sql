@@ -30,7 +30,8 @@ begin
         where p.pronamespace = 'pat'::regnamespace
             or p.pronamespace = 'public'::regnamespace
             and p.proname in ('mint_pat', 'rotate_pat', 'revoke_pat', 'revoke_all_pats',
-                'is_valid_api_token', 'has_scope', 'current_api_key_id',
+                'is_valid_api_token', 'has_scope', 'current_api_key_id', 'current_api_key', 'edit_pat',
+                'api_key_allows', 'api_key_attribute',
                 'request_password_reset', 'verify_reset_code', 'reset_password',
                 'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
                 'is_active_session', 'session_info', 'signed_in_user',

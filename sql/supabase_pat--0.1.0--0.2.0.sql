@@ -102,6 +102,148 @@ where e.event = 'signed_up' and e.user_id is not null
         and l.event in ('signed_in', 'session_minted', 'password_reset'))
 on conflict do nothing;
 
+-- What a token is limited to besides, what people call it, and whether it is disabled.
+alter table pat.api_keys
+    add column description text,
+    add column attributes jsonb check (jsonb_typeof(attributes) = 'object'),
+    add column disabled_at timestamptz;
+-- Which attributes tokens may have. src/tokens/attributes.rs counts on the order of the columns.
+create table pat.key_attributes (
+    name text primary key,
+    schema jsonb,
+    required boolean not null default false,
+    created_at timestamptz not null default now()
+);
+alter table pat.key_attributes enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.key_attributes', '');
+
+create policy trusted_roles_see_the_attributes on pat.key_attributes for select using (pat.is_trusted());
+
+-- Tells every backend to read the attributes anew, whoever changes them and however.
+create function pat.key_attributes_changed() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'supabase_pat_key_attributes_changed';
+
+create trigger tell_every_backend
+    after insert or update or delete or truncate on pat.key_attributes
+    for each statement execute function pat.key_attributes_changed();
+
+-- Also where session_replication_role is replica.
+alter table pat.key_attributes enable always trigger tell_every_backend;
+
+-- What a subscription applies fires no triggers but those for each row.
+create trigger tell_every_backend_of_a_row
+    after insert or update or delete on pat.key_attributes
+    for each row execute function pat.key_attributes_changed();
+alter table pat.key_attributes enable replica trigger tell_every_backend_of_a_row;
+
+create or replace view public.api_keys with (security_invoker, security_barrier) as
+select
+    id,
+    user_id,
+    name,
+    kind,
+    scopes,
+    allowed_ips,
+    rate_limit,
+    rate_window,
+    hint,
+    created_at,
+    expires_at,
+    (select last_used_at from pat.api_key_usage where key_id = id) as last_used_at,
+    (select last_used_ip from pat.api_key_usage where key_id = id) as last_used_ip,
+    revoked_at,
+    revoked_at is null and expires_at > statement_timestamp() and disabled_at is null as is_active,
+    description,
+    attributes,
+    disabled_at
+from pat.api_keys;
+create function pat.define_key_attribute(name text, schema jsonb default null, required bool default false) returns void
+    language c
+    as 'MODULE_PATHNAME', 'define_key_attribute_wrapper';
+create function pat.drop_key_attribute(name text) returns bool
+    language c
+    as 'MODULE_PATHNAME', 'drop_key_attribute_wrapper';
+create function public.api_key_allows(name text, value text) returns boolean
+    language c stable parallel safe cost 6
+    as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows';
+create function public.api_key_attribute(name text) returns jsonb
+    language c strict stable parallel safe
+    as 'MODULE_PATHNAME', 'api_key_attribute_wrapper';
+create function public.current_api_key() returns jsonb
+    language c strict stable
+    as 'MODULE_PATHNAME', 'current_api_key_wrapper';
+-- Without an id a token revokes itself.
+create or replace function public.revoke_pat(id uuid default null) returns bool
+    language c
+    as 'MODULE_PATHNAME', 'revoke_pat_wrapper';
+create function public.edit_pat(id uuid, name text default null, description text default null, scopes text[] default null,
+    attributes jsonb default null, expires_in interval default null, allowed_ips cidr[] default null,
+    rate_limit int default null, rate_window interval default null, disabled bool default null) returns void
+    language c
+    as 'MODULE_PATHNAME', 'edit_pat_wrapper';
+
+-- mint_pat has more arguments. Where no operator has changed who may call it, that is as in a new installation, where the
+-- anonymous role may too: it is told to log in. Else it stays as it was, and a dump goes on telling what was changed.
+do $$
+declare
+    former aclitem[];
+    is_untouched boolean;
+    given aclitem[];
+    role text;
+    granted record;
+begin
+    select p.proacl, p.proacl is not distinct from i.initprivs into former, is_untouched
+    from pg_proc p
+        left join pg_init_privs i on i.objoid = p.oid and i.classoid = 'pg_proc'::regclass and i.objsubid = 0
+    where p.oid = 'public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval)'::regprocedure;
+    drop function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval);
+    create function public.mint_pat(user_id uuid default null, name text default null, expires_in interval default null,
+        scopes text[] default null, kind text default 'jwt', allowed_ips cidr[] default null, rate_limit int default null,
+        rate_window interval default '1 minute', attributes jsonb default null, description text default null)
+        returns public.minted_pat
+        language c
+        as 'MODULE_PATHNAME', 'mint_wrapper';
+    for role in
+        select 'public' union all
+        select distinct a.grantee::regrole::text
+        from pg_default_acl acl, aclexplode(acl.defaclacl) a
+        where a.grantee <> 0 and a.grantee <> acl.defaclrole
+    loop
+        execute format('revoke all on function public.mint_pat from %s', role);
+    end loop;
+    perform pat.is_trusted();  -- loads the library, and with it the settings
+    foreach role in array array[current_setting('supabase_pat.anon_role'),
+        current_setting('supabase_pat.authenticated_role'), current_setting('supabase_pat.service_role')]
+    loop
+        if to_regrole(quote_ident(role)) is not null then
+            execute format('grant execute on function public.mint_pat to %I', role);
+        end if;
+    end loop;
+    if is_untouched then
+        return;
+    end if;
+
+    select proacl into given from pg_proc where oid = 'public.mint_pat'::regproc;
+    for granted in select distinct case grantee when 0 then 'public' else grantee::regrole::text end as role
+        from pg_proc, aclexplode(proacl) where oid = 'public.mint_pat'::regproc and grantee <> proowner
+    loop
+        execute format('revoke all on function public.mint_pat from %s', granted.role);
+    end loop;
+    for granted in select case grantee when 0 then 'public' else grantee::regrole::text end as role, is_grantable
+        from pg_proc, aclexplode(former) where oid = 'public.mint_pat'::regproc and grantee <> proowner
+    loop
+        execute format('grant execute on function public.mint_pat to %s%s', granted.role,
+            case when granted.is_grantable then ' with grant option' end);
+    end loop;
+    -- Postgres has just taken these for the privileges that the extension gives.
+    set local allow_system_table_mods = on;
+    update pg_init_privs set initprivs = given
+    where objoid = 'public.mint_pat'::regproc and classoid = 'pg_proc'::regclass and objsubid = 0;
+    set local allow_system_table_mods = off;
+end
+$$;
+
 -- What is new is nobody's, whatever default privileges say, and then granted by name.
 do $$
 declare
@@ -113,7 +255,11 @@ begin
     foreach object in array array['table pat.api_key_origins', 'table pat.known_networks', 'table pat.pending_sign_ups',
         'function public.revoke_pat(uuid, boolean)', 'function pat.reset_code_digits()', 'function pat.secret_problem()',
         'function pat.auth_uid()', 'function pat.auth_role()', 'function pat.auth_email()', 'function pat.auth_jwt()',
-        'function pat.auth_function_problem(text)', 'function pat.explain_access(uuid, text)']
+        'function pat.auth_function_problem(text)', 'function pat.explain_access(uuid, text)', 'table pat.key_attributes',
+        'function pat.define_key_attribute(text, jsonb, boolean)', 'function pat.drop_key_attribute(text)',
+        'function public.api_key_allows(text, text)', 'function public.api_key_attribute(text)',
+        'function public.current_api_key()', 'function pat.key_attributes_changed()',
+        'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -126,6 +272,8 @@ begin
     end loop;
     grant execute on function pat.reset_code_digits() to public;
     grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
+    grant execute on function public.api_key_allows(text, text), public.api_key_attribute(text), public.current_api_key()
+        to public;
 
     perform pat.is_trusted();  -- loads the library, and with it the settings
     foreach role in array array[pg_catalog.current_setting('supabase_pat.anon_role'),
@@ -133,13 +281,20 @@ begin
         pg_catalog.current_setting('supabase_pat.service_role')]
     loop
         if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
-            execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean) to %I', role);
+            execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean),
+                public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) to %I', role);
         end if;
     end loop;
     role := pg_catalog.current_setting('supabase_pat.service_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text),
-            pat.explain_access(uuid, text) to %I', role);
+            pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text)
+            to %I', role);
+        execute pg_catalog.format('grant select on pat.key_attributes to %I', role);
+    end if;
+    role := pg_catalog.current_setting('supabase_pat.authenticated_role');
+    if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
+        execute pg_catalog.format('grant select (description, attributes, disabled_at) on pat.api_keys to %I', role);
     end if;
 
     -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
@@ -150,8 +305,7 @@ begin
             from pg_catalog.pg_proc p
                 left join pg_catalog.pg_init_privs i on i.objoid = p.oid
                     and i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass and i.objsubid = 0
-            where p.oid = any (array['public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval)',
-                    'public.rotate_pat(uuid,interval)', 'public.revoke_pat(uuid)', 'public.revoke_all_pats(uuid)',
+            where p.oid = any (array['public.rotate_pat(uuid,interval)', 'public.revoke_pat(uuid)', 'public.revoke_all_pats(uuid)',
                     'public.sign_out(text)', 'public.set_settings(jsonb)']::pg_catalog.regprocedure[])
                 and p.proacl is not distinct from i.initprivs
         loop
@@ -421,7 +575,8 @@ begin
             public.reset_password(text, text, text) to %I', role);
         -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
         execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval),
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text),
+            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
@@ -435,7 +590,8 @@ begin
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
-                rate_window, hint, created_at, expires_at, revoked_at), delete on pat.api_keys to %I', role);
+                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
+                on pat.api_keys to %I', role);
             execute format('grant select on pat.api_key_usage to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
@@ -445,7 +601,7 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage to %I', role);
+                pat.api_key_usage, pat.key_attributes to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -466,6 +622,8 @@ begin
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
                 pat.message_failed(uuid, text),
+                pat.define_key_attribute(text, jsonb, boolean),
+                pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
         end if;
@@ -583,7 +741,7 @@ select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
     case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
         else format('%s may not call mint_pat: call pat.grant_api_roles()',
             string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
-from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval)') mint
+from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text)') mint
 where name <> 'anon_role' and oid is not null
 having count(*) > 0
 union all
@@ -744,12 +902,35 @@ comment on function pat.auth_email() is
     'What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
 comment on function pat.auth_jwt() is
     'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+comment on function public.api_key_allows(text, text) is
+    'For policies: whether the value is among those of an attribute of the request''s token. True for a login, and for a token that does not have the attribute; false for a token that is not valid.';
+comment on function public.api_key_attribute(text) is
+    'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have it, and for one that is not valid: to limit what is seen, use api_key_allows().';
+comment on table pat.key_attributes is
+    'The attributes that tokens may have. Change them with pat.define_key_attribute() and pat.drop_key_attribute().';
+comment on column pat.key_attributes.required is 'Whether a token must have it to be minted.';
+comment on column pat.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on column pat.api_keys.disabled_at is 'Since when it is disabled. It may be enabled again.';
+comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
+comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on function pat.key_attributes_changed() is
+    'Trigger: tells every backend to read the attributes of tokens anew.';
 comment on function pat.auth_function_problem(text) is
     'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
 comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
-comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is
+    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete.';
+comment on function pat.define_key_attribute(text, jsonb, boolean) is
+    'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles.';
+comment on function pat.drop_key_attribute(text) is
+    'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
+comment on function public.current_api_key() is
+    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
+comment on function public.revoke_pat(uuid) is
+    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token that the request was made with. True if it was live; false if it was dead already or is not yours.';
 comment on function public.revoke_pat(uuid, boolean) is
     'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if the token itself is dead or deleted. True if any of them was live.';
 comment on function public.revoke_all_pats(uuid) is

@@ -21,6 +21,12 @@ create table pat.api_keys (
     kind text not null default 'jwt' check (kind in ('jwt', 'opaque')),
     -- The SHA-256 of an opaque token.
     token_digest bytea,
+    -- For people.
+    description text,
+    -- What it is limited to beside its scopes: see pat.key_attributes.
+    attributes jsonb check (jsonb_typeof(attributes) = 'object'),
+    -- Since when it is refused, until somebody enables it again.
+    disabled_at timestamptz,
     check (num_nulls(rate_limit, rate_window) <> 1),
     check ((kind = 'opaque') = (token_digest is not null))
 ) with (fillfactor = 90);
@@ -30,6 +36,8 @@ comment on column pat.api_keys.replaced_by is 'The token that rotate_pat made in
 comment on column pat.api_keys.hint is 'The last six characters of the token; null for imported ones.';
 comment on column pat.api_keys.signing_key is
     'The kid of the signing key that signed the token; null for the configured secret.';
+comment on column pat.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on column pat.api_keys.disabled_at is 'Since when it is disabled. It may be enabled again.';
 
 create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
 create unique index api_keys_token_digest_idx on pat.api_keys (token_digest) where token_digest is not null;
@@ -81,6 +89,44 @@ alter table pat.api_key_origins enable row level security;
 
 select pg_extension_config_dump('pat.api_key_origins', '');
 
+-- Which attributes tokens may have. src/tokens/attributes.rs counts on the order of the columns.
+create table pat.key_attributes (
+    name text primary key,
+    schema jsonb,
+    required boolean not null default false,
+    created_at timestamptz not null default now()
+);
+comment on table pat.key_attributes is
+    'The attributes that tokens may have. Change them with pat.define_key_attribute() and pat.drop_key_attribute().';
+comment on column pat.key_attributes.required is 'Whether a token must have it to be minted.';
+
+alter table pat.key_attributes enable row level security;
+
+select pg_extension_config_dump('pat.key_attributes', '');
+
+create policy trusted_roles_see_the_attributes on pat.key_attributes for select using (pat.is_trusted());
+
+-- Tells every backend to read the attributes anew, whoever changes them and however.
+create function pat.key_attributes_changed() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'supabase_pat_key_attributes_changed';
+comment on function pat.key_attributes_changed() is
+    'Trigger: tells every backend to read the attributes of tokens anew.';
+
+create trigger tell_every_backend
+    after insert or update or delete or truncate on pat.key_attributes
+    for each statement execute function pat.key_attributes_changed();
+
+-- Also where session_replication_role is replica.
+alter table pat.key_attributes enable always trigger tell_every_backend;
+
+-- What a subscription applies fires no triggers but those for each row.
+create trigger tell_every_backend_of_a_row
+    after insert or update or delete on pat.key_attributes
+    for each row execute function pat.key_attributes_changed();
+
+alter table pat.key_attributes enable replica trigger tell_every_backend_of_a_row;
+
 -- When each token was last used. A table of its own, so that writing this neither waits for a change of
 -- the key nor makes one wait or fail, and a check finds no old row versions on its way. No index has a
 -- column that changes, and pages have room for all their rows twice: so each update stays in its page (HOT),
@@ -117,7 +163,10 @@ select
     (select last_used_at from pat.api_key_usage where key_id = id) as last_used_at,
     (select last_used_ip from pat.api_key_usage where key_id = id) as last_used_ip,
     revoked_at,
-    revoked_at is null and expires_at > statement_timestamp() as is_active
+    revoked_at is null and expires_at > statement_timestamp() and disabled_at is null as is_active,
+    description,
+    attributes,
+    disabled_at
 from pat.api_keys;
 comment on view public.api_keys is
     'Your personal access tokens. Deleting a row revokes its token.';
@@ -125,24 +174,38 @@ comment on column public.api_keys.id is 'The jti claim of the token.';
 comment on column public.api_keys.hint is 'The last six characters of the token.';
 comment on column public.api_keys.scopes is
     'What the token may do: null for everything but tokens:write and tokens:delete.';
-comment on column public.api_keys.is_active is 'Neither revoked nor expired.';
+comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
+comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
 
-comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval) is
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
     'user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: '
     'null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: '
     'jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null '
     'for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, '
-    'allowed_ips and rate_limit need pat.gate(). A request made with a token needs the scope tokens:write, and grants '
-    'no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
+    'allowed_ips and rate_limit need pat.gate(). attributes: an object of what it is limited to besides, as declared with '
+    'pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and '
+    'grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
     'supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is
+    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, '
+    'which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted '
+    'from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A '
+    'token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other '
+    'tokens, tokens:delete.';
 comment on function public.rotate_pat(uuid, interval) is
     'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, '
     'limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs '
     'the scope tokens:write.';
+comment on function pat.define_key_attribute(text, jsonb, boolean) is
+    'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a '
+    'JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must '
+    'have it. For trusted roles.';
+comment on function pat.drop_key_attribute(text) is
+    'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
 comment on function public.revoke_pat(uuid) is
-    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on. True if it was live; '
-    'false if it was dead already or is not yours.';
+    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token '
+    'that the request was made with. True if it was live; false if it was dead already or is not yours.';
 comment on function public.revoke_pat(uuid, boolean) is
     'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if '
     'the token itself is dead or deleted. True if any of them was live.';

@@ -15,6 +15,7 @@
 //!
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
+mod current;
 pub mod deny;
 mod explain;
 pub mod guard;
@@ -46,7 +47,12 @@ use usage::Bearer;
 extension_sql_file!(
     "../../sql/gate.sql",
     name = "gate",
-    requires = ["request", deny::deny_token, explain::explain_access]
+    requires = [
+        "request",
+        current::current_api_key,
+        deny::deny_token,
+        explain::explain_access
+    ]
 );
 
 raise::gate!(pg_finfo_supabase_pat_gate, supabase_pat_gate, decide);

@@ -26,7 +26,7 @@ use crate::users::state::UserState;
 pub struct Token {
     /// As its row and that of its user say.
     pub stored: StoredToken,
-    /// Those of the row for an opaque token, those of the claims for a JWT.
+    /// Those of the row, and for a JWT only those of them that its claims have too.
     pub scopes: Scopes,
     /// What could be seen when the token was looked up.
     seen: Option<Horizon>,
@@ -86,8 +86,8 @@ impl Token {
         *bearer = Some(Bearer { token: id, user });
         check_life(&stored)?;
         Ok(Some(Self {
+            scopes: stored.narrow(&scopes),
             stored,
-            scopes,
             seen,
             is_opaque: false,
         }))
@@ -159,11 +159,12 @@ impl Token {
     }
 }
 
-/// Whether a token is neither revoked nor expired, and its user is there and not banned.
+/// Whether a token is neither revoked, expired nor disabled, and its user is there and not banned.
 pub(super) fn check_life(token: &StoredToken) -> Result<(), Refusal> {
     match token.user_state {
         _ if token.is_revoked => Err(Refusal::Revoked),
         _ if token.expires_at <= Instant::now() => Err(Refusal::Expired),
+        _ if token.is_disabled => Err(Refusal::Disabled),
         UserState::Active => Ok(()),
         UserState::Banned { .. } => Err(Refusal::UserBanned),
         UserState::Gone => Err(Refusal::UserGone),

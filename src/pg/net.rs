@@ -67,6 +67,20 @@ impl Networks {
         }
     }
 
+    /// Whether each of the `other` networks lies in one of these.
+    pub fn include(self, other: Self) -> bool {
+        let mine: Vec<_> = self.elements().into_iter().flatten().collect();
+        // SAFETY: `network_supeq` takes two values of type inet, which cidr is stored as.
+        let holds = |outer, inner| unsafe {
+            direct_function_call(pg_sys::network_supeq, &[Some(outer), Some(inner)])
+                .unwrap_or(false)
+        };
+        other
+            .elements()
+            .into_iter()
+            .all(|inner| inner.is_some_and(|inner| mine.iter().any(|&outer| holds(outer, inner))))
+    }
+
     fn elements(self) -> Vec<Option<pg_sys::Datum>> {
         let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
         // SAFETY: this is an array of cidr, a type of variable length that is aligned as int4 is. Postgres

@@ -82,7 +82,7 @@ pub fn horizon() -> Option<Horizon> {
     }
 }
 
-/// Whether a token exists, belongs to the user, is neither revoked nor expired, and its user is active.
+/// Whether a token exists, belongs to the user, is neither revoked, expired nor disabled, and its user is active.
 pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
     let verdict = look_at_both::<Tokens, Users, _>(|tokens, users| {
         let layout = &tokens.layout;
@@ -90,7 +90,7 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
         let mut needs_gate = false;
         tokens.rows_with(layout.id, layout.by_id, &token, |row| {
             if row.get(layout.user_id) == Some(user) {
-                expiry = live_until(layout, row);
+                expiry = live_until(layout, row).filter(|_| !layout.is_disabled(row));
                 needs_gate = row.has(layout.rate_limit)
                     || row.has(layout.allowed_ips)
                     || row.has(layout.scopes);
@@ -132,7 +132,7 @@ pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
     verdict.unwrap_or(Verdict::DEAD)
 }
 
-/// When a token expires, if it is live now: it has not expired, and its row is not revoked.
+/// When a token expires, if it is live now: it has not expired, and its row is not revoked. It may be disabled.
 pub fn live_until(tokens: &Tokens, row: &Row) -> Option<Instant> {
     let expiry = row.get(tokens.expires_at)?;
     (!row.has(tokens.revoked_at) && expiry > Instant::now()).then_some(expiry)

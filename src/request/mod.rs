@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod admitted;
+pub mod attributes;
 pub mod auth_functions;
 pub mod caller;
 pub mod http;
@@ -19,11 +20,12 @@ use pgrx::pg_sys;
 use supabase_pat_core::claims::{
     ClaimSettings, Credential, Identity, MAX_CLAIMS, SessionClaim, UNREADABLE,
 };
-use supabase_pat_core::scope::Scope;
+use supabase_pat_core::scope::{Scope, Scopes};
 
 use crate::pg::Local;
 use crate::pg::clock::Instant;
 use crate::pg::guc;
+use attributes::{Held, KeptAttributes};
 use liveness::{Horizon, Verdict};
 
 /// The identity of a request, and what has been found out about it so far.
@@ -34,6 +36,9 @@ pub struct Request {
     sources: Vec<Source>,
     is_valid: Option<bool>,
     is_active: Option<bool>,
+    /// The scopes that the gate has let the token through with.
+    admitted: Option<Option<Scopes>>,
+    attributes: Option<Held>,
 }
 
 /// The last request that this backend has seen, for the next statement of the same request. If the claims are the same
@@ -44,6 +49,7 @@ struct Last {
     identity: Rc<Identity>,
     /// The verdict on its token, or else on its session, and what could be seen then.
     verdict: Option<(Horizon, Verdict)>,
+    attributes: Option<KeptAttributes>,
 }
 
 static LAST: Local<Option<Last>> = Local::new(None);
@@ -80,6 +86,8 @@ impl Request {
             },
             is_valid: None,
             is_active: None,
+            admitted: None,
+            attributes: None,
         }
     }
 
@@ -90,6 +98,8 @@ impl Request {
             sources: Vec::new(),
             is_valid: None,
             is_active: None,
+            admitted: None,
+            attributes: None,
         }
     }
 
@@ -127,6 +137,8 @@ impl Request {
     pub fn remember(&mut self, seen: Horizon, verdict: Verdict) {
         // The answer may be another one, now that the gate has judged the token.
         self.is_valid = None;
+        self.admitted = None;
+        self.attributes = None;
         // SAFETY: nothing that could come back here is called while the reference is in use.
         if let Some(last) = unsafe { LAST.get() }
             && Rc::ptr_eq(&last.identity, &self.identity)
@@ -154,12 +166,18 @@ impl Request {
         *self.is_active.insert(is_active)
     }
 
-    /// The answer of `has_scope()`: true for a login, and for a valid token that grants the scope.
+    /// The answer of `has_scope()`: true for a login, and for a valid token that grants the scope, both by its claims and
+    /// by its row, which may have been given fewer since. Where the row has a list, the token is valid only where the gate
+    /// has let it through, and then the gate knows the list.
     pub fn has_scope(&mut self, scope: &Scope) -> bool {
         self.is_valid()
             && match &self.identity.credential {
                 Credential::Login => true,
-                Credential::Token(token) => token.scopes.grants(scope),
+                Credential::Token(token) => {
+                    let admitted = self.admitted.get_or_insert_with(admitted::scopes);
+                    token.scopes.grants(scope)
+                        && admitted.as_ref().is_none_or(|scopes| scopes.grants(scope))
+                }
                 Credential::Malformed => false,
             }
     }
@@ -192,6 +210,7 @@ fn identity_of(texts: [Option<&str>; SETTINGS.len()]) -> Rc<Identity> {
         texts: texts.map(|text| text.map(Box::from)),
         identity: Rc::clone(&identity),
         verdict: None,
+        attributes: None,
     });
     identity
 }

@@ -23,6 +23,7 @@ extension_sql_file!(
     name = "request",
     requires = [
         has_scope,
+        api_key_attribute,
         current_api_key_id,
         is_active_session,
         is_trusted,

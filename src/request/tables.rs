@@ -3,9 +3,10 @@
 use pgrx::pg_sys;
 
 use crate::pg::column::{
-    Bytes, Column, Duration, Found, Id, Integer, NetworkList, Texts, Timestamp,
+    Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Texts, Timestamp,
 };
 use crate::pg::relations::{self, Rows, Table, layout};
+use crate::pg::scan::Row;
 
 /// `pat.api_keys`.
 #[derive(Clone, Copy)]
@@ -26,6 +27,20 @@ pub struct Tokens {
     pub scopes: Column<Texts>,
     pub allowed_ips: Column<NetworkList>,
     pub token_digest: Column<Bytes>,
+    /// Version 0.1.0 has neither of these.
+    pub attributes: Found<Json>,
+    pub disabled_at: Found<Timestamp>,
+}
+
+impl Tokens {
+    /// Whether somebody has disabled the token for a while. What cannot be read counts as it would if it were there.
+    pub fn is_disabled(&self, row: &Row) -> bool {
+        match self.disabled_at {
+            Found::Missing => false,
+            Found::AsExpected(column) => row.has(column),
+            Found::OfAnotherType(column) => row.has(column),
+        }
+    }
 }
 
 layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
@@ -46,6 +61,8 @@ layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
         scopes: open.column(c"scopes")?,
         allowed_ips: open.column(c"allowed_ips")?,
         token_digest,
+        attributes: open.find(c"attributes"),
+        disabled_at: open.find(c"disabled_at"),
     })
 });
 

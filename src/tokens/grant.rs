@@ -1,5 +1,6 @@
 //! What a caller may grant to a new token, and which tokens a caller may revoke.
 
+use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::claims::{Credential, SessionClaim};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::restrictions::Restrictions;
@@ -14,26 +15,65 @@ use crate::request::{identity, run, session};
 use crate::users;
 
 impl Caller {
-    /// Whether the caller may make a token with these scopes. A token must not renew itself or make another one, unless
+    /// Whether the caller may make a token with these scopes and attributes. A token must not renew itself or make another one, unless
     /// it was made for that, and then it grants no more than it has. `verb` says what the caller is about to do, for
     /// messages.
     ///
     /// # Errors
-    /// [`Error::ScopeWidened`], [`Error::NotWithLimitedToken`], and those of [`Caller::require_scope`].
-    pub fn check_may_grant(&self, verb: &'static str, scopes: &Scopes) -> Result<(), Error> {
+    /// [`Error::ScopeWidened`], [`Error::AttributesWidened`], [`Error::NotWithLimitedToken`], and those of
+    /// [`Caller::require_scope`].
+    pub fn check_may_grant(
+        &self,
+        verb: &'static str,
+        scopes: &Scopes,
+        attributes: &Attributes,
+    ) -> Result<(), Error> {
         self.require_scope(verb, TOKENS_WRITE)?;
-        let Some(token) = self.token() else {
+        let Some(claimed) = self.token() else {
             return Ok(());
         };
-        if !token.scopes.include(scopes) {
+        let token = lookup::by_id(claimed.id).ok_or(Error::DeadToken)?;
+        if !token.narrow(&claimed.scopes).include(scopes) {
             return Err(Error::ScopeWidened);
         }
+        if !token.attributes().include(attributes) {
+            return Err(Error::AttributesWidened);
+        }
         // Each new token would have an allowance of its own, so that together they would exceed the limit.
-        match lookup::by_id(token.id) {
-            Some(token) if token.limit.is_some() || token.allowed_networks().is_some() => {
-                Err(Error::NotWithLimitedToken(verb))
-            }
-            _ => Ok(()),
+        match token.limit.is_some() || token.allowed_networks().is_some() {
+            true => Err(Error::NotWithLimitedToken(verb)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the caller may rotate tokens at all. What the token has that is replaced is asked later.
+    ///
+    /// # Errors
+    /// [`Error::NotWithLimitedToken`], [`Error::DeadToken`], and those of [`Caller::require_scope`].
+    pub fn check_may_rotate(&self) -> Result<(), Error> {
+        let nothing = Scopes::Only(Vec::new());
+        match self.token().and_then(|token| lookup::by_id(token.id)) {
+            Some(token) => self.check_may_grant("rotate tokens", &nothing, &token.attributes()),
+            None => self.check_may_grant("rotate tokens", &nothing, &Attributes::default()),
+        }
+    }
+
+    /// Whether the caller may edit that token. A token may narrow itself; to edit another one is to end what that could
+    /// do. `loosens` says whether something else is asked than to narrow it.
+    ///
+    /// # Errors
+    /// Those of [`Caller::require_scope`].
+    pub fn check_may_edit(&self, token: Uuid, loosens: bool) -> Result<(), Error> {
+        const EDIT: &str = "edit tokens";
+        let Some(own) = self.token() else {
+            return Ok(());
+        };
+        if own.id != token {
+            self.require_scope(EDIT, TOKENS_DELETE)?;
+        }
+        match own.id != token || loosens {
+            true => self.require_scope(EDIT, TOKENS_WRITE),
+            false => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys;
+use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::opaque_token;
 use supabase_pat_core::rate::Limit;
@@ -10,7 +11,7 @@ use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
-use crate::pg::column::{BytesCopy, Column, TextsCopy};
+use crate::pg::column::{BytesCopy, Column, JsonCopy, TextsCopy};
 use crate::pg::net::Networks;
 use crate::pg::relations::Indexed;
 use crate::pg::scan::{Sought, SoughtDigest, look, look_at_both};
@@ -27,11 +28,13 @@ pub struct StoredToken {
     pub created_at: Instant,
     pub expires_at: Instant,
     pub is_revoked: bool,
+    pub is_disabled: bool,
     pub limit: Option<Limit>,
-    /// These three are in the memory context that was current when they were read.
+    /// These four are in the memory context that was current when they were read.
     scopes: Option<TextsCopy>,
     allowed_ips: Option<Networks>,
     token_digest: Option<BytesCopy>,
+    attributes: Option<JsonCopy>,
 }
 
 impl StoredToken {
@@ -41,6 +44,25 @@ impl StoredToken {
             Some(texts) => Scopes::known(texts.to_texts().iter().flatten().map(String::as_str)),
             None => Scopes::Unlimited,
         }
+    }
+
+    /// What a JWT with these scopes in its claims may do: what its row lists too, if that has a list. It may have been
+    /// given a shorter one since the token was signed.
+    pub fn narrow(&self, claimed: &Scopes) -> Scopes {
+        match self.scopes() {
+            Scopes::Unlimited => claimed.clone(),
+            listed => claimed.meet(&listed),
+        }
+    }
+
+    pub fn attributes(&self) -> Attributes {
+        self.attributes_text()
+            .map_or(Attributes::default(), |text| Attributes::parse(&text))
+    }
+
+    /// A JSON object.
+    pub fn attributes_text(&self) -> Option<String> {
+        self.attributes.map(JsonCopy::into_text)
     }
 
     /// Whether it counts only where the gate has judged it.
@@ -94,10 +116,12 @@ fn find<T: Indexed>(
                     created_at: row.get(layout.created_at).unwrap_or(Instant::END),
                     expires_at: row.get(layout.expires_at).unwrap_or(Instant::END),
                     is_revoked: row.has(layout.revoked_at),
+                    is_disabled: layout.is_disabled(row),
                     limit: limit(),
                     scopes: row.get(layout.scopes),
                     allowed_ips: row.get(layout.allowed_ips),
                     token_digest: row.get(layout.token_digest),
+                    attributes: layout.attributes.as_expected().and_then(|it| row.get(it)),
                 });
             ControlFlow::Break(())
         });

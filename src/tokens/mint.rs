@@ -13,7 +13,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::lookup;
-use super::store::{self, Limits, NewToken, Provenance, ToGrant};
+use super::store::{self, Details, Limits, NewToken, Provenance, ToGrant};
 use crate::pg::clock::{self, Instant};
 use crate::pg::random;
 use crate::pg::settings;
@@ -28,6 +28,7 @@ pub struct Wanted<'a> {
     pub scopes: &'a Scopes,
     pub restrictions: &'a Restrictions,
     pub limits: Limits,
+    pub details: Details<'a>,
     pub created_at: Instant,
     /// On a full second.
     pub expires_at: Instant,
@@ -72,6 +73,7 @@ impl Wanted<'_> {
                 expires_at: self.expires_at,
                 known_by,
                 limits: self.limits,
+                details: self.details,
                 provenance: Provenance {
                     made_with: caller.token_id(),
                     claims: self.restrictions.carried().to_json()?,

@@ -31,7 +31,16 @@ pub struct NewToken<'a> {
     pub expires_at: Instant,
     pub known_by: KnownBy,
     pub limits: Limits,
+    pub details: Details<'a>,
     pub provenance: Provenance,
+}
+
+/// What a token may have besides. A rotation takes it over.
+#[derive(Clone, Copy, Default)]
+pub struct Details<'a> {
+    pub description: Option<&'a str>,
+    /// A JSON object.
+    pub attributes: Option<&'a str>,
 }
 
 /// What a token is recognised by when a request presents it.
@@ -117,6 +126,19 @@ thread_local! {
         ],
     ) };
 
+    // The columns that 0.1.0 does not have. Few tokens have any of them.
+    static SET_DETAILS: Statement = const { Statement::new(
+        "update pat.api_keys set description = $2, attributes = $3 where id operator(pg_catalog.=) $1",
+        &[UUIDOID, TEXTOID, JSONBOID],
+    ) };
+
+    static TAKE_OVER_DETAILS: Statement = const { Statement::new(
+        "update pat.api_keys as token set description = old.description, attributes = old.attributes \
+         from pat.api_keys as old where token.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) $2 \
+         and (old.description is not null or old.attributes is not null)",
+        &[UUIDOID, UUIDOID],
+    ) };
+
     static ADD_ORIGIN: Statement = const { Statement::new(
         "insert into pat.api_key_origins (key_id, user_id, made_by, claims) values ($1, $2, $3, $4)",
         &[UUIDOID, UUIDOID, UUIDOID, JSONBOID],
@@ -148,6 +170,7 @@ thread_local! {
 /// [`Error::OldSchema`], for a token of a restricted login while the tables are those of 0.1.0.
 pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
     insert_row(to_grant.user(), new)?;
+    insert_details(new)?;
     let Provenance { made_with, claims } = &new.provenance;
     if made_with.is_none() && claims.is_none() {
         return Ok(());
@@ -166,6 +189,41 @@ pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
         claims.clone().map(json::JsonbText).into(),
     ];
     ADD_ORIGIN.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+fn insert_details(new: &NewToken) -> Result<(), Error> {
+    if let Limits::LikeThoseOf(old) = new.limits {
+        return match has_details() {
+            true => TAKE_OVER_DETAILS
+                .with(|statement| statement.run(&[uuid(new.id), uuid(old)], |_| Ok(()))),
+            false => Ok(()),
+        };
+    }
+    let Details {
+        description,
+        attributes,
+    } = new.details;
+    if description.is_none() && attributes.is_none() {
+        return Ok(());
+    }
+    require_details()?;
+    let attributes = attributes.map(|text| json::JsonbText(text.to_owned()));
+    let arguments = [uuid(new.id), description.into(), attributes.into()];
+    SET_DETAILS.with(|statement| statement.run(&arguments, |_| Ok(())))
+}
+
+/// Whether the table of tokens has the columns that came with 0.2.0.
+fn has_details() -> bool {
+    relations::find_table(c"pat", c"key_attributes").is_some()
+}
+
+/// # Errors
+/// [`Error::OldSchema`].
+pub fn require_details() -> Result<(), Error> {
+    match has_details() {
+        true => Ok(()),
+        false => Err(Error::OldSchema),
+    }
 }
 
 /// Whether there is the table `pat.api_key_origins`. Version 0.1.0 does not have it.

@@ -32,6 +32,7 @@ export function prepare(cluster) {
     insert into auth.users (id, email) select gen_random_uuid(), 'reader' || n || '@example.com' from generate_series(0, ${READERS - 1}) as n;
     select pat.add_signing_key('ES256', kid => 'es'), pat.add_signing_key('HS256', kid => 'hs'),
       pat.add_signing_key('EdDSA', kid => 'ed'), pat.add_signing_key('RS256', kid => 'rs');
+    select pat.define_key_attribute('project', '{"type": "array"}');
     select pat.define_setting('temperature', '0.7', '{"type": "number", "minimum": 0, "maximum": 2}');
     select pat.define_setting('editor', '{"theme": "light", "font": {"size": 12}}', '{"type": "object"}');
     insert into pat.user_settings (user_id, settings) values ('${ALICE}', '{"temperature": 1.1, "editor": {"theme": "dark"}}');
@@ -39,7 +40,7 @@ export function prepare(cluster) {
   const mint = (rest = '') => value(`select token from mint_pat('${ALICE}', 'robust' ${rest})`);
   const kill = (token) => value(`select pat.deny_token('${token}')`) || token;
   const claims = (token) => value(`select (pat.decode_jwt('${token}')).payload`);
-  const [token, dead] = [mint(), mint()];
+  const [token, dead] = [mint(`, attributes => '{"project": ["p1", "p2"]}'`), mint()];
   // Its claims alone have scopes, so that it counts without the gate.
   const scoped = value(`select pat.sign_jwt((pat.decode_jwt('${mint()}')).payload || '{"scope": "todos:read"}', '1 day')`);
   const opaque = mint(", kind => 'opaque'");
@@ -55,6 +56,7 @@ export function prepare(cluster) {
         delete from pat.outbox;
         delete from pat.code_attempts;
         delete from pat.setting_definitions where key = 'passing';
+        delete from pat.key_attributes where name <> 'project';
         return result;
       end
     $$`);
@@ -121,6 +123,9 @@ export function calls(tokens) {
   call('pat.jwks', 'pat.jwks()', anon, { takes: 15 });
   call('pat.inspect_api_key, JWT', `pat.inspect_api_key(${text(`"Bearer ${tokens.serviceKey}"`)})`, anon, { takes: 25 });
   call('pat.inspect_api_key, nonsense', `pat.inspect_api_key(${text('sb_secret_abc')})`, anon, { takes: 12 });
+  call('api_key_allows', `api_key_allows(${text('project')}, 'p' || i)`, token, { takes: 2 });
+  call('api_key_attribute', `api_key_attribute(${text('project')})`, token, { takes: 3 });
+  call('current_api_key', 'current_api_key()', token, { takes: 60 });
   call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });
   call('pat.explain_access, refused', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select frm')}))`, service, { raises: true, takes: 60 });
   call('pat.mint_api_key', `pat.mint_api_key(${text('anon')})`, service, { takes: 6 });
@@ -156,6 +161,9 @@ export function calls(tokens) {
   call('set_settings, refused', "set_settings('{\"temperature\": 3}')", login, { raises: true, takes: 100 });
   writes('pat.define_setting', "pat.define_setting('passing', to_jsonb(i), '{\"type\": \"number\"}')::text", service, { tidied: true, takes: 900 });
   call('pat.define_setting, refused', "pat.define_setting('passing', '1', '{\"type\": 1}')", service, { raises: true, takes: 300 });
+  writes('edit_pat', `edit_pat(${text(JSON.parse(claims.token).jti)}::uuid, description => i::text)::text`, login, { takes: 200 });
+  call('edit_pat, refused', `edit_pat(${text(JSON.parse(claims.token).jti)}::uuid, scopes => '{tokens:write}')::text`, login, { raises: true, takes: 60 });
+  writes('pat.define_key_attribute', `pat.drop_key_attribute(coalesce(pat.define_key_attribute('a' || i)::text, 'a') || i)::text`, service, { tidied: true, takes: 300 });
   writes('pat.deny_token', "pat.deny_token(pat.sign_jwt(jsonb_build_object('n', i % 100), '-2 days'))::text", service, { takes: 900 });
   writes('pat.add_signing_key, revoke_signing_key', "pat.revoke_signing_key(pat.add_signing_key('HS256'))::text", service, { tidied: true, takes: 900 });
   writes('pat.rotate_signing_key', "pat.rotate_signing_key((array['es', 'hs', 'ed', 'rs'])[i % 4 + 1])::text", service, { takes: 900 });

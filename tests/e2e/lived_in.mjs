@@ -144,6 +144,9 @@ export async function moveIn(cluster, world) {
   await value(`select pat.deny_token($1, 'in a public repository')`, denied);
 
   // Settings, and a user who has made some.
+  if (await value(`select to_regclass('pat.key_attributes') is not null`)) {
+    await value(`select pat.define_key_attribute('project', '{"type": "array"}')`);
+  }
   await value(`select pat.define_setting('temperature', '0.7', '{"type": "number", "maximum": 2}')`);
   await value(`select pat.define_setting('model', '"small"', '{"enum": ["small", "large"]}', false)`);
   await db.query('begin');

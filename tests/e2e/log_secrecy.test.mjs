@@ -265,6 +265,11 @@ async function gate() {
   assert.equal((await ask({ headers: { 'x-api-key': opaque.token.slice(0, -1) } })).status, 401);
   const service = keep('a service key', await world.serviceKey());
   assert.equal((await ask({ token: service }, '/api_keys')).status, 200);
+  await works('select edit_pat($1, description => $2)', jwt.id, 'used by the nightly job');
+  await fails('select edit_pat($1)', BOB);
+  await works(`select pat.define_key_attribute('project', '{"type": "array"}')`);
+  await works(`select api_key_allows('project', 'p1'), api_key_attribute('project'), current_api_key()`);
+  await works(`select pat.drop_key_attribute('project')`);
   await works('select count(*) from pat.explain_access($1, $2)', jwt.id, 'select token_digest from pat.api_keys');
   await fails('select pat.explain_access($1)', BOB);
   await works('select pat.deny_token($1)', service);

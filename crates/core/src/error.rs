@@ -51,6 +51,35 @@ pub enum Error {
     #[error("rate_window must be from 1 second to {max_days} days")]
     RateWindowOutOfRange { max_days: i64 },
 
+    #[error(
+        "the name of an attribute must have 1 to {0} lower-case letters, digits, dots, hyphens and underscores"
+    )]
+    MalformedAttributeName(usize),
+    #[error(
+        "the schema of attribute \"{name}\" is not a JSON Schema that can be used{}",
+        in_brackets(at)
+    )]
+    AttributeSchema { name: String, at: String },
+    #[error("there is no attribute \"{0}\"")]
+    UnknownAttribute(String),
+    #[error(
+        "the value of attribute \"{name}\" does not meet its schema{}",
+        in_brackets(rule)
+    )]
+    AttributeRefused { name: String, rule: String },
+    #[error("a token must have the attribute \"{0}\"")]
+    AttributeRequired(String),
+    #[error("the attributes of a token must not be more than 32, and not longer than {max} bytes")]
+    AttributesTooLarge { max: usize },
+    #[error("a personal access token may not grant more than its own attributes allow")]
+    AttributesWidened,
+    #[error(
+        "the description of a token must not be longer than {max} characters, nor have control characters but line breaks"
+    )]
+    UnfitDescription { max: usize },
+    #[error("edit_pat may only tighten {0}")]
+    NotTighter(&'static str),
+
     #[error("user {0} does not exist")]
     UnknownUser(Uuid),
     #[error("user {0} is banned")]
@@ -301,6 +330,13 @@ impl Error {
             | MalformedScope(_)
             | NoScopes
             | TooManyScopes { .. }
+            | MalformedAttributeName(_)
+            | AttributeSchema { .. }
+            | UnknownAttribute(_)
+            | AttributeRefused { .. }
+            | AttributeRequired(_)
+            | AttributesTooLarge { .. }
+            | UnfitDescription { .. }
             | ClaimsNotAnObject
             | UnknownAlgorithm
             | SecretForKeyPair(_)
@@ -354,6 +390,8 @@ impl Error {
             | NotWithToken(_)
             | ScopeMissing(..)
             | ScopeWidened
+            | AttributesWidened
+            | NotTighter(_)
             | LoginScopeWidened
             | SessionEnded
             | UnclearClaims
@@ -419,6 +457,11 @@ impl Error {
             }
             NoUser => "Log in, or, as a trusted role, pass user_id.",
             ScopeMissing(..) | ScopeWidened => "Log in, or use a token with that scope.",
+            UnknownAttribute(_) => {
+                "A trusted role declares it: pat.define_key_attribute(name, schema)."
+            }
+            AttributesWidened => "Log in, or ask for less.",
+            NotTighter(_) => "Mint another token.",
             LoginScopeWidened => "Ask for fewer scopes, or for none, or log in without a scope.",
             RoleOfLogin(..) => {
                 "Tokens have the role of supabase_pat.authenticated_role. A trusted role can mint for the user."
@@ -469,7 +512,7 @@ impl Error {
                  pat.rotate_signing_key(kid)."
             }
             KeyIsRevoked(_) => "A revoked key stays revoked. Add another one.",
-            MalformedSchema { .. } => {
+            MalformedSchema { .. } | AttributeSchema { .. } => {
                 "Drafts 4 to 2020-12 are understood. Patterns must be small, above all those for names, and \
                  have no look-around and no back-references."
             }

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod algorithm;
 pub mod api_key;
+pub mod attributes;
 pub mod auth_functions;
 pub mod claims;
 pub mod codes;

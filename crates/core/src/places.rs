@@ -189,6 +189,12 @@ pub fn count(set: Set, used: &Used, share: usize, loss: Loss, now: i64) -> Count
     Counted::Admitted { has_lost }
 }
 
+/// What a token has counted so far. `None` if it has no place.
+pub fn counter(set: Set, key: &Key) -> Option<Counter> {
+    let (block, place) = find(set, key)?;
+    Some(set[block].places[place].counter)
+}
+
 fn find(set: &[&mut Block], key: &Key) -> Option<(usize, usize)> {
     set.iter().enumerate().find_map(|(number, block)| {
         bits(block.with_tag(key.tag))

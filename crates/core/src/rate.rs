@@ -31,6 +31,11 @@ impl Limit {
         }
     }
 
+    /// Whether nobody can make more requests by `other` than by this, in any time.
+    pub fn includes(self, other: Self) -> bool {
+        other.requests <= self.requests && other.window >= self.window
+    }
+
     /// How long a window is, in seconds.
     pub fn seconds(self) -> i64 {
         self.window / SECOND
@@ -66,6 +71,16 @@ impl Counter {
         }
         self.used += 1;
         Ok(())
+    }
+
+    /// How many requests have been made in the present window, and when the next one begins, in microseconds since
+    /// 1970.
+    pub fn used(&self, limit: Limit, now: i64) -> (u32, i64) {
+        let start = now - now.rem_euclid(limit.window);
+        match self.start >= start && self.start - start <= limit.window {
+            true => (self.used, self.start + limit.window),
+            false => (0, start + limit.window),
+        }
     }
 
     /// Whether the counter can be forgotten at the time `now` without letting anybody make a request too many.
@@ -104,8 +119,17 @@ mod tests {
         for window in 0..3 {
             let start = start + window * MINUTE.window;
             for request in 0..3 {
+                assert_eq!(
+                    counter.used(MINUTE, start),
+                    (request as u32, start + MINUTE.window)
+                );
                 assert_eq!(counter.admit(MINUTE, start + request), Ok(()));
             }
+            assert_eq!(
+                counter.used(MINUTE, start + MINUTE.window).0,
+                0,
+                "a new window"
+            );
             assert_eq!(counter.admit(MINUTE, start + 3), Err(MINUTE.window - 3));
             assert_eq!(counter.admit(MINUTE, start + MINUTE.window - 1), Err(1));
         }

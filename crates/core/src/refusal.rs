@@ -16,6 +16,8 @@ pub enum Refusal {
     Revoked,
     #[error("the personal access token has expired")]
     Expired,
+    #[error("the personal access token is disabled")]
+    Disabled,
     #[error("the user of the personal access token no longer exists")]
     UserGone,
     #[error("the user of the personal access token is banned")]
@@ -59,7 +61,7 @@ pub enum Refusal {
 }
 
 /// Every reason under which a refusal is counted.
-pub const REASONS: [&str; 16] = [
+pub const REASONS: [&str; 17] = [
     "malformed_token",
     "malformed_claims",
     "unknown_token",
@@ -69,6 +71,7 @@ pub const REASONS: [&str; 16] = [
     "user_banned",
     "session_ended",
     "denied",
+    "disabled",
     "address_unknown",
     "address_not_allowed",
     "scope_missing",
@@ -92,23 +95,24 @@ impl Refusal {
             UserBanned => 6,
             SessionEnded => 7,
             Denied => 8,
-            AddressUnknown => 9,
-            AddressNotAllowed(_) => 10,
-            ScopeMissing { .. } => 11,
-            ReadingMissing(_) => 11,
-            UnknownRequest => 12,
-            TooLate => 12,
-            RoleNotAllowed(_) => 13,
-            TooManyRequests { .. } => 14,
-            NoRoom => 15,
+            Disabled => 9,
+            AddressUnknown => 10,
+            AddressNotAllowed(_) => 11,
+            ScopeMissing { .. } => 12,
+            ReadingMissing(_) => 12,
+            UnknownRequest => 13,
+            TooLate => 13,
+            RoleNotAllowed(_) => 14,
+            TooManyRequests { .. } => 15,
+            NoRoom => 16,
         }
     }
 
     /// `PT` and the HTTP status, as PostgREST takes it.
     pub fn code(&self) -> &'static str {
         match self.reason() {
-            0..=8 => "PT401",
-            9..=13 => "PT403",
+            0..=9 => "PT401",
+            10..=14 => "PT403",
             _ => "PT429",
         }
     }
@@ -131,6 +135,7 @@ impl Refusal {
             Revoked | Expired | UnknownToken => "Ask for a new one.",
             SessionEnded => "Log in again.",
             Denied => "Use another one.",
+            Disabled => "Its user can enable it again: edit_pat(id, disabled => false).",
             AddressUnknown => {
                 "supabase_pat.trusted_proxies says how many proxies in front of the REST server tell \
                  where a request comes from."
@@ -188,6 +193,7 @@ mod tests {
             UserBanned,
             SessionEnded,
             Denied,
+            Disabled,
             AddressUnknown,
             AddressNotAllowed([192, 0, 2, 1].into()),
             ScopeMissing {
@@ -217,13 +223,13 @@ mod tests {
                 .filter(|refusal| refusal.code() == code)
                 .count()
         };
-        assert_eq!([count("PT401"), count("PT403"), count("PT429")], [9, 5, 2]);
+        assert_eq!([count("PT401"), count("PT403"), count("PT429")], [10, 5, 2]);
     }
 
     #[test]
     fn whoever_may_write_and_not_read_is_told_how() {
         let refusal = Refusal::ReadingMissing("todos:read".into());
-        assert_eq!((refusal.reason(), refusal.code()), (11, "PT403"));
+        assert_eq!((refusal.reason(), refusal.code()), (12, "PT403"));
         assert!(refusal.hint().unwrap().contains("return=minimal"));
     }
 

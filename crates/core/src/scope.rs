@@ -41,6 +41,19 @@ impl Scope {
         part(&self.resource, &wanted.resource) && part(&self.action, &wanted.action)
     }
 
+    /// What both scopes cover. `None` if that is nothing.
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let part = |mine: &str, theirs: &str| match (mine, theirs) {
+            ("*", narrower) | (narrower, "*") => Some(Box::from(narrower)),
+            (mine, theirs) => (mine == theirs).then(|| Box::from(mine)),
+        };
+        let met = Self {
+            resource: part(&self.resource, &other.resource)?,
+            action: part(&self.action, &other.action)?,
+        };
+        (!met.must_be_named() || self == other).then_some(met)
+    }
+
     /// Whether it is [`TOKENS_WRITE`] or [`TOKENS_DELETE`].
     fn must_be_named(&self) -> bool {
         &*self.resource == "tokens" && matches!(&*self.action, "write" | "delete")
@@ -145,6 +158,30 @@ impl Scopes {
         match self {
             Self::Unlimited => !wanted.must_be_named(),
             Self::Only(scopes) => scopes.iter().any(|scope| scope.covers(wanted)),
+        }
+    }
+
+    /// What both lists grant: those of a token's claims, and those that its row has come to.
+    pub fn meet(&self, other: &Self) -> Self {
+        let filtered = |list: &[Scope], by: &Self| {
+            let kept = list.iter().filter(|scope| by.grants(scope));
+            Self::Only(kept.cloned().collect())
+        };
+        match (self, other) {
+            (Self::Unlimited, Self::Unlimited) => Self::Unlimited,
+            (unlimited @ Self::Unlimited, Self::Only(list))
+            | (Self::Only(list), unlimited @ Self::Unlimited) => filtered(list, unlimited),
+            (Self::Only(mine), Self::Only(theirs)) => {
+                let mut met: Vec<Scope> = Vec::new();
+                for scope in mine {
+                    for scope in theirs.iter().filter_map(|other| scope.meet(other)) {
+                        if !met.contains(&scope) {
+                            met.push(scope);
+                        }
+                    }
+                }
+                Self::Only(met)
+            }
         }
     }
 
@@ -326,6 +363,26 @@ mod tests {
                 let listed = scopes.to_claim().unwrap();
                 prop_assert_eq!(Scopes::from_claim(&listed).to_claim().unwrap(), listed);
                 prop_assert!(scopes.include(&scopes));
+            }
+        }
+
+        #[test]
+        fn what_two_lists_have_in_common_is_what_both_grant(
+            lists in prop::collection::vec(
+                prop::option::of(prop::collection::vec("(a|tokens|\\*):(read|write|\\*)", 1..4)),
+                2,
+            ),
+        ) {
+            let [mine, theirs] = [&lists[0], &lists[1]].map(|list| match list {
+                Some(list) => Scopes::requested(list.iter().map(String::as_str)).unwrap(),
+                None => Scopes::Unlimited,
+            });
+            let met = mine.meet(&theirs);
+            for resource in ["a", "b", "tokens", "*"] {
+                for action in ["read", "write", "*"] {
+                    let wanted: Scope = format!("{resource}:{action}").parse().unwrap();
+                    prop_assert_eq!(met.grants(&wanted), mine.grants(&wanted) && theirs.grants(&wanted), "{}", wanted);
+                }
             }
         }
 

@@ -62,6 +62,20 @@ pub fn check_name(name: &str, max_length: usize) -> Result<(), Error> {
     }
 }
 
+const MAX_DESCRIPTION: usize = 1000;
+
+/// # Errors
+/// [`Error::UnfitDescription`].
+pub fn check_description(description: &str) -> Result<(), Error> {
+    let is_unfit = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match description.chars().count() > MAX_DESCRIPTION || description.chars().any(is_unfit) {
+        true => Err(Error::UnfitDescription {
+            max: MAX_DESCRIPTION,
+        }),
+        false => Ok(()),
+    }
+}
+
 /// What a person can recognise a token by in a list: its last six characters. They are part of
 /// the signature and tell nothing of the secret behind it.
 pub fn hint(token: &str) -> &str {
@@ -79,6 +93,14 @@ mod tests {
         assert_eq!(early.get_version_num(), 7);
         assert_eq!(early.to_string(), "018bcfe5-6800-7fff-bfff-ffffffffffff");
         assert!(early < late);
+    }
+
+    #[test]
+    fn a_description_has_lines_and_an_end() {
+        assert!(check_description("").is_ok() && check_description("a\n\tb").is_ok());
+        assert!(check_description(&"\u{1F511}".repeat(1000)).is_ok());
+        assert!(check_description(&"x".repeat(1001)).is_err());
+        assert!(check_description("a\u{1b}[0m").is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use pgrx::pg_sys;
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::{Counter, Limit};
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
@@ -68,6 +68,17 @@ pub fn admit(
         (None, Some(limit)) => own_counters::admit(bearer.token, limit, is_dead),
         (None, None) => Ok(()),
     }
+}
+
+/// How many requests a token has made in its present window, and when the next one begins.
+pub fn used(token: Uuid, limit: Limit) -> (u32, Instant) {
+    let counter = match memory::shared() {
+        Some(shared) => places::counter(shared, token),
+        None => own_counters::counter(token),
+    };
+    let counter = counter.unwrap_or(Counter::NEW);
+    let (used, resets_at) = counter.used(limit, Instant::now().unix_micros());
+    (used, Instant::from_unix_micros(resets_at))
 }
 
 /// The databases for which the worker has something to write.

@@ -18,6 +18,13 @@ const MINUTE: i64 = 60_000_000;
 static COUNTERS: Local<Option<HashMap<Uuid, (Limit, Counter)>>> = Local::new(None);
 static LOOKED_UP_AT: Local<i64> = Local::new(0);
 
+/// What a token has counted in this backend.
+pub fn counter(token: Uuid) -> Option<Counter> {
+    // SAFETY: the reference is gone at the end of the line.
+    let counters = unsafe { COUNTERS.get() }.as_ref()?;
+    counters.get(&token).map(|(_, counter)| *counter)
+}
+
 /// As [`super::admit`], for a token with a limit.
 pub fn admit(token: Uuid, limit: Limit, is_dead: impl Fn(Uuid) -> bool) -> Result<(), NotAdmitted> {
     let now = Instant::now().unix_micros();

@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use supabase_pat_core::places::{self, Counted, Key, Loss, Place, Used};
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::{Counter, Limit};
 use uuid::Uuid;
 
 use super::blocks::{self, Hashed, Set, with_set};
@@ -85,6 +85,12 @@ pub fn admit(
             limit.map_or(Ok(()), |_| Err(NotAdmitted::NoRoom))
         }
     }
+}
+
+/// What a token of this database has counted so far. `None` if it has no place.
+pub fn counter(shared: &Shared, token: Uuid) -> Option<Counter> {
+    let (number, key) = find(shared, token);
+    with_set(shared, number, |set| places::counter(set.blocks(), &key))
 }
 
 /// The set of a token of this database, and what it is found by there.

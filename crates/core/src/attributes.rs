@@ -1,0 +1,346 @@
+//! Attributes of a personal access token: what it is limited to beside scopes, such as projects or tenants. An operator
+//! declares them, a token has values of them, and policies ask for these.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::json::Members;
+use crate::json_schema::{Flaw, Interrupts, MAX_SCHEMA, Schema};
+
+const MAX_NAME_LENGTH: usize = 63;
+/// In one token.
+const MAX_ATTRIBUTES: usize = 32;
+/// How many bytes of JSON the attributes of a token may have: a thousand UUIDs take 40 kB.
+const MAX_SIZE: usize = 128 << 10;
+
+/// A declared attribute.
+pub struct Attribute {
+    name: String,
+    /// A JSON Schema.
+    schema: Option<String>,
+    is_required: bool,
+    /// Compiled when the first value is to be checked.
+    compiled: OnceCell<Result<Schema, Flaw>>,
+    interrupts: Interrupts,
+}
+
+impl Attribute {
+    /// An attribute as somebody declares it. `schema` is a JSON Schema.
+    ///
+    /// # Errors
+    /// [`Error::MalformedAttributeName`], [`Error::AttributeSchema`].
+    pub fn declare(
+        name: &str,
+        schema: Option<String>,
+        is_required: bool,
+        interrupts: Interrupts,
+    ) -> Result<Self, Error> {
+        let is_fit = (1..=MAX_NAME_LENGTH).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
+        if !is_fit {
+            return Err(Error::MalformedAttributeName(MAX_NAME_LENGTH));
+        }
+        let unfit = |at| Error::AttributeSchema {
+            name: name.to_owned(),
+            at,
+        };
+        if schema
+            .as_ref()
+            .is_some_and(|schema| schema.len() > MAX_SCHEMA)
+        {
+            return Err(unfit(format!("longer than {MAX_SCHEMA} bytes")));
+        }
+        let attribute = Self::from_stored(name.to_owned(), schema, is_required, interrupts);
+        match attribute.compiled() {
+            Some(Err(Flaw::External)) => Err(unfit("it refers to something else".into())),
+            Some(Err(Flaw::Malformed(at))) => Err(unfit(at.clone())),
+            Some(Ok(_)) | None => Ok(attribute),
+        }
+    }
+
+    /// An attribute as it was declared once.
+    pub fn from_stored(
+        name: String,
+        schema: Option<String>,
+        is_required: bool,
+        interrupts: Interrupts,
+    ) -> Self {
+        Self {
+            name,
+            schema,
+            is_required,
+            compiled: OnceCell::new(),
+            interrupts,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    pub fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    fn compiled(&self) -> Option<&Result<Schema, Flaw>> {
+        let schema = self.schema.as_ref()?;
+        Some(
+            self.compiled
+                .get_or_init(|| Schema::parse(schema, self.interrupts)),
+        )
+    }
+
+    fn check(&self, value: &str) -> Result<(), Error> {
+        (self.interrupts)();
+        let name = || self.name.clone();
+        match self.compiled() {
+            None => Ok(()),
+            Some(Err(_)) => Err(Error::AttributeSchema {
+                name: name(),
+                at: String::new(),
+            }),
+            Some(Ok(schema)) => schema
+                .check(value)
+                .map_err(|rule| Error::AttributeRefused { name: name(), rule }),
+        }
+    }
+}
+
+/// All declared attributes.
+#[derive(Default)]
+pub struct Declared(pub Vec<Attribute>);
+
+impl Declared {
+    /// Lets a token have the attributes, a JSON object as jsonb prints it, `None` for none.
+    ///
+    /// # Errors
+    /// [`Error::NotAnObject`], [`Error::AttributesTooLarge`], [`Error::UnknownAttribute`], [`Error::AttributeRefused`],
+    /// [`Error::AttributeRequired`], [`Error::AttributeSchema`] for a schema that has become unreadable.
+    pub fn check(&self, attributes: Option<&str>) -> Result<(), Error> {
+        let text = attributes.unwrap_or("{}");
+        if text.len() > MAX_SIZE {
+            return Err(Error::AttributesTooLarge { max: MAX_SIZE });
+        }
+        let members = Members::parse_lenient(text).map_err(|_| Error::NotAnObject("attributes"))?;
+        if members.iter().count() > MAX_ATTRIBUTES {
+            return Err(Error::AttributesTooLarge { max: MAX_SIZE });
+        }
+        for (name, value) in members.iter() {
+            let found = self.0.iter().find(|attribute| attribute.name == name);
+            let unknown = || Error::UnknownAttribute(name.chars().take(MAX_NAME_LENGTH).collect());
+            found.ok_or_else(unknown)?.check(value.get())?;
+        }
+        let missing = self
+            .0
+            .iter()
+            .find(|attribute| attribute.is_required && members.get(&attribute.name).is_none());
+        match missing {
+            Some(attribute) => Err(Error::AttributeRequired(attribute.name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The attributes of one token.
+#[derive(Default)]
+pub struct Attributes(Vec<(Box<str>, Held)>);
+
+struct Held {
+    json: Box<str>,
+    /// What the attribute allows, if it is a text, a number, a boolean or a list of these, as SQL casts them to text.
+    values: HashSet<Box<str>>,
+    /// Whether it is one of these.
+    is_plain: bool,
+}
+
+impl Attributes {
+    /// Those of a JSON object, as jsonb prints it. What is none has no attribute that allows anything.
+    pub fn parse(text: &str) -> Self {
+        let Ok(members) = Members::parse_lenient(text) else {
+            return Self::default();
+        };
+        let held = members.iter().map(|(name, value)| {
+            let json = value.get();
+            (Box::from(name), Held::parse(json))
+        });
+        Self(held.collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&Held> {
+        let found = self.0.iter().find(|(held, _)| **held == *name);
+        found.map(|(_, held)| held)
+    }
+
+    /// The value of an attribute, as JSON.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|held| &*held.json)
+    }
+
+    /// Whether an attribute allows a value: true for one that the token does not have, and false for `None`, SQL's
+    /// null, where it has it.
+    pub fn allow(&self, name: &str, value: Option<&str>) -> bool {
+        match self.get(name) {
+            None => true,
+            Some(held) => value.is_some_and(|value| held.values.contains(value)),
+        }
+    }
+
+    /// Whether `other` allows no more than these do.
+    pub fn include(&self, other: &Attributes) -> bool {
+        self.0.iter().all(|(name, mine)| {
+            other.get(name).is_some_and(|theirs| {
+                mine.json == theirs.json
+                    || mine.is_plain && theirs.is_plain && theirs.values.is_subset(&mine.values)
+            })
+        })
+    }
+}
+
+impl Held {
+    fn parse(json: &str) -> Self {
+        let list: Result<Vec<&RawValue>, _> = serde_json::from_str(json);
+        let values: Vec<_> = match &list {
+            Ok(list) => list.iter().map(|value| text_of(value.get())).collect(),
+            Err(_) => vec![text_of(json)],
+        };
+        Self {
+            json: json.into(),
+            is_plain: values.iter().all(Option::is_some),
+            values: values.into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// What SQL makes of a JSON text, number or boolean as a text. `None` for null, lists and objects.
+fn text_of(json: &str) -> Option<Box<str>> {
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(json).ok().map(Box::from),
+        b't' | b'f' | b'-' | b'0'..=b'9' => Some(json.into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn declared(list: &[(&str, Option<&str>, bool)]) -> Declared {
+        let attribute = |&(name, schema, is_required): &(&str, Option<&str>, bool)| {
+            Attribute::declare(name, schema.map(str::to_owned), is_required, || ()).unwrap()
+        };
+        Declared(list.iter().map(attribute).collect())
+    }
+
+    #[test]
+    fn names_and_schemas_that_cannot_be_used_are_refused() {
+        let declare = |name: &str, schema: Option<&str>| {
+            Attribute::declare(name, schema.map(str::to_owned), false, || ())
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        for name in ["project", "a", "x.y-z_9"] {
+            assert!(declare(name, None).is_ok(), "{name}");
+        }
+        for name in ["", "Project", "a b", "\u{e9}", &"x".repeat(64)] {
+            assert!(declare(name, None).is_err(), "{name}");
+        }
+        assert!(declare("a", Some(r#"{"type": "array"}"#)).is_ok());
+        assert!(declare("a", Some(r#"{"type": 1}"#)).is_err());
+        let elsewhere = declare("a", Some(r#"{"$ref": "https://example.com/x"}"#));
+        assert!(elsewhere.unwrap_err().contains("refers"));
+    }
+
+    #[test]
+    fn a_token_has_what_is_declared_and_all_that_is_required() {
+        let declared = declared(&[
+            ("project", Some(r#"{"type": "array", "minItems": 1}"#), true),
+            ("env", None, false),
+        ]);
+        let check = |text| declared.check(text).map_err(|error| error.to_string());
+        assert_eq!(check(Some(r#"{"project": ["a"]}"#)), Ok(()));
+        assert_eq!(check(Some(r#"{"project": ["a"], "env": 1}"#)), Ok(()));
+        assert!(check(None).unwrap_err().contains("project"));
+        assert!(
+            check(Some(r#"{"project": []}"#))
+                .unwrap_err()
+                .contains("minItems")
+        );
+        assert!(
+            check(Some(r#"{"project": ["a"], "x": 1}"#))
+                .unwrap_err()
+                .contains("\"x\"")
+        );
+        assert!(check(Some("[]")).is_err());
+        let long = format!(r#"{{"project": ["{}"]}}"#, "x".repeat(MAX_SIZE));
+        assert!(check(Some(&long)).is_err());
+        assert!(Declared::default().check(None).is_ok());
+    }
+
+    #[test]
+    fn an_attribute_allows_its_values_and_no_others() {
+        let held = Attributes::parse(
+            r#"{"list": ["a", 1, true, 1.50, null, ["b"]], "one": "x", "none": null, "empty": [], "object": {"a": 1}}"#,
+        );
+        let allows = |name, value| held.allow(name, Some(value));
+        for value in ["a", "1", "true", "1.50"] {
+            assert!(allows("list", value), "{value}");
+        }
+        for value in ["b", "", "A", "1.5", "null", "[\"b\"]"] {
+            assert!(!allows("list", value), "{value}");
+        }
+        assert!(allows("one", "x") && !allows("one", "y"));
+        for name in ["none", "empty", "object"] {
+            assert!(!allows(name, "a") && !allows(name, "null"), "{name}");
+        }
+        assert!(allows("absent", "anything") && held.allow("absent", None));
+        assert!(!held.allow("list", None));
+        assert_eq!(held.value("one"), Some(r#""x""#));
+        assert_eq!(held.value("absent"), None);
+    }
+
+    #[test]
+    fn attributes_become_narrower_only() {
+        let includes = |mine, theirs| Attributes::parse(mine).include(&Attributes::parse(theirs));
+        assert!(includes("{}", r#"{"a": ["x"]}"#));
+        assert!(!includes(r#"{"a": ["x"]}"#, "{}"));
+        assert!(includes(r#"{"a": ["x", "y"]}"#, r#"{"a": ["x"]}"#));
+        assert!(includes(r#"{"a": ["x", "y"]}"#, r#"{"a": "x"}"#));
+        assert!(includes(r#"{"a": ["x", "y"]}"#, r#"{"a": [], "b": 1}"#));
+        assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": ["x", "y"]}"#));
+        assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": [["z"]]}"#));
+        assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": {"x": 1}}"#));
+        assert!(includes(r#"{"a": {"max": 1}}"#, r#"{"a": {"max": 1}}"#));
+        assert!(!includes(r#"{"a": {"max": 1}}"#, r#"{"a": {"max": 2}}"#));
+        assert!(!includes(r#"{"a": {"max": 1}}"#, r#"{"a": []}"#));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_included_allows_no_more(
+            mine in prop::collection::vec(0..6_u8, 0..6),
+            theirs in prop::collection::vec(0..6_u8, 0..6),
+            has in any::<[bool; 2]>(),
+        ) {
+            let object = |values: &[u8], has| match has {
+                true => serde_json::json!({ "a": values }).to_string(),
+                false => "{}".to_owned(),
+            };
+            let [mine, theirs] = [Attributes::parse(&object(&mine, has[0])), Attributes::parse(&object(&theirs, has[1]))];
+            let is_narrower = (0..6).all(|value| {
+                let value = value.to_string();
+                mine.allow("a", Some(&value)) || !theirs.allow("a", Some(&value))
+            });
+            prop_assert!(!mine.include(&theirs) || is_narrower);
+        }
+    }
+}

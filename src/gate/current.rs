@@ -1,0 +1,89 @@
+//! What a token may know of itself.
+
+use pgrx::pg_sys::BuiltinOid::UUIDOID;
+use pgrx::prelude::*;
+use supabase_pat_core::claims::Credential;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::json::Members;
+use supabase_pat_core::merge_patch::ObjectWriter;
+use supabase_pat_core::rate::Limit;
+
+use super::usage;
+use crate::pg::clock::Instant;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::json::JsonbText;
+use crate::pg::statement::Statement;
+use crate::pg::uuid::pg_uuid;
+use crate::request::run;
+use crate::tokens::lookup;
+
+thread_local! {
+    // Not all of these columns are in the table of 0.1.0.
+    static DESCRIBE: Statement = const { Statement::new(
+        "select pg_catalog.to_jsonb(token) from pat.api_keys as token where id operator(pg_catalog.=) $1",
+        &[UUIDOID],
+    ) };
+}
+
+/// What of a token's row it is told.
+const TOLD: [&str; 8] = [
+    "id",
+    "name",
+    "description",
+    "kind",
+    "scopes",
+    "attributes",
+    "created_at",
+    "expires_at",
+];
+
+#[pg_extern(schema = "public", stable, requires = ["schema"])]
+fn current_api_key() -> SqlResult<Option<JsonbText>> {
+    reported(|| {
+        let token = run::with_request(|request| match &request.identity.credential {
+            Credential::Token(token) => Some((token.id, token.user)),
+            _ => None,
+        });
+        let Some((id, user)) = token.filter(|_| run::with_request(|request| request.is_valid()))
+        else {
+            return Ok(None);
+        };
+        let Some(stored) = lookup::by_id(id).filter(|stored| stored.user == user) else {
+            return Ok(None);
+        };
+        let row = DESCRIBE.with(|statement| {
+            statement.read(&[pg_uuid(id).into()], |rows| match rows.is_empty() {
+                true => Ok(None),
+                false => rows.first().get_one::<JsonbText>(),
+            })
+        })?;
+        let Some(JsonbText(row)) = row else {
+            return Ok(None);
+        };
+        let row =
+            Members::parse_lenient(&row).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut told = String::new();
+        let mut object = ObjectWriter::new(&mut told);
+        for name in TOLD {
+            let value = row.get(name).map_or("null", |value| value.get());
+            object.name(name).push_str(value);
+        }
+        object.name("rate_limit").push_str(&match stored.limit {
+            Some(limit) => state_of(limit, usage::used(id, limit)),
+            None => "null".to_owned(),
+        });
+        object.end();
+        Ok(Some(JsonbText(told)))
+    })
+}
+
+/// How far a limit is used up, as JSON. `resets_at` is a Unix time, and rounded up, as `Retry-After` is.
+fn state_of(limit: Limit, (used, resets_at): (u32, Instant)) -> String {
+    let resets_at = (resets_at.unix_micros() + 999_999) / 1_000_000;
+    format!(
+        r#"{{"limit": {}, "window": {}, "remaining": {}, "resets_at": {resets_at}}}"#,
+        limit.requests,
+        limit.seconds(),
+        limit.requests.saturating_sub(used),
+    )
+}

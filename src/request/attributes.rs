@@ -1,0 +1,182 @@
+//! What the token of a request is limited to beside its scopes, for policies.
+//!
+//! Unlike scopes, attributes are not in the claims: what counts is what the row of the token says now. They are read once
+//! a statement, and kept from one statement to the next as long as nothing has been written, as verdicts are.
+#![allow(unsafe_code)]
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
+use pgrx::prelude::*;
+use pgrx::varlena;
+use supabase_pat_core::attributes::Attributes;
+use supabase_pat_core::claims::Credential;
+use uuid::Uuid;
+
+use crate::pg::column::Found;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::function::version_1;
+use crate::pg::json::JsonbText;
+use crate::pg::scan::look;
+use crate::request::liveness::{self, Horizon};
+use crate::request::tables::Tokens;
+use crate::request::{LAST, Request, run};
+
+/// What the attributes of a request allow.
+#[derive(Clone)]
+pub enum Held {
+    /// A login, or a token without attributes: everything.
+    None,
+    /// A token that is not valid: nothing.
+    Dead,
+    Of(Rc<Attributes>),
+}
+
+/// The attributes of the last request's token, and what could be seen when they were read.
+pub struct KeptAttributes {
+    seen: Horizon,
+    attributes: Option<Rc<Attributes>>,
+}
+
+impl Request {
+    fn held(&mut self) -> Held {
+        if let Some(held) = &self.attributes {
+            return held.clone();
+        }
+        let held = match (self.is_valid(), &self.identity.credential) {
+            (false, _) => Held::Dead,
+            (true, Credential::Token(token)) => self.kept(token.id).map_or(Held::None, Held::Of),
+            (true, _) => Held::None,
+        };
+        self.attributes.insert(held).clone()
+    }
+
+    fn kept(&self, token: Uuid) -> Option<Rc<Attributes>> {
+        let seen = liveness::horizon()?;
+        let last = || {
+            // SAFETY: the reference is not held while Postgres is called.
+            let last = unsafe { LAST.get() };
+            last.as_mut()
+                .filter(|last| Rc::ptr_eq(&last.identity, &self.identity))
+        };
+        if let Some(kept) = last().and_then(|last| last.attributes.as_ref())
+            && kept.seen == seen
+        {
+            return kept.attributes.clone();
+        }
+        let attributes = stored(token).map(|text| Rc::new(Attributes::parse(&text)));
+        if let Some(last) = last() {
+            last.attributes = Some(KeptAttributes {
+                seen,
+                attributes: attributes.clone(),
+            });
+        }
+        attributes
+    }
+
+    /// What [`Self::held`] has found in this run of the executor, if anything has asked.
+    #[inline(always)]
+    fn known_attributes(&self) -> Option<&Held> {
+        self.attributes.as_ref()
+    }
+}
+
+/// The column `attributes` of a token. What cannot be read allows nothing.
+fn stored(token: Uuid) -> Option<String> {
+    look::<Tokens, _>(|tokens| {
+        let layout = &tokens.layout;
+        let mut found = None;
+        tokens.rows_with(layout.id, layout.by_id, &token, |row| {
+            found = match layout.attributes {
+                Found::Missing => None,
+                Found::AsExpected(column) => row.get(column),
+                Found::OfAnotherType(_) => None,
+            };
+            ControlFlow::Break(())
+        });
+        found
+    })?
+    .map(|attributes| attributes.into_text())
+}
+
+version_1!(pg_finfo_supabase_pat_api_key_allows);
+
+/// Policies call it once for each row, so it has no wrapper of pgrx's: see [`crate::request::policy`].
+///
+/// # Safety
+/// Called by Postgres.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn supabase_pat_api_key_allows(call: FunctionCallInfo) -> Datum {
+    // SAFETY: the reference to the request ends before anything else of `run` is called. `call` is Postgres's.
+    unsafe {
+        match run::known_request().and_then(Request::known_attributes) {
+            Some(Held::None) => true.into(),
+            Some(Held::Dead) => false.into(),
+            Some(Held::Of(attributes)) => allowed(attributes, call).into(),
+            None => find_out(call),
+        }
+    }
+}
+
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn find_out(call: FunctionCallInfo) -> Datum {
+    // SAFETY: the call has two arguments of the type text.
+    let [name, value] =
+        unsafe { [0, 1].map(|place| pgrx::fcinfo::pg_getarg::<String>(call, place)) };
+    match run::with_request(Request::held) {
+        Held::None => true.into(),
+        Held::Dead => false.into(),
+        Held::Of(attributes) => name
+            .is_some_and(|name| attributes.allow(&name, value.as_deref()))
+            .into(),
+    }
+}
+
+/// A name that is null is that of no attribute. An error on the way to a text that is toasted jumps over nothing that
+/// needs dropping.
+///
+/// # Safety
+/// `call` is one of `api_key_allows(text, text)`.
+unsafe fn allowed(attributes: &Attributes, call: FunctionCallInfo) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match text(call, 0) {
+            Some(name) => attributes.allow(name, text(call, 1)),
+            None => false,
+        }
+    }
+}
+
+/// An argument. `None` for null, and for what is no UTF-8, which no text in a database in UTF-8 is.
+unsafe fn text<'a>(call: FunctionCallInfo, place: usize) -> Option<&'a str> {
+    unsafe extern "C-unwind" {
+        fn pg_detoast_datum_packed(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
+    }
+    // SAFETY: the call has two arguments of the type text, which live as long as the call.
+    unsafe {
+        let argument = (*call).args.as_slice(2)[place];
+        if argument.isnull {
+            return None;
+        }
+        let text = pg_detoast_datum_packed(argument.value.cast_mut_ptr());
+        let bytes = std::slice::from_raw_parts(
+            varlena::vardata_any(text).cast::<u8>(),
+            varlena::varsize_any_exhdr(text),
+        );
+        std::str::from_utf8(bytes).ok()
+    }
+}
+
+#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+pub(super) fn api_key_attribute(name: &str) -> SqlResult<Option<JsonbText>> {
+    reported(|| {
+        Ok(match run::with_request(Request::held) {
+            Held::None | Held::Dead => None,
+            Held::Of(attributes) => attributes
+                .value(name)
+                .map(|value| JsonbText(value.to_owned())),
+        })
+    })
+}

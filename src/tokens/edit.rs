@@ -1,0 +1,203 @@
+//! How a token is edited: it may be renamed, narrowed, disabled and enabled again, and never loosened.
+
+use pgrx::datum::{DatumWithOid, Interval, Uuid as PgUuid};
+use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{
+    BOOLOID, CIDRARRAYOID, INT4OID, INTERVALOID, JSONBOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID,
+    UUIDOID,
+};
+use pgrx::prelude::*;
+use supabase_pat_core::attributes::Attributes;
+use supabase_pat_core::error::Error;
+use supabase_pat_core::merge_patch;
+use supabase_pat_core::rate::Limit;
+use supabase_pat_core::token;
+
+use super::lookup::{self, StoredToken};
+use super::mint::{expiry, requested_rate, requested_scopes};
+use super::{attributes, store};
+use crate::events::{self, About};
+use crate::pg::clock::{self, Instant};
+use crate::pg::durability;
+use crate::pg::error::{SqlResult, reported};
+use crate::pg::json::JsonbText;
+use crate::pg::net::Networks;
+use crate::pg::statement::Statement;
+use crate::pg::uuid::{pg_uuid, to_uuid};
+use crate::pg::{rights, settings};
+use crate::request::caller::Caller;
+
+thread_local! {
+    // What is null stays as it is. An empty description is none.
+    static EDIT: Statement = const { Statement::new(
+        "update pat.api_keys set \
+             name = coalesce($4, name), \
+             description = case when $5 is null then description else nullif($5, '') end, \
+             scopes = coalesce($6, scopes), \
+             attributes = coalesce($7, attributes), \
+             expires_at = least($8, expires_at), \
+             allowed_ips = coalesce($9, allowed_ips), \
+             rate_limit = coalesce($10, rate_limit), \
+             rate_window = coalesce($11, rate_window), \
+             disabled_at = case when $12 is null then disabled_at when $12 then coalesce(disabled_at, $3) end \
+         where id operator(pg_catalog.=) $1 and user_id operator(pg_catalog.=) $2 \
+             and revoked_at is null and expires_at operator(pg_catalog.>) $3",
+        &[
+            UUIDOID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTARRAYOID, JSONBOID, TIMESTAMPTZOID,
+            CIDRARRAYOID, INT4OID, INTERVALOID, BOOLOID,
+        ],
+    ) };
+}
+
+// SQL names its arguments.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(schema = "public", requires = ["schema"])]
+fn edit_pat(
+    id: Option<PgUuid>,
+    name: default!(Option<&str>, "NULL"),
+    description: default!(Option<&str>, "NULL"),
+    scopes: default!(Option<Vec<Option<String>>>, "NULL"),
+    attributes: default!(Option<JsonbText>, "NULL"),
+    expires_in: default!(Option<Interval>, "NULL"),
+    allowed_ips: default!(Option<Networks>, "NULL"),
+    rate_limit: default!(Option<i32>, "NULL"),
+    rate_window: default!(Option<Interval>, "NULL"),
+    disabled: default!(Option<bool>, "NULL"),
+) -> SqlResult<()> {
+    reported(|| {
+        rights::require_writable("editing a token")?;
+        let caller = Caller::now()?;
+        let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
+        let owner = caller.owner_filter()?;
+        let loosens = name.is_some() || description.is_some() || disabled == Some(false);
+        caller.check_may_edit(id, loosens)?;
+        if let Some(name) = name {
+            token::check_name(name, settings::max_name_length())?;
+        }
+        token::check_description(description.unwrap_or_default())?;
+        store::require_details()?;
+
+        let user = lookup::owner_of(id).filter(|&user| owner.is_none_or(|owner| owner == user));
+        let user = user.ok_or(Error::NoLiveToken(id))?;
+        let to_edit = caller.judged_after(store::lock_to_revoke(user))?;
+        caller.check_may_edit(id, loosens)?;
+        let now = Instant::now();
+        let is_live = |old: &StoredToken| !old.is_revoked && old.expires_at > now;
+        let old = lookup::by_id(id).filter(is_live);
+        let old = old.ok_or(Error::NoLiveToken(id))?;
+        if disabled == Some(false) {
+            // It brings back what the token may do.
+            caller.check_may_grant("enable tokens", &old.scopes(), &old.attributes())?;
+        }
+
+        let scopes = match scopes {
+            Some(scopes) => {
+                let scopes = requested_scopes(Some(&scopes))?;
+                tightens(old.scopes().include(&scopes), "scopes")?;
+                scopes.to_texts()
+            }
+            None => None,
+        };
+        let attributes = attributes
+            .map(|JsonbText(patch)| narrowed_attributes(&old, &patch))
+            .transpose()?;
+        let expires_at = match expires_in {
+            Some(expires_in) => {
+                let expires_at = expiry(now, Some(expires_in))?;
+                tightens(expires_at <= old.expires_at, "how long a token lives")?;
+                Some(expires_at.to_timestamp()?)
+            }
+            None => None,
+        };
+        let allowed_ips = allowed_ips.map(Networks::check).transpose()?;
+        if let Some(new) = allowed_ips {
+            let old = old.allowed_networks();
+            tightens(old.is_none_or(|old| old.include(new)), "allowed_ips")?;
+        }
+        let rate = tightened_rate(&old, rate_limit, rate_window)?;
+
+        let changed = [
+            (name.is_some(), "name"),
+            (description.is_some(), "description"),
+            (scopes.is_some(), "scopes"),
+            (attributes.is_some(), "attributes"),
+            (expires_at.is_some(), "expires_at"),
+            (allowed_ips.is_some(), "allowed_ips"),
+            (rate.is_some(), "rate_limit"),
+        ];
+        let changed: Vec<&str> = changed
+            .into_iter()
+            .filter_map(|(is_changed, what)| is_changed.then_some(what))
+            .collect();
+        let arguments = [
+            pg_uuid(id).into(),
+            pg_uuid(to_edit.user()).into(),
+            now.to_timestamp()?.into(),
+            name.into(),
+            description.into(),
+            scopes.into(),
+            attributes.into(),
+            expires_at.into(),
+            match allowed_ips {
+                Some(networks) => networks.as_argument(),
+                None => DatumWithOid::null_oid(pg_sys::CIDRARRAYOID),
+            },
+            rate.map(|rate| rate.requests as i32).into(),
+            rate.and_then(|rate| clock::interval(rate.seconds())).into(),
+            disabled.into(),
+        ];
+        durability::of_revocation()?;
+        if EDIT.with(|statement| statement.run_on_latest(&arguments))? == 0 {
+            return Err(Error::NoLiveToken(id));
+        }
+        let about = About {
+            user: Some(user),
+            token: Some(id),
+        };
+        if !changed.is_empty() {
+            events::record("token_edited", about, Some(&changed.join(", ")))?;
+        }
+        match disabled {
+            Some(true) if !old.is_disabled => events::record("token_disabled", about, None),
+            Some(false) if old.is_disabled => events::record("token_enabled", about, None),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn tightens(is_so: bool, what: &'static str) -> Result<(), Error> {
+    match is_so {
+        true => Ok(()),
+        false => Err(Error::NotTighter(what)),
+    }
+}
+
+/// The attributes that a token has once a patch has been laid over them (RFC 7396).
+fn narrowed_attributes(old: &StoredToken, patch: &str) -> Result<JsonbText, Error> {
+    let present = old.attributes_text();
+    let text = merge_patch::apply(Some(present.as_deref().unwrap_or("{}")), patch);
+    attributes::declared().check(Some(&text))?;
+    let is_narrower = old.attributes().include(&Attributes::parse(&text));
+    tightens(is_narrower, "attributes")?;
+    Ok(JsonbText(text))
+}
+
+/// The limit of a token, if another one is asked for.
+fn tightened_rate(
+    old: &StoredToken,
+    requests: Option<i32>,
+    window: Option<Interval>,
+) -> Result<Option<Limit>, Error> {
+    if requests.is_none() && window.is_none() {
+        return Ok(None);
+    }
+    let requests = requests.or(old.limit.map(|limit| limit.requests as i32));
+    let present = old.limit.and_then(|limit| clock::interval(limit.seconds()));
+    let window = window.or(present).or_else(|| clock::interval(60));
+    let rate = requested_rate(requests, window)?.ok_or(Error::NullArgument("rate_limit"))?;
+    tightens(
+        old.limit.is_none_or(|old| old.includes(rate)),
+        "the rate limit",
+    )?;
+    Ok(Some(rate))
+}

@@ -11,6 +11,8 @@ const ROWS = 20;
 const TIMES = 3;
 const CALLS = 2_000;
 const CONNECTIONS = 16;
+/** How many different tokens make requests in turn. */
+const MANY = 100_000;
 /** In a round each variant is measured so often, for so many milliseconds. */
 const SLICES = 6;
 const SLICE = 100;
@@ -31,6 +33,20 @@ const SETUP = `
   create policy owners on checked using (pat.uid() = user_id and is_valid_api_token());
   grant select on plain, checked to authenticated;
   grant usage on schema hand to anon;
+  create table thousands as select i as id, i % 97 as n from generate_series(1, 12000) i;
+  grant select on thousands to authenticated;
+  grant usage on schema hand to authenticated;
+  -- Planned anew each time, as most REST servers have it.
+  create function hand.repeated(statement text, times int) returns float language plpgsql as $$
+  declare
+    start timestamptz := clock_timestamp();
+  begin
+    for i in 1..times loop
+      execute statement;
+    end loop;
+    return extract(epoch from clock_timestamp() - start) * 1e6 / times;
+  end $$;
+  grant execute on function hand.repeated(text, int) to authenticated;
   create role guarded login noinherit;
   grant anon, authenticated, service_role to guarded;`;
 
@@ -65,7 +81,7 @@ export async function measureGate(rounds, note, say) {
     anon: {},
     'a login with a session': { token: await value(`select access_token from pat.mint_session('${USER}')`) },
     'a JWT': { token: await mint('jwt') },
-    'a JWT with scopes, read-only': { token: await mint('scopes', `, scopes => '{plain:read,checked:read}'`) },
+    'a JWT with scopes, read-only': { token: await mint('scopes', `, scopes => '{plain:read,checked:read,thousands:read}'`) },
     'a JWT with addresses and a limit': { token: await mint('limits', `, ${LIMITS}`) },
     'an opaque token': { opaque: await mint('opaque', `, kind => 'opaque'`) },
     'an opaque token with addresses and a limit': { opaque: await mint('opaque limits', `, kind => 'opaque', ${LIMITS}`) },
@@ -76,11 +92,13 @@ export async function measureGate(rounds, note, say) {
   for (const token of Object.values(tokens)) token.headers = headersFor(anonKey, token);
 
   await measureCalls(db, value, tokens, rounds, note, say);
+  await measureScopes(db, value, tokens, rounds, note, say);
+  const many = await manyTokens(db);
   await db.end();
-  await measureRequests(cluster, tokens, rounds, note, say);
+  await measureRequests(cluster, tokens, many, rounds, note, say);
   // Each token has been seen as one, and the worker has been at work.
   const unused = cluster.psql('bench', `select string_agg(name, ', ') from pat.api_keys key
-    where name <> 'x' and not exists (select from pat.api_key_usage where key_id = key.id)`);
+    where name not in ('x', 'many') and not exists (select from pat.api_key_usage where key_id = key.id)`);
   if (unused !== '') throw new Error(`never used: ${unused}`);
   cluster.stop();
 }
@@ -123,19 +141,58 @@ async function measureCalls(db, value, tokens, rounds, note, say) {
   }
 }
 
+/** Microseconds of a query under a token with scopes and under one without a list. */
+async function measureScopes(db, value, tokens, rounds, note, say) {
+  const QUERIES = { short: ['select title from plain where id = 1', 3_000], 'of 1 ms': ['select sum(n) from thousands', 300] };
+  const time = async (token, [statement, times]) => {
+    const claims = await value('select hand.claims($1)', [token.token]);
+    await db.query('begin');
+    await db.query(`select set_config('role', 'authenticated', true), set_config('request.method', 'GET', true), set_config('request.path', '/plain', true),
+      set_config('request.headers', $1, true), set_config('request.jwt.claims', $2, true)`, [JSON.stringify(token.headers), JSON.stringify(claims)]);
+    await db.query('select pat.gate()');
+    const micros = Number(await value('select hand.repeated($1, $2)', [statement, times]));
+    await db.query('rollback');
+    return micros;
+  };
+  say('queries of a token with scopes');
+  for (let round = 0; round < rounds * TIMES; round += 1) {
+    for (const [name, query] of Object.entries(QUERIES)) {
+      const unlimited = await time(tokens['a JWT'], query);
+      const limited = await time(tokens['a JWT with scopes, read-only'], query);
+      note(`query ${name}, unlimited`, unlimited);
+      note(`query ${name}, scopes`, limited);
+      note(`query ${name}, scopes - unlimited`, limited - unlimited);
+    }
+  }
+}
+
+/** So many tokens of one user. They are not minted one by one: each minting counts all that there are. */
+async function manyTokens(db) {
+  const { rows } = await db.query(`
+    with made as (insert into pat.api_keys (id, user_id, name, expires_at)
+      select gen_random_uuid(), '${USER}', 'many', '2100-01-01' from generate_series(1, ${MANY}) returning id)
+    select pat.sign_jwt(jsonb_build_object('type', 'personal_access_token', 'role', 'authenticated', 'sub', '${USER}', 'jti', id), '1 day') as token
+    from made`);
+  await db.query('vacuum analyze pat.api_keys');
+  return rows.map((row) => row.token);
+}
+
 /**
  * Requests a second for 20 rows. What limits them is the processor: on a machine of two cores, backends, the REST
  * server and this process keep both busy, so that nothing that a variant takes can hide in waiting. This
  * process does a twelfth of the work, since it reads and writes the sockets itself.
  */
-async function measureRequests(cluster, tokens, rounds, note, say) {
+async function measureRequests(cluster, tokens, many, rounds, note, say) {
   const LOGINS = ['authenticator', 'guarded'];
   for (const login of LOGINS) cluster.psql('bench', `alter role ${login} password '${cluster.password}'`);
-  const variant = async (table, preRequest, { headers } = tokens['a JWT'], login = LOGINS[0]) => {
+  const TOKEN = tokens['a JWT'].token;
+  const variant = async (table, preRequest, { headers } = tokens['a JWT'], login = LOGINS[0], several = undefined) => {
     const url = cluster.url('bench', login, cluster.password);
     const rest = await RestServer.start(url, SECRET, { env: preRequest ? { PGRST_DB_PRE_REQUEST: preRequest } : {} });
     const lines = Object.entries(headers).map(([name, text]) => `${name}: ${text}\r\n`);
-    const request = `GET /api/${table}?select=id,title HTTP/1.1\r\n${lines.join('')}\r\n`;
+    const one = `GET /api/${table}?select=id,title HTTP/1.1\r\n${lines.join('')}\r\n`;
+    let place = 0;
+    const request = () => (several ? one.replace(TOKEN, several[(place += 1) % several.length]) : one);
     const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () => Connection.open(rest.port)));
     return { rest, request, connections };
   };
@@ -149,6 +206,7 @@ async function measureRequests(cluster, tokens, rounds, note, say) {
     guard: await variant('plain', undefined, undefined, 'guarded'),
     'policy + guard': await variant('checked', undefined, undefined, 'guarded'),
     'policy + guard, addresses and a limit': await variant('checked', undefined, tokens['a JWT with addresses and a limit'], 'guarded'),
+    'policy + guard, 100,000 tokens in turn': await variant('checked', undefined, undefined, 'guarded', many),
     'guard, a JWT with scopes': await variant('plain', undefined, tokens['a JWT with scopes, read-only'], 'guarded'),
     'guard, an opaque token': await variant('plain', undefined, tokens['an opaque token'], 'guarded'),
     'by hand': await variant('plain', 'hand.check_token'),
@@ -157,7 +215,7 @@ async function measureRequests(cluster, tokens, rounds, note, say) {
     const start = performance.now();
     const counts = await Promise.all(connections.map(async (connection) => {
       let count = 0;
-      for (; performance.now() < start + milliseconds; count += 1) checkAnswer(await connection.ask(request));
+      for (; performance.now() < start + milliseconds; count += 1) checkAnswer(await connection.ask(request()));
       return count;
     }));
     return counts.reduce((sum, count) => sum + count) * 1000 / (performance.now() - start);
@@ -171,7 +229,7 @@ async function measureRequests(cluster, tokens, rounds, note, say) {
     for (const name of shuffled(names)) rates[name] = await run(variants[name], SLICE);
     for (const name of names) {
       note(`rest ${name}`, rates[name]);
-      for (const other of ['neither', 'a function that does nothing']) note(`rest ${name} / ${other}`, rates[name] / rates[other]);
+      for (const other of ['neither', 'a function that does nothing', 'policy + guard']) note(`rest ${name} / ${other}`, rates[name] / rates[other]);
     }
   }
   for (const { rest, connections } of Object.values(variants)) {

@@ -30,17 +30,6 @@ unsafe extern "C-unwind" {
         options: c_int,
         parameters: pg_sys::ParamListInfo,
     ) -> *mut pg_sys::PlannedStmt;
-    #[cfg(not(feature = "pg15"))]
-    pub fn standard_ProcessUtility(
-        statement: *mut pg_sys::PlannedStmt,
-        text: *const c_char,
-        is_read_only: bool,
-        context: pg_sys::ProcessUtilityContext::Type,
-        parameters: pg_sys::ParamListInfo,
-        environment: *mut pg_sys::QueryEnvironment,
-        destination: *mut pg_sys::DestReceiver,
-        completion: *mut pg_sys::QueryCompletion,
-    );
     pub fn lappend(list: *mut pg_sys::List, element: *mut c_void) -> *mut pg_sys::List;
     pub fn palloc0(size: usize) -> *mut c_void;
     pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut c_void;
@@ -67,6 +56,8 @@ unsafe extern "C-unwind" {
     pub fn hash_bytes_extended(bytes: *const u8, length: c_int, seed: u64) -> u64;
     pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
     pub fn GetCurrentTransactionNestLevel() -> c_int;
+    #[cfg(not(feature = "pg15"))]
+    pub fn hash_get_num_entries(table: *mut pg_sys::HTAB) -> std::ffi::c_long;
     #[cfg(feature = "pg15")]
     pub fn GetNumConfigOptions() -> c_int;
     #[cfg(feature = "pg15")]

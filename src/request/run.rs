@@ -90,22 +90,6 @@ pub fn is_outermost() -> bool {
     depth() == 0
 }
 
-/// Counts the runs that have begun. Zero where the calling expression belongs to none.
-#[cfg(not(feature = "pg15"))]
-#[inline(always)]
-pub fn begun() -> u64 {
-    // SAFETY: the references are gone at the end of each line.
-    unsafe {
-        match current().is_some() {
-            true => *BEGUN.get(),
-            false => 0,
-        }
-    }
-}
-
-#[cfg(not(feature = "pg15"))]
-static BEGUN: Local<u64> = Local::new(0);
-
 fn depth() -> usize {
     // SAFETY: the reference is gone at the end of the line.
     unsafe { RUNS.get() }.len()
@@ -157,10 +141,6 @@ macro_rules! executor_run_hook {
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),
                     request: None,
                 });
-                #[cfg(not(feature = "pg15"))]
-                {
-                    *BEGUN.get() += 1;
-                }
                 match *PREVIOUS_HOOK.get() {
                     Some(previous) => previous(query, $($argument),*),
                     None => standard_ExecutorRun(query, $($argument),*),

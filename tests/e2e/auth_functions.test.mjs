@@ -116,6 +116,12 @@ before(async () => {
         raise exception 'back';
       exception when others then return found; end $$;
     create function as_somebody(i int) returns uuid language sql set "request.jwt.claim.sub" = '${BOB}' as 'select auth.uid() limit 1';
+    create function become_inlined(i int) returns text language sql as
+      $$ select set_config('request.jwt.claim.sub', format('00000000-0000-0000-0000-%s', lpad(i::text, 12, '0')), true) $$;
+    create aggregate become_by_aggregate(text, bool) (sfunc = set_config, stype = text, initcond = 'request.jwt.claim.sub');
+    create domain becoming as text check (set_config('request.jwt.claim.sub', value, true) is not null);
+    create function uid_now() returns uuid language plpgsql stable as $$ begin return auth.uid(); end $$;
+    create function uid_of_bob() returns uuid language plpgsql stable set "request.jwt.claim.sub" = '${BOB}' as $$ begin return uid_now(); end $$;
     create function nobody(i int) returns void language sql as
       $$ select set_config('${CLAIMS}', '', true), set_config('request.jwt.claim.sub', '', true) $$;
   ` });
@@ -206,6 +212,10 @@ test('who changes the settings in the middle of a statement is somebody else fro
     `select i, auth.uid(), set_config('request.jwt.claim.sub', case i % 3 when 0 then '' when 1 then '${ALICE}' else '${BOB}' end, true)`,
     `select i, case when auth.uid() is not null then auth.uid() end, case when i = 20 then become_legacy(i) end`,
     `select i, case when auth.jwt() is not null then auth.jwt() end, auth.role(), case when i % 7 = 0 then become(i) end`,
+    'select i, auth.uid(), become_inlined(i), auth.uid()',
+    `select i, auth.uid(), ('${ALICE}'::text::becoming)::text, auth.uid()`,
+    `select i, auth.uid(), (select become_by_aggregate('${BOB}', true) from generate_series(1, i)), auth.uid()`,
+    'select i, uid_now(), uid_of_bob(), uid_now()',
     'select i, (select auth.uid()), (select auth.uid() where i > 0), become(i)',
     'select i, of_plpgsql_uid(), of_sql_uid(), become(i), of_plpgsql_uid(), of_sql_uid()',
   ];
@@ -344,4 +354,13 @@ test('a statement that is somebody else in each row keeps no memory for it', asy
   }
   const [on, off] = sizes;
   assert.ok(on < off + 1_500_000, `${on} bytes at the 50,000th row, without the setting ${off}`);
+});
+
+test('a database in another encoding, which cannot have the extension, works as before', async () => {
+  cluster.psql('postgres', "create database latin template template0 encoding 'LATIN1' locale 'C'");
+  const answer = cluster.psql('latin', `set client_encoding = 'UTF8'; create schema auth;
+    create function auth.uid() returns uuid stable language sql set application_name = 'é' as 'select null::uuid -- é';
+    set supabase_pat.fast_auth_functions = on;
+    select auth.uid() is null`);
+  assert.equal(answer, 't');
 });

@@ -36,7 +36,7 @@ use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 use supabase_pat_core::auth_functions::AuthFunction;
 
-use super::{created, symbol};
+use super::symbol;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::{Local, changes, rights, settings, unguarded};
 
@@ -75,7 +75,7 @@ unsafe extern "C-unwind" fn planner(
     // SAFETY: Postgres passes what it would pass to the planner, which may change the query.
     unsafe {
         let replaced = match settings::fast_auth_functions() {
-            true => replace(query, text),
+            true => replace(query),
             false => [None; COUNT],
         };
         let plan = match *NEXT.get() {
@@ -95,7 +95,7 @@ unsafe extern "C-unwind" fn planner(
 }
 
 /// Replaces what can be, and says what was.
-unsafe fn replace(query: *mut pg_sys::Query, text: *const c_char) -> Pairs {
+unsafe fn replace(query: *mut pg_sys::Query) -> Pairs {
     // SAFETY: the query is walked through as Postgres does.
     unsafe {
         if known().is_none() {
@@ -110,16 +110,11 @@ unsafe fn replace(query: *mut pg_sys::Query, text: *const c_char) -> Pairs {
         let mut walk = Walk {
             pairs: &pairs,
             found: [None; COUNT],
-            calls_set_config: false,
             replaces: false,
         };
         walk_through(query.cast(), (&raw mut walk).cast());
         let found = walk.found;
-        let is_anything = found.iter().any(Option::is_some);
-        if walk.calls_set_config && (is_anything || !is_of_the_client(text)) {
-            created::may_be_within_runs();
-        }
-        if !is_anything {
+        if found.iter().all(Option::is_none) {
             return found;
         }
         walk.replaces = true;
@@ -131,17 +126,7 @@ unsafe fn replace(query: *mut pg_sys::Query, text: *const c_char) -> Pairs {
 struct Walk<'a> {
     pairs: &'a Pairs,
     found: Pairs,
-    calls_set_config: bool,
     replaces: bool,
-}
-
-/// Whether the text is that of the statement that the client has sent.
-unsafe fn is_of_the_client(text: *const c_char) -> bool {
-    // SAFETY: C strings, or null.
-    unsafe {
-        let sent = pg_sys::debug_query_string;
-        !text.is_null() && !sent.is_null() && CStr::from_ptr(text) == CStr::from_ptr(sent)
-    }
 }
 
 unsafe extern "C-unwind" fn walk_through(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
@@ -168,7 +153,6 @@ unsafe extern "C-unwind" fn walk_through(node: *mut pg_sys::Node, context: *mut 
                         return false;
                     }
                 }
-                walk.calls_set_config |= (*call).funcid == pg_sys::Oid::from(pg_sys::F_SET_CONFIG);
             }
             _ => (),
         }
@@ -213,21 +197,22 @@ fn find(function: AuthFunction) -> Result<Pair, Problem> {
     let name = |prefix: &str| {
         CString::new(format!("{prefix}{}", function.name())).map_err(|_| Problem::Missing)
     };
-    let theirs = Procedure::find(c"auth", &name("")?).ok_or(Problem::Missing)?;
     let result = match function {
         AuthFunction::Uid => pg_sys::UUIDOID,
         AuthFunction::Role | AuthFunction::Email => pg_sys::TEXTOID,
         AuthFunction::Jwt => pg_sys::JSONBOID,
     };
+    // First, since a database without the extension may have texts that are not in UTF-8.
+    let ours = Procedure::find(c"pat", &name("auth_")?)
+        .filter(|ours| ours.is_of_this_library(symbol(function), result) && ours.is_for_everybody())
+        .ok_or(Problem::OursMissing)?;
+    let theirs = Procedure::find(c"auth", &name("")?).ok_or(Problem::Missing)?;
     if !theirs.does_no_more_than_its_body(result) || !function.is_known(&theirs.source()) {
         return Err(Problem::Unknown);
     }
     if !theirs.is_for_everybody() {
         return Err(Problem::NotForEverybody);
     }
-    let ours = Procedure::find(c"pat", &name("auth_")?)
-        .filter(|ours| ours.is_of_this_library(symbol(function), result) && ours.is_for_everybody())
-        .ok_or(Problem::OursMissing)?;
     Ok(Pair {
         theirs: theirs.oid(),
         ours: ours.oid(),

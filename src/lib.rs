@@ -39,6 +39,7 @@ extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
     pg::error::install_panic_hook();
+    pg::guc::install();
     request::admitted::define();
     gate::guard::define();
     // Nobody defines a setting of ours after this.

@@ -6,9 +6,9 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use supabase_pat_core::error::Error;
 
-use crate::pg::Local;
 #[cfg(feature = "pg15")]
 use crate::pg::unguarded;
+use crate::pg::{Local, created};
 
 /// The value of a setting. `None` if there is no such setting, or it is empty.
 pub fn setting(name: &CStr) -> Option<String> {
@@ -154,11 +154,42 @@ pub enum Watch {
 
 static CHANGES: Local<u64> = Local::new(0);
 
-/// How many times a setting that is watched has been given a value, also by the end of a transaction or savepoint.
-#[inline(always)]
-pub fn changes() -> u64 {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { *CHANGES.get() }
+/// Called once, from _PG_init.
+pub fn install() {
+    created::find_table();
+}
+
+/// A moment between two changes of settings. As long as it is now, what was read of settings that are watched, or were
+/// missing, is what they hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// How many times a setting that is watched has been given a value, also by the end of a transaction, of a
+    /// savepoint or of a function's own settings. Unlike an address, which a later value may have again, a count never
+    /// comes back.
+    pub changes: u64,
+    /// Tells whether one that was missing may have been created: see [`created`].
+    created: u64,
+}
+
+impl Moment {
+    pub const NEVER: Self = Self {
+        changes: u64::MAX,
+        created: created::UNKNOWN,
+    };
+
+    #[inline(always)]
+    pub fn now() -> Self {
+        Self {
+            // SAFETY: the reference is gone at the end of the line.
+            changes: unsafe { *CHANGES.get() },
+            created: created::seen(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_now(self) -> bool {
+        self == Self::now() && self.created != created::UNKNOWN
+    }
 }
 
 /// Has the changes of a setting counted from now on, for which an address is not enough: a value that is freed leaves
@@ -167,9 +198,11 @@ pub fn changes() -> u64 {
 /// Postgres tells a library of each change of the library's own settings. Those that servers make up are records of the
 /// same kind, in which the place for whom to tell is empty.
 pub fn watch(name: &CStr) -> Watch {
-    let Some(record) = find_setting(name) else {
-        return Watch::Missing;
-    };
+    find_setting(name).map_or(Watch::Missing, watch_record)
+}
+
+/// As [`watch`], for a setting that has been found.
+pub fn watch_record(record: *mut pg_sys::config_generic) -> Watch {
     let hook: unsafe extern "C-unwind" fn(*const c_char, *mut c_void) = count_change;
     // SAFETY: the record is Postgres's. `vartype` says which struct begins with it.
     unsafe {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cluster;
 pub mod column;
 pub mod composite;
+mod created;
 pub mod durability;
 pub mod error;
 pub mod function;

@@ -24,16 +24,16 @@ use supabase_pat_core::scope::{Scope, Scopes};
 
 use crate::pg::Local;
 use crate::pg::clock::Instant;
-use crate::pg::guc;
+use crate::pg::guc::{self, Moment, Watch};
 use attributes::{Held, KeptAttributes};
 use liveness::{Horizon, Verdict};
 
 /// The identity of a request, and what has been found out about it so far.
 pub struct Request {
     pub identity: Rc<Identity>,
-    /// The settings that the identity was read from, `request.jwt.claims` first; empty if there
-    /// was no such setting.
-    sources: Vec<Source>,
+    claims: Option<Source>,
+    /// When the settings were read that the identity is from. `NEVER` if one of them can change untold.
+    read_at: Moment,
     is_valid: Option<bool>,
     is_active: Option<bool>,
     /// The scopes that the gate has let the token through with.
@@ -63,26 +63,28 @@ const SETTINGS: [&CStr; 6] = [
     c"request.jwt.claim.session_id",
 ];
 
-/// The variable of a setting, and the address of the value that was read from it.
+/// The value that was read from a setting.
 ///
 /// `GetConfigOption` would search for it each time, which takes 40 ns on Postgres 15, as much as the rest of a row in a
-/// scan. Postgres allocates a new value before it frees the old one, so a changed setting has another address.
+/// scan. So Postgres is made to tell of each new value ([`guc::watch`]).
 #[derive(Clone, Copy)]
 struct Source {
-    variable: *mut *mut c_char,
     value: *mut c_char,
+    is_watched: bool,
 }
 
 impl Request {
     /// Reads the settings as they are now.
     pub fn read() -> Self {
         let sources = find_sources();
+        let are_watched = sources.iter().flatten().all(|source| source.is_watched);
         let texts = sources.each_ref().map(|source| source.as_ref()?.text());
         Self {
             identity: identity_of(texts),
-            sources: match sources[0] {
-                Some(_) => sources.into_iter().flatten().collect(),
-                None => Vec::new(),
+            claims: sources[0],
+            read_at: match are_watched {
+                true => Moment::now(),
+                false => Moment::NEVER,
             },
             is_valid: None,
             is_active: None,
@@ -95,7 +97,8 @@ impl Request {
     pub fn anew(identity: &Rc<Identity>) -> Self {
         Self {
             identity: Rc::clone(identity),
-            sources: Vec::new(),
+            claims: None,
+            read_at: Moment::NEVER,
             is_valid: None,
             is_active: None,
             admitted: None,
@@ -105,14 +108,13 @@ impl Request {
 
     /// The claims as JSON, as they were verified.
     pub fn claims(&self) -> Option<&str> {
-        self.sources.first()?.text()
+        self.claims.as_ref()?.text()
     }
 
-    /// Whether the settings still hold what was read. False if `request.jwt.claims` did not exist, since it may exist
-    /// by now. A legacy setting that did not exist is not looked for again until the next statement.
+    /// Whether the settings still hold what was read.
     #[inline(always)]
     pub fn is_current(&self) -> bool {
-        !self.sources.is_empty() && self.sources.iter().all(Source::is_current)
+        self.read_at.is_now()
     }
 
     /// The answer of `is_valid_api_token()`.
@@ -238,7 +240,7 @@ fn verdict(identity: &Rc<Identity>, find: impl FnOnce() -> Verdict) -> Option<Ve
 }
 
 impl Source {
-    /// A setting, from its record. `None` if it is not of type string.
+    /// A setting, from its record, which is watched from now on. `None` if it is not of type string.
     fn of(record: *mut pg_sys::config_generic) -> Option<Self> {
         // SAFETY: the record is Postgres's. `vartype` says of which larger struct it is the beginning, and a setting of
         // type string always has a variable.
@@ -246,10 +248,9 @@ impl Source {
             if (*record).vartype != pg_sys::config_type::PGC_STRING {
                 return None;
             }
-            let variable = (*record.cast::<pg_sys::config_string>()).variable;
             Some(Self {
-                variable,
-                value: *variable,
+                value: *(*record.cast::<pg_sys::config_string>()).variable,
+                is_watched: guc::watch_record(record) == Watch::Watched,
             })
         }
     }
@@ -268,13 +269,6 @@ impl Source {
             _ => UNREADABLE,
         };
         (!bytes.is_empty()).then_some(text)
-    }
-
-    #[inline(always)]
-    fn is_current(&self) -> bool {
-        // SAFETY: the record of a setting is freed only when a library defines a setting of the same name, which does
-        // not happen during a run of the executor.
-        unsafe { *self.variable == self.value }
     }
 }
 

@@ -13,10 +13,9 @@
 //!   under a snapshot of its own in a volatile function, so it never sees an answer from the
 //!   statement around it, and is checked anew each time. In a STABLE function it shares the snapshot
 //!   of the statement that calls it, and its answer.
-//! - **Claims.** Each call also checks that the claims are where they were when they were read
-//!   ([`crate::request::Request::is_current`]), so that a statement that changes them midway gets
-//!   the new identity. One gap remains: a statement that sets them twice between two calls in one
-//!   row, if the allocator gives the second new value the address of the old one.
+//! - **Claims.** Each call also checks that no setting of claims has been given a value, or been created, since they
+//!   were read ([`crate::request::Request::is_current`]), so that a statement that changes them midway gets the new
+//!   identity.
 //! - **End.** The answer is dropped at the end of the run, by return or by error. `fn_extra` is the usual
 //!   place for such an answer, but PL/pgSQL keeps the `FmgrInfo` of an expression from statement to
 //!   statement, and under REPEATABLE READ nothing else would tell the second statement from the first.

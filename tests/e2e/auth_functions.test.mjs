@@ -356,6 +356,25 @@ test('a statement that is somebody else in each row keeps no memory for it', asy
   assert.ok(on < off + 1_500_000, `${on} bytes at the 50,000th row, without the setting ${off}`);
 });
 
+test('pat.uid() is whoever auth.uid() is, whoever that becomes in the middle of a statement', async () => {
+  const changes = [
+    'become(i)', 'become_legacy(i)', 'become_by_set(i)', 'become_inlined(i)', 'nobody(i)', 'become_and_back(i)',
+    // Each second value has the address of the last but one.
+    '(select count(become(2 * i + j)) from generate_series(1, 2) j)', '(select count(become_legacy(2 * i + j)) from generate_series(1, 2) j)',
+    'case when i % 3 = 0 then become_legacy(i) else become(i) end',
+  ];
+  for (const change of changes) {
+    for (const before of ['', `select set_config('${CLAIMS}', '{"sub": "${BOB}"}', true); `]) {
+      const db = await session(false, false);
+      const found = await outcome(db, `${before}select count(*) filter (where first is distinct from really or second is distinct from really2)
+        from (select pat.uid() as first, auth.uid() as really, ${change} as changed, pat.uid() as second, auth.uid() as really2
+          from generate_series(1, 9) i offset 0) s`);
+      await db.end();
+      assert.match(found, /"count":"0"/, `${before}${change}`);
+    }
+  }
+});
+
 test('a database in another encoding, which cannot have the extension, works as before', async () => {
   cluster.psql('postgres', "create database latin template template0 encoding 'LATIN1' locale 'C'");
   const answer = cluster.psql('latin', `set client_encoding = 'UTF8'; create schema auth;

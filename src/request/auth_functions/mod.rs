@@ -9,10 +9,8 @@
 //! # What is kept, under what key, and what ends it
 //! The answer, with the place in the plan that asked. It is a function of two settings, so it holds for as long as
 //! neither has changed: Postgres is made to tell ([`guc::watch`]) of each value that they are given, by SET, by a
-//! function, by the end of a transaction, of a savepoint or of a function's own settings. Unlike an address, which
-//! a later value may have again, a count of the changes never comes back.
-//!
-//! A setting that does not exist, as the legacy ones mostly do not, tells of nothing: see [`created`].
+//! function, by the end of a transaction, of a savepoint or of a function's own settings; and settings are counted, in
+//! case that one which did not exist has been created ([`guc::Moment`]).
 //!
 //! Where the answer keeps changing, as in a statement that acts for one user after another, it is not kept, since what
 //! was kept before cannot be freed: it may be in a row that is still being put together.
@@ -22,7 +20,6 @@
 //! anew. So there is none, and no frame has anything that needs dropping.
 #![allow(unsafe_code)]
 
-mod created;
 mod replace;
 
 use std::ffi::{CStr, c_char};
@@ -31,13 +28,12 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
 use supabase_pat_core::auth_functions::AuthFunction;
 
 use crate::pg::function::version_1;
-use crate::pg::guc::{self, Watch};
+use crate::pg::guc::{self, Moment, Watch};
 use crate::pg::unguarded;
 
 /// Called once, from _PG_init.
 pub fn install() {
     replace::install();
-    created::install();
 }
 
 const CLAIMS: &CStr = c"request.jwt.claims";
@@ -98,32 +94,9 @@ answers!(
     AuthFunction::Jwt
 );
 
-/// While this stays the same, so do the settings.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    changes: u64,
-    created: u64,
-}
-
-impl Seen {
-    #[inline(always)]
-    fn now() -> Self {
-        Self {
-            changes: guc::changes(),
-            created: created::seen(),
-        }
-    }
-
-    /// Never the same as now.
-    const NEVER: Self = Self {
-        changes: u64::MAX,
-        created: created::UNKNOWN,
-    };
-}
-
 /// An answer, kept with the place that asked.
 struct Kept {
-    seen: Seen,
+    seen: Moment,
     /// The legacy setting and the claims, as they were watched.
     settings: [Watch; 2],
     value: Datum,
@@ -141,10 +114,7 @@ unsafe fn answer(function: AuthFunction, call: FunctionCallInfo) -> Datum {
     // SAFETY: `call` and its `flinfo` are valid, and `fn_extra` is null or what `find_out` has put there.
     unsafe {
         let kept = (*(*call).flinfo).fn_extra.cast::<Kept>();
-        if !kept.is_null()
-            && (*kept).seen == Seen::now()
-            && (*kept).seen.created != created::UNKNOWN
-        {
+        if !kept.is_null() && (*kept).seen.is_now() {
             (*call).isnull = (*kept).is_null;
             return (*kept).value;
         }
@@ -159,7 +129,7 @@ unsafe fn find_out(function: AuthFunction, call: FunctionCallInfo) -> Datum {
     unsafe {
         let place = (*call).flinfo;
         let settings = [guc::watch(legacy(function)), guc::watch(CLAIMS)];
-        let seen = Seen::now();
+        let seen = Moment::now();
         let mut kept = (*place).fn_extra.cast::<Kept>();
         if !kept.is_null() && (*kept).seen.changes == seen.changes && (*kept).settings == settings {
             (*kept).seen = seen;
@@ -182,7 +152,7 @@ unsafe fn find_out(function: AuthFunction, call: FunctionCallInfo) -> Datum {
         }
         // In case that there is no memory for the value.
         kept.write(Kept {
-            seen: Seen::NEVER,
+            seen: Moment::NEVER,
             settings,
             value: Datum::null(),
             is_null: true,
@@ -194,7 +164,11 @@ unsafe fn find_out(function: AuthFunction, call: FunctionCallInfo) -> Datum {
             Some(value) => copied(function, value, context),
         };
         kept.write(Kept {
-            seen: if times + 1 == MOST { Seen::NEVER } else { seen },
+            seen: if times + 1 == MOST {
+                Moment::NEVER
+            } else {
+                seen
+            },
             settings,
             value,
             is_null: found.is_none(),

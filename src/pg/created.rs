@@ -17,7 +17,7 @@ pub const UNKNOWN: u64 = 0;
 mod how {
     use crate::pg::unguarded;
 
-    pub fn install() {}
+    pub fn find_table() {}
 
     /// As long as this stays the same, no setting has been created.
     #[inline(always)]
@@ -53,7 +53,7 @@ mod how {
     }
 
     /// To be called once. A process that is forked finds the table in the same place.
-    pub fn install() {
+    pub fn find_table() {
         // SAFETY: contexts are read while nothing changes them.
         unsafe {
             let Some(name) = name_in(pg_sys::TopMemoryContext, c"GUC hash table") else {
@@ -111,4 +111,4 @@ mod how {
     }
 }
 
-pub use how::{install, seen};
+pub use how::{find_table, seen};

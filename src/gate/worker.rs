@@ -103,6 +103,11 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
             // SAFETY: between transactions, as Postgres's own workers do it.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         }
+        for database in usage::databases() {
+            if !exists(database) {
+                usage::remove(database);
+            }
+        }
         let databases = usage::databases_with_news();
         if databases.is_empty() {
             usage::flushed();
@@ -113,7 +118,7 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
             }
             match exists(database) {
                 true => write_out(database),
-                false => usage::forget(database),
+                false => usage::remove(database),
             }
         }
         usage::tidy(settings::flush_interval());

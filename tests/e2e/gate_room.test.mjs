@@ -210,6 +210,20 @@ test('where memory has reached its limit, nobody has more than the allowance, an
   await Promise.all(sessions.map(({ client }) => client.end()));
 });
 
+test('a database that is dropped leaves its room to others', async () => {
+  const where = await start({ 'supabase_pat.tracked_keys': '128' });
+  where.psql('postgres', `create database other; select tests.fill('here', 100, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days')`);
+  where.psql('other', `${SETUP} select tests.fill('there', 1000, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days')`);
+  assert.match(where.psql('other', 'select * from tests.answers(0, 999)'), /^there is no room/);
+  const { client, ask } = await session(where);
+  assert.ok((await ask(0, 99))['no room'] > 0);
+  // A use that has been written does not tell the launcher of the database.
+  await until(() => where.psql('other', 'select count(*) from pat.api_key_usage') > 0, 'uses are written');
+  where.psql('postgres', 'drop database other with (force)');
+  await until(async () => !(await ask(0, 99))['no room'], 'there is room');
+  await client.end();
+});
+
 test('one user with any number of tokens leaves room for others', async () => {
   const where = await start({ 'supabase_pat.tracked_keys': '2048', 'supabase_pat.max_keys_per_user': '100000' });
   where.psql('postgres', `select tests.fill('one', 5000, 1000000, ${LIMIT}, '31 days');

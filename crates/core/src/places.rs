@@ -281,6 +281,17 @@ pub fn forget(set: Set, database: u32) {
     }
 }
 
+/// Frees all places of a database that is gone.
+pub fn remove_all(set: Set, database: u32) {
+    for block in set {
+        for place in bits(block.taken) {
+            if block.places[place].database == database {
+                block.free(place);
+            }
+        }
+    }
+}
+
 /// Frees the places that nothing is lost with, of tokens that have not been used since `idle_since`, and moves the rest
 /// together. Returns how many blocks are needed: those after them are empty.
 pub fn pack(set: Set, idle_since: i64, now: i64) -> usize {

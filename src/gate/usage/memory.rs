@@ -21,7 +21,9 @@ pub const SET_LOCKS: usize = 128;
 const REFUSALS_LOCK: usize = SET_LOCKS;
 /// For which blocks of places are in use.
 pub const BLOCKS_LOCK: usize = SET_LOCKS + 1;
-const LOCK_COUNT: usize = SET_LOCKS + 2;
+/// For which databases requests are counted.
+pub const REQUESTS_LOCK: usize = SET_LOCKS + 2;
+const LOCK_COUNT: usize = SET_LOCKS + 3;
 
 /// The head of the shared memory. The places of the tokens follow it.
 #[repr(C)]

@@ -93,7 +93,23 @@ pub fn databases_with_news() -> Vec<pg_sys::Oid> {
     databases.into_iter().map(pg_sys::Oid::from).collect()
 }
 
-/// Forgets what has not been written for a database that is gone, or that does not have the extension.
+/// The databases in which the gate has judged requests.
+pub fn databases() -> Vec<pg_sys::Oid> {
+    let databases = memory::shared().map_or(Vec::new(), requests::databases);
+    databases.into_iter().map(pg_sys::Oid::from).collect()
+}
+
+/// Gives everything to others that a database has which is gone.
+pub fn remove(database: pg_sys::Oid) {
+    if let Some(shared) = memory::shared() {
+        let database = database.to_u32();
+        places::remove_all(shared, database);
+        refusals::forget(shared, database);
+        requests::remove(shared, database);
+    }
+}
+
+/// Forgets what has not been written for a database that does not have the extension.
 pub fn forget(database: pg_sys::Oid) {
     if let Some(shared) = memory::shared() {
         places::forget(shared, database.to_u32());

@@ -202,3 +202,12 @@ pub fn forget(shared: &Shared, database: u32) {
         with_set(shared, number, |set| places::forget(set.blocks(), database));
     }
 }
+
+/// Takes their places from all tokens of a database that is gone.
+pub fn remove_all(shared: &Shared, database: u32) {
+    for number in 0..blocks::sets(shared) {
+        with_set(shared, number, |set| {
+            places::remove_all(set.blocks(), database);
+        });
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::memory::{Shared, shared, this_database};
+use super::memory::{REQUESTS_LOCK, Shared, locked, shared, this_database};
 use crate::pg::Local;
 use crate::pg::clock::Instant;
 
@@ -45,13 +45,37 @@ pub fn of_this_database(shared: &'static Shared) -> Option<&'static Requests> {
     let known = unsafe { PLACE.get() };
     if known.is_none() {
         let database = this_database();
-        *known = shared.requests.iter().find(|requests| {
-            let place = &requests.database;
-            match place.compare_exchange(0, database, Relaxed, Relaxed) {
-                Ok(_) => true,
-                Err(there) => there == database,
-            }
+        *known = locked(REQUESTS_LOCK, || {
+            let place_of = |database| {
+                let mut places = shared.requests.iter();
+                places.find(|requests| requests.database.load(Relaxed) == database)
+            };
+            let place = place_of(database).or_else(|| place_of(0))?;
+            place.database.store(database, Relaxed);
+            Some(place)
         });
     }
     *known
+}
+
+/// The databases that have places.
+pub fn databases(shared: &Shared) -> Vec<u32> {
+    let places = shared.requests.iter();
+    places
+        .map(|requests| requests.database.load(Relaxed))
+        .filter(|&database| database != 0)
+        .collect()
+}
+
+/// Frees the place of a database that is gone.
+pub fn remove(shared: &Shared, database: u32) {
+    locked(REQUESTS_LOCK, || {
+        for requests in &shared.requests {
+            if requests.database.load(Relaxed) == database {
+                requests.database.store(0, Relaxed);
+                requests.count.store(0, Relaxed);
+                requests.last_at.store(0, Relaxed);
+            }
+        }
+    });
 }

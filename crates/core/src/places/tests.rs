@@ -124,6 +124,23 @@ fn a_use_is_lost_only_where_there_is_no_more_room() {
 }
 
 #[test]
+fn a_database_that_is_gone_leaves_its_places_to_others() {
+    let mut table = Table::new(1, 96);
+    for token in 0..16 {
+        let mut used = request(token, token, Some(LIMIT));
+        used.key.database += u32::from(token % 2);
+        table.count(&used, 5000);
+    }
+    table.with(|set| remove_all(set, DATABASE + 1));
+    table.pack(0, 5000);
+    let left: Vec<_> = table.with(|set| held(set, DATABASE, 5000).collect());
+    assert_eq!(left.len(), 8);
+    let gone: Vec<_> = table.with(|set| held(set, DATABASE + 1, 5000).collect());
+    assert_eq!(gone.len(), 0);
+    assert_eq!(table.unwritten().len(), 8);
+}
+
+#[test]
 fn a_set_shrinks_to_what_is_in_use() {
     let mut table = Table::new(8, 96);
     for token in 0..100 {

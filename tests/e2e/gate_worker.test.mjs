@@ -828,6 +828,22 @@ test('a thousand dead tokens of one user hide no refusal of anybody else, and wr
   sql('drop database refusing');
 });
 
+test('tokens that were named in earlier intervals do not come on top of the sixteen of this one', async () => {
+  const where = createDatabase('naming');
+  sql(`create table dead as select n, tests.mint_for(case when n <= 16 then '${BOB}' else '${ALICE}' end::uuid) as id from generate_series(1, 48) n;
+    update pat.api_keys set revoked_at = now()`, where);
+  let refusals = 0;
+  // Bob's tokens leave the first places, which others of Alice's take.
+  for (const [from, to] of [[1, 32], [33, 48], [17, 48]]) {
+    refusals += to - from + 1;
+    sql(`select count(tests.pass(id)) from dead where n between ${from} and ${to}`, where);
+    await until(() => sql("select sum(count) from pat.events where event = 'refused'", where) === String(refusals), 'all refusals in the table');
+  }
+  const named = `select max(tokens) from (select count(key_id) as tokens from pat.events where event = 'refused' group by xmin, user_id) written`;
+  assert.equal(sql(named, where), '16');
+  sql('drop database naming');
+});
+
 test('the doctor goes by the requests that were seen in this database', async () => {
   const where = createDatabase('asked');
   sql(`alter role authenticator set pgrst.db_pre_request = 'pat.gate'`, where);

@@ -362,8 +362,12 @@ fn move_down(shared: &Shared) {
 
 /// Returns some of the memory behind the last block in use. True if there is more.
 fn return_memory(shared: &Shared) -> bool {
-    /// About a megabyte at a time, since whoever needs a block waits.
+    /// About a megabyte at a time, since whoever needs a block waits. That is less than a huge page, none of which must
+    /// be returned whole: it goes back to a pool in which there may be none when it is needed again, and the server
+    /// would crash.
     const MANY: usize = 512;
+    const HUGE_PAGE: usize = 2 * 1024 * 1024;
+    const _: () = assert!(MANY * size_of::<Block>() + PAGE < HUGE_PAGE);
     let blocks = &shared.blocks;
     locked(BLOCKS_LOCK, || {
         let end = blocks.end.load(Relaxed);

@@ -79,13 +79,15 @@ pub fn count_refusal(reason: u8, bearer: Option<Bearer>, address: Option<IpAddr>
                 true => &mut *nameless,
                 false => &mut *named,
             };
+            // One that has been written leaves its place to whoever comes first, itself included.
             let is_it = |refused: &Refused| {
-                (
-                    refused.database,
-                    refused.reason,
-                    refused.token,
-                    refused.user,
-                ) == (database, reason, token, user)
+                refused.count > 0
+                    && (
+                        refused.database,
+                        refused.reason,
+                        refused.token,
+                        refused.user,
+                    ) == (database, reason, token, user)
             };
             let known = places.iter().position(is_it);
             let has_enough = || {
@@ -169,7 +171,8 @@ pub fn refusals_have_been_written(written: &[Refusals]) {
         for done in written {
             let id = |id: Option<Uuid>| id.unwrap_or_default().into_bytes();
             let place = refusals.iter_mut().find(|refused| {
-                refused.database == database
+                refused.count > 0
+                    && refused.database == database
                     && (refused.token, refused.user) == (id(done.token), id(done.user))
                     && REASONS.get(usize::from(refused.reason)) == Some(&done.reason)
             });

@@ -74,15 +74,15 @@ mod how {
     /// How many bytes before its name a table begins.
     unsafe fn size_of_a_head() -> Option<usize> {
         const NAME: &CStr = c"supabase_pat measure";
-        let how = pg_sys::HASHCTL {
-            keysize: size_of::<u32>(),
-            entrysize: size_of::<u32>(),
-            hcxt: unsafe { pg_sys::CurrentMemoryContext },
-            ..Default::default()
-        };
         let flags = pg_sys::HASH_ELEM | pg_sys::HASH_BLOBS | pg_sys::HASH_CONTEXT;
         // SAFETY: a table that is made as Postgres makes that of the settings, and is removed again.
         unsafe {
+            let how = pg_sys::HASHCTL {
+                keysize: size_of::<u32>(),
+                entrysize: size_of::<u32>(),
+                hcxt: pg_sys::CurrentMemoryContext,
+                ..Default::default()
+            };
             let table = pg_sys::hash_create(NAME.as_ptr(), 1, &how, flags as c_int);
             let name = name_in(pg_sys::CurrentMemoryContext, NAME);
             let size = name.and_then(|name| (name as usize).checked_sub(table as usize));

@@ -50,6 +50,7 @@ pub extern "C-unwind" fn _PG_init() {
     // Each is called before those that stand above it: the guard judges the request first.
     request::auth_functions::install();
     gate::reach::install();
+    gate::row_errors::install();
     if is_preloaded {
         gate::guard::install();
         passwords::attempts::init();

@@ -11,7 +11,7 @@
 //! 6. [`Token::assume`]: whether the role that the user has is one for tokens. 403.
 //!
 //! Which tables the statements of a request touch, and what they return of what they write, is checked later, when each
-//! of them starts ([`reach`]).
+//! of them starts ([`reach`]), and what errors show of it when they are sent ([`row_errors`]).
 //!
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
@@ -22,6 +22,7 @@ pub mod guard;
 pub mod raise;
 mod rate_limit;
 pub mod reach;
+pub mod row_errors;
 mod scopes;
 mod token;
 pub mod usage;

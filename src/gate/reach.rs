@@ -37,6 +37,7 @@ use supabase_pat_core::route::{Access, Needed};
 use supabase_pat_core::scope::Scopes;
 
 use super::raise::{self, Decision, Raised};
+use super::row_errors;
 use super::usage::{self, Bearer};
 use crate::pg::{Local, settings};
 use crate::request::admitted;
@@ -88,8 +89,7 @@ pub fn watch() {
     }
 }
 
-/// Whether what is about to happen is done with the rights of a request that has scopes. What a parallel worker does
-/// its leader has been asked for.
+/// Whether what is about to happen is done with the rights of a request that has scopes.
 #[inline(always)]
 unsafe fn is_limited() -> bool {
     // SAFETY: it only reads.
@@ -100,10 +100,20 @@ unsafe fn is_limited() -> bool {
 unsafe fn is_of_request() -> bool {
     // SAFETY: it only reads.
     unsafe {
-        pg_sys::ParallelWorkerNumber < 0
-            && unguarded::GetUserId() == unguarded::GetOuterUserId()
-            && !unguarded::InNoForceRLSOperation()
+        // For its part of a statement the leader of a parallel worker has been asked, but not for the statements of
+        // functions that the worker calls.
+        let is_asked_for = pg_sys::ParallelWorkerNumber >= 0 && run::is_outermost();
+        // The owner of a table is whose rights a foreign key has. That may be the role of the request, whose triggers
+        // are nothing of the foreign key's.
+        let is_of_foreign_key = unguarded::InNoForceRLSOperation() && !run::is_inside_foreign_key();
+        is_user_of_request() && !is_asked_for && !is_of_foreign_key
     }
+}
+
+/// Whether the rights in force are those of the request, and not those of the owner of a function, say.
+pub fn is_user_of_request() -> bool {
+    // SAFETY: it only reads.
+    unsafe { unguarded::GetUserId() == unguarded::GetOuterUserId() }
 }
 
 unsafe extern "C-unwind" fn planner(
@@ -114,7 +124,8 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: Postgres passes what it would pass to the planner.
     unsafe {
-        let global = match *IS_WATCHING.get() {
+        // A parallel worker has never been told to watch.
+        let global = match *IS_WATCHING.get() || admitted::has_scopes() {
             true => mark(query, parameters),
             false => std::ptr::null_mut(),
         };
@@ -305,9 +316,9 @@ unsafe fn visit_query(query: *mut pg_sys::Query, walk: &mut Walk) {
         let outer = (*walk.root).parse;
         (*walk.root).parse = query;
         let entries = (*query).rtable;
-        if walk.explained.is_null()
-            && elements(entries).any(|entry| (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION)
-        {
+        let is_function =
+            |entry: *mut pg_sys::RangeTblEntry| (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION;
+        if walk.explained.is_null() && elements(entries).any(is_function) {
             unguarded::preprocess_function_rtes(walk.root);
         }
         (*walk.root).parse = outer;
@@ -355,16 +366,48 @@ unsafe fn visit_entry(
                     .push((entry, permissions_of(query)));
             }
         }
-        // A view with a barrier adds its conditions here too, which are its own.
         let outer = walk.skipped;
         if (*query).hasRowSecurity && !(*entry).securityQuals.is_null() {
-            let was_in_policy = std::mem::replace(&mut walk.is_in_policy, true);
-            visit((*entry).securityQuals.cast(), context);
+            let policies = count_policies(query, entry);
+            let was_in_policy = walk.is_in_policy;
+            for (place, condition) in elements((*entry).securityQuals).enumerate() {
+                walk.is_in_policy = was_in_policy || place < policies;
+                visit(condition, context);
+            }
             walk.is_in_policy = was_in_policy;
             walk.skipped = (*entry).securityQuals;
         }
         unguarded::walk_entry(entry, visit, context, 0);
         walk.skipped = outer;
+    }
+}
+
+/// How many of the conditions of an entry are those of policies. These come first. Behind them are those of views with a
+/// barrier that are written through, and are the views' own.
+unsafe fn count_policies(query: *mut pg_sys::Query, entry: *mut pg_sys::RangeTblEntry) -> usize {
+    // SAFETY: as the caller promises. Policies are looked up as they were when they were added.
+    unsafe {
+        let entries = (*query).rtable;
+        let is_view =
+            |entry: *mut pg_sys::RangeTblEntry| (*entry).relkind as u8 == pg_sys::RELKIND_VIEW;
+        let target = (*query).resultRelation;
+        let is_behind_view =
+            target != 0 && element(entries, target) == entry && elements(entries).any(is_view);
+        if !is_behind_view {
+            return usize::MAX;
+        }
+        let (mut conditions, mut checks) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let (mut has_policies, mut has_sublinks) = (false, false);
+        unguarded::get_row_security_policies(
+            query,
+            entry,
+            target,
+            &mut conditions,
+            &mut checks,
+            &mut has_policies,
+            &mut has_sublinks,
+        );
+        elements::<pg_sys::Node>(conditions).count()
     }
 }
 
@@ -478,15 +521,15 @@ unsafe fn element<T>(list: *mut pg_sys::List, place: c_int) -> *mut T {
     unsafe { (*(*list).elements.add(place as usize - 1)).ptr_value.cast() }
 }
 
-/// The entries of a range table, without anything that needs dropping.
-unsafe fn elements(entries: *mut pg_sys::List) -> impl Iterator<Item = *mut pg_sys::RangeTblEntry> {
-    let length = match entries.is_null() {
+/// The elements of a list, without anything that needs dropping.
+unsafe fn elements<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    let length = match list.is_null() {
         true => 0,
         // SAFETY: a list.
-        false => unsafe { (*entries).length },
+        false => unsafe { (*list).length },
     };
     // SAFETY: it is as long as it says.
-    (1..=length).map(move |place| unsafe { element(entries, place) })
+    (1..=length).map(move |place| unsafe { element(list, place) })
 }
 
 macro_rules! check_permissions_hook {
@@ -575,13 +618,18 @@ fn refusal_of(scopes: &Scopes, wanted: Wanted, mark: u32) -> Option<Refusal> {
         return None;
     }
     let table = Table::of(wanted.relation)?;
-    accesses(wanted.permissions, mark).find_map(|access| {
+    let refusal = accesses(wanted.permissions, mark).find_map(|access| {
         let scope = table.missing(scopes, access)?;
         Some(match access == Access::Read && is(Mark::Returned) {
             true => Refusal::ReadingMissing(scope),
             false => table.refusal(scope),
         })
-    })
+    });
+    let is_written = wanted.permissions & (WRITING | DELETING) != 0;
+    if refusal.is_none() && is_written && table.missing(scopes, Access::Read).is_some() {
+        row_errors::hide();
+    }
+    refusal
 }
 
 /// What is done to a table, reading last if that is for what is returned.
@@ -607,11 +655,10 @@ struct Table {
 }
 
 impl Table {
-    /// `None` for Postgres's own, the extension's, and what a session has made for itself.
+    /// `None` for Postgres's own, but those that show values of other tables, for the extension's, and for what a session
+    /// has made for itself.
     fn of(relation: pg_sys::Oid) -> Option<Self> {
-        if relation.to_u32() < pg_sys::FirstNormalObjectId {
-            return None;
-        }
+        const SHOW_VALUES: [&str; 3] = ["pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"];
         // SAFETY: look-ups in the system caches, whose answers are copied at once.
         let (schema, name) = unsafe {
             let schema = pg_sys::get_rel_namespace(relation);
@@ -623,7 +670,9 @@ impl Table {
                 text(pg_sys::get_rel_name(relation))?,
             )
         };
-        (schema != "pat").then_some(Self { schema, name })
+        let is_postgres_own = relation.to_u32() < pg_sys::FirstNormalObjectId;
+        let is_free = schema == "pat" || is_postgres_own && !SHOW_VALUES.contains(&name.as_str());
+        (!is_free).then_some(Self { schema, name })
     }
 
     fn needed(&self, access: Access) -> Needed {
@@ -724,7 +773,7 @@ pub(super) unsafe fn refusal_of_command(
                 let command = &*command.cast::<pg_sys::TruncateStmt>();
                 let mut tables = found(command.relations);
                 if command.behavior == pg_sys::DropBehavior::DROP_CASCADE {
-                    add_referencing(&mut tables);
+                    tables.extend(referencing(&tables));
                 }
                 tables.into_iter().find_map(|table| {
                     let table = Table::of(table)?;
@@ -749,6 +798,10 @@ pub(super) unsafe fn refusal_of_command(
             }
             // In a transaction that has failed nothing can be looked up.
             T_TransactionStmt => None,
+            // They tell how many rows there are.
+            T_VacuumStmt | T_ReindexStmt if !is_about_temporary(command) => {
+                Some(Refusal::UnknownRequest)
+            }
             _ if pg_sys::GetCommandLogLevel(command) != pg_sys::LogStmtLevel::LOGSTMT_DDL => None,
             _ if is_about_temporary(command) => None,
             _ => Some(Refusal::UnknownRequest),
@@ -774,6 +827,12 @@ unsafe fn is_about_temporary(command: *mut pg_sys::Node) -> bool {
             }
             T_IndexStmt => is_there((*command.cast::<pg_sys::IndexStmt>()).relation),
             T_AlterTableStmt => is_there((*command.cast::<pg_sys::AlterTableStmt>()).relation),
+            T_ReindexStmt => is_there((*command.cast::<pg_sys::ReindexStmt>()).relation),
+            T_VacuumStmt => {
+                let tables = (*command.cast::<pg_sys::VacuumStmt>()).rels;
+                let tables = PgList::<pg_sys::VacuumRelation>::from_pg(tables);
+                !tables.is_empty() && tables.iter_ptr().all(|table| is_there((*table).relation))
+            }
             T_DropStmt => {
                 use pg_sys::ObjectType::{OBJECT_INDEX, OBJECT_SEQUENCE, OBJECT_TABLE};
                 let command = &*command.cast::<pg_sys::DropStmt>();
@@ -819,22 +878,42 @@ unsafe fn oid_of(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     (table != pg_sys::InvalidOid).then_some(table)
 }
 
-/// Adds the tables that refer to some, and those that refer to these.
-unsafe fn add_referencing(tables: &mut Vec<pg_sys::Oid>) {
-    loop {
-        // SAFETY: lists of oids.
-        let more: Vec<pg_sys::Oid> = unsafe {
+/// The tables that refer to some or to their partitions and children, and those that refer to these. What is a partition
+/// or child of one of them is not named besides.
+unsafe fn referencing(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    // SAFETY: lists of oids. Nothing is locked, as in `oid_of`.
+    unsafe {
+        let family = |&table: &pg_sys::Oid| {
+            let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+            let family = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                unguarded::find_all_inheritors(table, no_lock, std::ptr::null_mut())
+            });
+            PgList::<pg_sys::Oid>::from_pg(family)
+                .iter_oid()
+                .collect::<Vec<_>>()
+        };
+        let own: Vec<pg_sys::Oid> = tables.iter().flat_map(family).collect();
+        let mut all = own.clone();
+        loop {
             let mut list = std::ptr::null_mut();
-            for &table in &*tables {
+            for &table in &all {
                 list = pg_sys::lappend_oid(list, table);
             }
             let more = PgList::<pg_sys::Oid>::from_pg(pg_sys::heap_truncate_find_FKs(list));
-            more.iter_oid().collect()
-        };
-        if more.is_empty() {
-            return;
+            if more.is_empty() {
+                break;
+            }
+            all.extend(more.iter_oid());
         }
-        tables.extend(more);
+        let found = all.split_off(own.len());
+        let children: Vec<pg_sys::Oid> = found
+            .iter()
+            .flat_map(|table| family(table).split_off(1))
+            .collect();
+        found
+            .into_iter()
+            .filter(|table| !children.contains(table))
+            .collect()
     }
 }
 
@@ -864,7 +943,21 @@ mod unguarded {
             deferrable: bool,
             constraint: *mut pg_sys::Oid,
         ) -> *mut pg_sys::Bitmapset;
+        pub fn find_all_inheritors(
+            table: pg_sys::Oid,
+            lock: pg_sys::LOCKMODE,
+            parents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
         pub fn preprocess_function_rtes(root: *mut pg_sys::PlannerInfo);
+        pub fn get_row_security_policies(
+            query: *mut pg_sys::Query,
+            entry: *mut pg_sys::RangeTblEntry,
+            place: c_int,
+            conditions: *mut *mut pg_sys::List,
+            checks: *mut *mut pg_sys::List,
+            has_policies: *mut bool,
+            has_sublinks: *mut bool,
+        );
         #[cfg_attr(feature = "pg15", link_name = "expression_tree_walker")]
         #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
         pub fn walk_expression(

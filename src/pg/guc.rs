@@ -229,7 +229,7 @@ unsafe extern "C-unwind" fn count_change(_value: *const c_char, _extra: *mut c_v
 /// parallel workers must know too: a setting does all of this by itself, as SET LOCAL leaves it, and a variable none.
 ///
 /// Postgres would let superusers set it, in a session, a database or a configuration file; the check hook refuses each
-/// of these. `RESET ALL` empties it.
+/// of these. `RESET ALL`, which anybody may do, leaves it alone.
 pub struct OwnSetting {
     name: &'static CStr,
     value: GucSetting<Option<CString>>,
@@ -255,7 +255,10 @@ impl OwnSetting {
                 &self.value,
                 // A setting of the context `internal` would not reach parallel workers.
                 GucContext::Suset,
-                GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE,
+                GucFlags::SUPERUSER_ONLY
+                    | GucFlags::NO_SHOW_ALL
+                    | GucFlags::NO_RESET_ALL
+                    | GucFlags::DISALLOW_IN_FILE,
                 Some(refuse_others),
                 None,
                 None,

@@ -58,6 +58,7 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentTransactionNestLevel() -> c_int;
     #[cfg(not(feature = "pg15"))]
     pub fn hash_get_num_entries(table: *mut pg_sys::HTAB) -> std::ffi::c_long;
+    pub fn InNoForceRLSOperation() -> bool;
     #[cfg(feature = "pg15")]
     pub fn GetNumConfigOptions() -> c_int;
     #[cfg(feature = "pg15")]

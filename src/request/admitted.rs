@@ -8,12 +8,15 @@
 //!
 //! # Who can set it
 //! Only the gate can set it. Postgres would let superusers set it, in a session, a database or a configuration file;
-//! the check hook refuses each of these. `RESET ALL` empties it, after which the token is not valid.
+//! the check hook refuses each of these, and `RESET ALL` leaves it alone.
 //!
 //! # What it says
 //! It holds the id of the token that was let through. It does not hold the claims: the next pre-request function may
 //! add to them, and a restriction belongs to the token. If the token has a list of scopes, these follow the id, each
 //! after a space: see [`crate::gate::reach`].
+//!
+//! Scopes stay in force to the end of the transaction: whoever gets another request judged in it, by changing the claims,
+//! gets no more scopes by that. A server has one request in a transaction.
 
 use supabase_pat_core::error::Error;
 use supabase_pat_core::scope::Scopes;
@@ -37,7 +40,11 @@ pub fn define() {
 /// # Errors
 /// [`Error::Internal`] for a scope with a NUL in it.
 pub fn admit(token: Uuid, scopes: &Scopes) -> Result<(), Error> {
-    ADMITTED.set(&match scopes.to_claim() {
+    let before = self::scopes().filter(|before| match scopes {
+        Scopes::Unlimited => true,
+        Scopes::Only(_) => !before.include(scopes),
+    });
+    ADMITTED.set(&match before.as_ref().unwrap_or(scopes).to_claim() {
         None => token.to_string(),
         Some(scopes) => format!("{token} {scopes}"),
     })
@@ -46,8 +53,8 @@ pub fn admit(token: Uuid, scopes: &Scopes) -> Result<(), Error> {
 /// Notes that the gate lets no token through: the request has none, or its token is refused.
 pub fn admit_no_token() -> Result<(), Error> {
     match ADMITTED.text() {
-        None => Ok(()),
-        Some(_) => ADMITTED.set(""),
+        Some(_) if !has_scopes() => ADMITTED.set(""),
+        _ => Ok(()),
     }
 }
 

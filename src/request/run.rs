@@ -45,6 +45,8 @@ pub struct Run {
     snapshot: pg_sys::Snapshot,
     /// Nesting level of the subtransaction that the run began in.
     nest_level: i32,
+    /// Whether it is a query of a foreign key's own, or runs inside of one.
+    is_of_foreign_key: bool,
     request: Option<Box<Request>>,
 }
 
@@ -87,6 +89,14 @@ pub fn with_request<R>(f: impl FnOnce(&mut Request) -> R) -> R {
 /// Whether no statement is being executed, so that what begins is the client's own.
 pub fn is_outermost() -> bool {
     depth() == 0
+}
+
+/// Whether what begins now is inside of a query of a foreign key's own, such as a trigger of a table that it cascades to.
+pub fn is_inside_foreign_key() -> bool {
+    // SAFETY: the reference is gone at the end of the block.
+    unsafe { RUNS.get() }
+        .last()
+        .is_some_and(|run| run.is_of_foreign_key)
 }
 
 fn depth() -> usize {
@@ -138,6 +148,7 @@ macro_rules! executor_run_hook {
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),
+                    is_of_foreign_key: unguarded::InNoForceRLSOperation(),
                     request: None,
                 });
                 match *PREVIOUS_HOOK.get() {

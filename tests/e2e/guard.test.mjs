@@ -275,7 +275,7 @@ describe('within a transaction', () => {
     assert.equal((await titles(client)).length, 2);
   }));
 
-  test('RESET ALL forgets the judgement, not the guard', () => inTransaction(async (client) => {
+  test('RESET ALL does not get past the guard', () => inTransaction(async (client) => {
     await announce(client, (await mint()).request);
     await client.query('reset all');
     await client.query('set local role authenticated');

@@ -1,6 +1,7 @@
 // A token with scopes touches each table and view with the scope for it alone, wherever the statement comes from: through
 // a REST server, and in connections of its login that do what it does. Nothing calls the gate.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { ALICE } from './fixture.mjs';
 import { KINDS, assertRefused, lacks, open } from './gate_world.mjs';
@@ -42,7 +43,7 @@ const TABLES = `
   create view invokers_stead with (security_invoker) as select id, upper(body) as body from notes;
   grant all on stead_notes, invokers_stead to authenticated;
   create materialized view kept_notes as select * from notes;
-  create table parts (id int) partition by range (id);
+  create table parts (id int, level int default 1) partition by range (id);
   create table parts_1 partition of parts for values from (0) to (10);
   create table parents (id int);
   create table children () inherits (parents);
@@ -56,6 +57,36 @@ const TABLES = `
   alter table theirs_1 owner to authenticated;
   alter table theirs_2 owner to authenticated;
   revoke create on schema public from authenticated;
+  create function theirs_3() returns trigger language plpgsql as $$ begin perform from notes; return old; end $$;
+  create table theirs_3 (id int primary key);
+  create table theirs_4 (id int references theirs_3 (id) on delete cascade);
+  create trigger reads before delete on theirs_4 for each row execute function theirs_3();
+  insert into theirs_3 values (1);
+  insert into theirs_4 values (1);
+  grant create on schema public to authenticated;
+  alter table theirs_3 owner to authenticated;
+  alter table theirs_4 owner to authenticated;
+  revoke create on schema public from authenticated;
+  alter table children add primary key (id);
+  create table of_children (id int references children (id)) partition by range (id);
+  create table of_children_1 partition of of_children for values from (0) to (10);
+  alter table parts_1 add primary key (id), add check (level > 0);
+  create table guarded (id int primary key, part int, code text, level int not null check (level >= 0), unique (part, code));
+  create view guarded_now with (security_invoker) as select * from guarded where level < 5 with check option;
+  create table guards (id int, constraint later foreign key (id) references guarded (id) deferrable initially deferred);
+  insert into guarded values (1, 1, 'hidden', 1), (2, 2, 'hidden', 2);
+  insert into guards values (1);
+  create function fail() returns void language plpgsql security definer as $$
+  begin
+      insert into guarded values (3, 3, 'x', -1);
+  end $$;
+  grant all on guarded, guarded_now, guards to authenticated;
+  create table of_parts (id int references parts_1 (id));
+  grant all on of_children, of_children_1, of_parts to authenticated;
+  create view behind_plans with (security_barrier, security_invoker) as select * from plans where exists (select from tags);
+  create view behind_behind_plans with (security_barrier, security_invoker) as select * from behind_plans where id > 0;
+  create view behind_goals with (security_barrier, security_invoker) as select * from goals where id > 0;
+  grant all on behind_plans, behind_behind_plans, behind_goals to authenticated;
   create sequence numbers;
   create schema private;
   create table private.papers (id int);
@@ -73,6 +104,8 @@ const TABLES = `
   create function in_stead() returns trigger language plpgsql security definer as $$ begin return new; end $$;
   create trigger in_stead instead of update on stead_notes for each row execute function in_stead();
   create trigger in_stead instead of update on invokers_stead for each row execute function in_stead();
+  create function parallel_notes(id int) returns bigint language plpgsql parallel safe as 'begin return (select count(*) from notes); end';
+  create function parallel_plans(id int) returns bigint language plpgsql parallel safe as 'begin return (select count(*) from plans); end';
   create function by_name(name text) returns bigint language plpgsql as $$
   declare n bigint;
   begin
@@ -147,6 +180,13 @@ const CASES = [
   ['a change that a trigger makes instead, of what the invoker reads', "update invokers_stead set body = 'x'",
     { 'invokers_stead:write': 'public.invokers_stead', 'notes:read': 'public.notes' }],
   ['a table of its role and its foreign key', 'delete from theirs_1', { 'theirs_1:delete': 'public.theirs_1' }],
+  ['a table of its role and the triggers that its foreign key sets off', 'delete from theirs_3', { 'theirs_3:delete': 'public.theirs_3', 'notes:read': 'public.notes' }],
+  ['a change through a view with a barrier on a table with policies', "update behind_plans set body = 'x'",
+    { 'behind_plans:write': 'public.behind_plans', 'plans:write': 'public.plans', 'tags:read': 'public.tags' }],
+  ['a change through two views with barriers on a table with policies', "update behind_behind_plans set body = 'x'",
+    { 'behind_behind_plans:write': 'public.behind_behind_plans', 'behind_plans:write': 'public.behind_plans', 'plans:write': 'public.plans', 'tags:read': 'public.tags' }],
+  ['a deletion through a view with a barrier on a table whose policy reads through an inlined function', 'delete from behind_goals',
+    { 'behind_goals:delete': 'public.behind_goals', 'goals:delete': 'public.goals' }],
   ['a locked read of a view', 'select * from owners_notes for update', { 'owners_notes:read': 'public.owners_notes', 'owners_notes:write': 'public.owners_notes' }],
   ['a materialized view', 'select * from kept_notes', { 'kept_notes:read': 'public.kept_notes' }],
   ['a partitioned table', 'select * from parts', { 'parts:read': 'public.parts' }],
@@ -180,6 +220,8 @@ const CASES = [
   ["a foreign key's check", 'insert into tags values (2, 1)', { 'tags:write': 'public.tags' }],
   ['TRUNCATE', 'truncate tags', { 'tags:delete': 'public.tags' }],
   ['TRUNCATE CASCADE', 'truncate notes cascade', { 'notes:delete': 'public.notes', 'tags:delete': 'public.tags' }],
+  ['TRUNCATE CASCADE of a table to whose child others refer', 'truncate parents cascade', { 'parents:delete': 'public.parents', 'of_children:delete': 'public.of_children' }],
+  ['TRUNCATE CASCADE of a table to whose partition others refer', 'truncate parts cascade', { 'parts:delete': 'public.parts', 'of_parts:delete': 'public.of_parts' }],
   ['COPY TO', 'copy notes to stdout', { 'notes:read': 'public.notes' }],
   ['COPY of a query', 'copy (select * from notes) to stdout', { 'notes:read': 'public.notes' }],
   ['COPY of a table with policies', 'copy plans to stdout', { 'plans:read': 'public.plans' }],
@@ -189,6 +231,7 @@ const CASES = [
   ['a large object', "select lo_from_bytea(0, 'x')", {}],
   ['a table of another schema', 'select * from private.papers', { 'private.papers:read': 'private.papers' }],
   ['catalogs', 'select count(*) from pg_class, information_schema.tables', {}],
+  ['statistics with values of tables', 'select * from pg_stats', { 'pg_catalog.pg_stats:read': 'pg_catalog.pg_stats' }],
   ["the user's tokens", 'select * from api_keys', { 'tokens:read': 'public.api_keys' }],
   ["the user's events", 'select * from api_key_events', { 'tokens:read': 'public.api_key_events' }],
 ];
@@ -278,11 +321,11 @@ describe('with the rights of the request', () => {
   test('what is made for the session needs no scope, and what stays is not made', async () => {
     const claims = await claimsOf(['notes:read', 'nothing:else']);
     const temporary = ['create temp table mine (id int) on commit drop', 'insert into mine values (1)', 'create index on mine (id)',
-      'alter table mine add body text', 'select * from mine', 'drop table mine'];
+      'alter table mine add body text', 'analyze mine', 'reindex table mine', 'select * from mine', 'drop table mine'];
     await requesting(claims, temporary);
     for (const statement of ['create table pg_catalog.x (id int)', 'create temp view v as select * from notes', 'drop table notes',
       'alter table notes disable row level security', 'create function pg_temp.f() returns int language sql as $$select 1$$', 'comment on table notes is $$x$$',
-      'create table x as select 1', 'grant select on notes to anon']) {
+      'create table x as select 1', 'grant select on notes to anon', 'analyze', 'analyze verbose theirs_1', 'reindex table theirs_1']) {
       await assert.rejects(requesting(claims, statement), { code: 'PT403', message: 'no scope covers this request, so a token with a list of scopes may not make it' }, statement);
     }
     for (const statement of temporary.slice(0, 1)) await requesting(claims, statement);
@@ -297,6 +340,24 @@ describe('with the rights of the request', () => {
     for (const statement of ['select * from theirs', 'select theirs_1()']) {
       await assert.rejects(requesting(claims, statement), refusal('notes:read', 'public.notes'));
     }
+  });
+
+  test('scopes hold to the end of the transaction, whatever the request becomes in it', async () => {
+    const claims = await claimsOf(['tags:read', 'nothing:else']);
+    const wider = await claimsOf(['tags:read', 'notes:read']);
+    const unlimited = await claimsOf(null);
+    for (const change of ["set local request.jwt.claims = ''", "select set_config('request.jwt.claims', '', true), set_config('request.method', '', true)",
+      'reset all', 'set local role anon; set local role authenticated', 'set local role none; reset all; set local role authenticated',
+      `set local request.jwt.claims = '${JSON.stringify({ sub: ALICE, role: 'authenticated' })}'`,
+      ...[wider, unlimited].map((other) => `set local request.jwt.claims = '${other}'`)]) {
+      await assert.rejects(requesting(claims, [change, 'select from notes']), refusal('notes:read', 'public.notes'), change);
+      await requesting(claims, [change, 'select from tags']);
+    }
+    // And no longer.
+    await requesting(wider, 'select from notes');
+    // Those of a narrower one are in force.
+    await assert.rejects(requesting(wider, [`set local request.jwt.claims = '${await claimsOf(['tags:read'])}'`, 'select from notes']), refusal('notes:read', 'public.notes'));
+    await requesting(claims, ['savepoint s', `set local request.jwt.claims = ''`, 'select from tags', 'rollback to s', 'select from tags']);
   });
 
   test('a refusal that a function swallows has read nothing', async () => {
@@ -358,6 +419,18 @@ describe('plans that are kept', () => {
     assert.deepEqual(await requesting(await claimsOf(['plans:read']), statement), [{ count: '1' }]);
     await assert.rejects(requesting(await claimsOf(['nothing:else']), statement), refusal('plans:read', 'public.plans'));
   });
+
+  test('what functions touch in a parallel worker is asked there', async () => {
+    const parallel = ['set local force_parallel_mode = on', 'set local parallel_leader_participation = off'];
+    if (Number(process.env.PG ?? 15) >= 16) parallel[0] = 'set local debug_parallel_query = on';
+    const calling = (name) => [...parallel, `select ${name}(1) as n`];
+    const plan = await requesting(await claimsOf(['notes:read']), [...parallel, 'explain (analyze, costs off, timing off) select parallel_notes(1)']);
+    assert.match(JSON.stringify(plan), /Workers Launched: 1/);
+    for (const [name, table] of [['parallel_notes', 'notes'], ['parallel_plans', 'plans']]) {
+      assert.deepEqual(await requesting(await claimsOf([`${table}:read`]), calling(name)), [{ n: '1' }]);
+      await assert.rejects(requesting(await claimsOf(['nothing:read']), calling(name)), refusal(`${table}:read`, `public.${table}`));
+    }
+  });
 });
 
 describe('through a REST server', () => {
@@ -395,6 +468,34 @@ describe('through a REST server', () => {
       assert.equal((await asking(kind, ['rpc/owners_notes_1:call'], 'POST', '/rpc/owners_notes_1', {})).data, 1);
     });
   }
+
+  for (const kind of KINDS) {
+    test(`a ${kind} token that may write and not read is told no row by an error`, async () => {
+      const EXPECTED = [
+        ['PATCH', '/guarded?id=eq.1', { level: -1 }, 'new row for relation "guarded" violates check constraint "guarded_level_check"', 'Failing row contains (1, 1, hidden, -1).'],
+        ['PATCH', '/guarded?id=eq.1', { level: null }, 'null value in column "level" of relation "guarded" violates not-null constraint', 'Failing row contains (1, 1, hidden, null).'],
+        ['PATCH', '/guarded?id=eq.1', { part: 2 }, 'duplicate key value violates unique constraint "guarded_part_code_key"', 'Key (part, code)=(2, hidden) already exists.'],
+        ['PATCH', '/guarded_now?id=eq.1', { level: 9 }, 'new row violates check option for view "guarded_now"', 'Failing row contains (1, 1, hidden, 9).'],
+        ['DELETE', '/guarded?level=eq.1', undefined, 'update or delete on table "guarded" violates foreign key constraint "later" on table "guards"', 'Key (id)=(1) is still referenced from table "guards".'],
+      ];
+      for (const [method, path, body, message, details] of EXPECTED) {
+        const writing = [`${path.slice(1).split('?')[0]}:write`, 'guarded:write', 'guarded:delete'];
+        const blind = await asking(kind, writing, method, path, body);
+        assert.deepEqual([blind.data.message, blind.data.details], [message, null]);
+        const seeing = await asking(kind, [...writing, 'guarded:read', 'guarded_now:read'], method, path, body);
+        assert.deepEqual([seeing.data.message, seeing.data.details], [message, details]);
+      }
+      const partition = ['parts:write', 'parts:read'];
+      assert.match((await asking(kind, partition, 'POST', '/parts', { id: 5, level: -1 })).data.details, /^Failing row contains/);
+      // With the rights of somebody else, whose table it is.
+      assert.match((await asking(kind, ['rpc/fail:call', 'todos:write'], 'POST', '/rpc/fail', {})).data.details, /^Failing row contains/);
+    });
+  }
+
+  test('the log has what a token is not told', async () => {
+    await asking('jwt', ['guarded:write'], 'PATCH', '/guarded?id=eq.1', { level: -77 });
+    assert.match(readFileSync(world.cluster.log, 'utf8'), /Failing row contains \(1, 1, hidden, -77\)/);
+  });
 
   test('a login, and a token without a list, touch what they may', async () => {
     const free = await world.mint(ALICE);

@@ -129,7 +129,7 @@ select set_config('request.jwt.claims', jsonb_build_object('role', 'authenticate
 select is_valid_api_token();
 select code from tests.error('show supabase_pat.judged_key');
 
--- If the setting is emptied, the token is not valid.
+-- RESET ALL leaves it alone.
 begin;
 select pat.gate();
 select is_valid_api_token();

@@ -86,7 +86,8 @@ begin; select pg_temp.request(:'writer', 'DELETE', '/notes');
 delete from notes where false returning 1;
 delete from notes returning body;
 rollback;
--- A prepared statement is checked too. With the scope, and for all but personal access tokens, rows are returned.
+-- A prepared statement is checked too. With the scope, and without a token, rows are returned. Scopes hold to the end of the
+-- transaction, whosever request it becomes.
 prepare deleting as delete from notes returning body;
 begin; select pg_temp.request(:'writer', 'DELETE', '/notes'); execute deleting; rollback;
 begin; select pg_temp.request(:'both', 'DELETE', '/notes'); execute deleting; rollback;

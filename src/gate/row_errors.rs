@@ -1,0 +1,76 @@
+//! Errors that show rows. Where a row breaks a constraint, Postgres tells the client the whole of it, as it would be after
+//! the write, or a key. A token that may write to a table and not read it is not told; the log has it all the same.
+//!
+//! Such an error is seen where it is sent, be it from the end of the transaction. By then the transaction has failed, and
+//! nothing can be looked up. So it is noted before, when the statement that writes begins.
+//!
+//! Postgres calls the hook for what it also logs: not for errors where `log_min_messages` is above them.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+
+use pgrx::{pg_guard, pg_sys};
+
+use super::reach;
+use crate::pg::Local;
+use crate::pg::error::encode;
+
+/// Whether this transaction writes to a table that the token may not read.
+static IS_HIDING: Local<bool> = Local::new(false);
+static NEXT: Local<pg_sys::emit_log_hook_type> = Local::new(None);
+
+pub fn install() {
+    // SAFETY: called once, from _PG_init.
+    unsafe {
+        *NEXT.get() = pg_sys::emit_log_hook;
+        pg_sys::emit_log_hook = Some(emit);
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+    }
+}
+
+/// Hides the rows of errors to the end of the transaction.
+pub fn hide() {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *IS_HIDING.get() = true };
+}
+
+unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
+    // SAFETY: Postgres passes an error, which it sends after this. Nothing here raises one.
+    unsafe {
+        if *IS_HIDING.get() && !(*error).detail.is_null() && is_hidden(error) {
+            if (*error).detail_log.is_null() {
+                (*error).detail_log = (*error).detail;
+            }
+            (*error).detail = std::ptr::null_mut();
+        }
+        if let Some(next) = *NEXT.get() {
+            next(error);
+        }
+    }
+}
+
+/// Whether it is about a constraint or the check option of a view. What happens with the rights of somebody else is not
+/// asked for scopes.
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn is_hidden(error: *mut pg_sys::ErrorData) -> bool {
+    // The first two characters of an SQLSTATE, of six bits each.
+    const CLASS: i32 = (1 << 12) - 1;
+    // SAFETY: as the caller promises.
+    let sqlstate = unsafe { (*error).sqlerrcode };
+    ["23000", "44000"]
+        .iter()
+        .any(|class| (encode(class) ^ sqlstate) & CLASS == 0)
+        && reach::is_user_of_request()
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    if matches!(
+        event,
+        XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE
+    ) {
+        // SAFETY: as above.
+        unsafe { *IS_HIDING.get() = false };
+    }
+}

@@ -431,16 +431,40 @@ unsafe fn mark_of_target(query: *mut pg_sys::Query) -> Mark {
             return Mark::Target;
         }
         let key = match (*query).commandType {
-            pg_sys::CmdType::CMD_INSERT => {
-                let mut constraint = pg_sys::InvalidOid;
-                let entry = element::<pg_sys::RangeTblEntry>((*query).rtable, target);
-                unguarded::get_primary_key_attnos((*entry).relid, true, &mut constraint)
-            }
+            pg_sys::CmdType::CMD_INSERT => key_of_inserted(query),
             _ => std::ptr::null_mut(),
         };
         match has_others(columns, key) {
             true => Mark::Returned,
             false => Mark::Target,
+        }
+    }
+}
+
+/// The columns of the primary key of what is inserted. None if it may take the place of a row that was found by something
+/// else: whoever inserts did not know the key of that one.
+unsafe fn key_of_inserted(query: *mut pg_sys::Query) -> *mut pg_sys::Bitmapset {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let target = (*query).resultRelation;
+        let entry = element::<pg_sys::RangeTblEntry>((*query).rtable, target);
+        let mut constraint = pg_sys::InvalidOid;
+        let key = unguarded::get_primary_key_attnos((*entry).relid, true, &mut constraint);
+        let conflict = (*query).onConflict;
+        if conflict.is_null() || (*conflict).action != pg_sys::OnConflictAction::ONCONFLICT_UPDATE {
+            return key;
+        }
+        let mut found_by = std::ptr::null_mut();
+        unguarded::pull_varattnos(
+            (*conflict).arbiterElems.cast(),
+            target as pg_sys::Index,
+            &mut found_by,
+        );
+        let is_found_by_key = unguarded::bms_equal(found_by, key)
+            || (*conflict).constraint != pg_sys::InvalidOid && (*conflict).constraint == constraint;
+        match is_found_by_key {
+            true => key,
+            false => std::ptr::null_mut(),
         }
     }
 }
@@ -781,14 +805,17 @@ pub(super) unsafe fn refusal_of_command(
                 })
             }
             T_LockStmt => {
-                let tables = found((*command.cast::<pg_sys::LockStmt>()).relations);
-                tables.into_iter().find_map(|table| {
+                let command = &*command.cast::<pg_sys::LockStmt>();
+                let is_weak = command.mode == pg_sys::AccessShareLock as c_int;
+                found(command.relations).into_iter().find_map(|table| {
                     let table = Table::of(table)?;
                     let missing = |access| table.missing(scopes, access);
-                    let scope = missing(Access::Read)?;
-                    missing(Access::Write)?;
+                    let scope = missing(Access::Write)?;
                     missing(Access::Delete)?;
-                    Some(table.refusal(scope))
+                    match is_weak {
+                        true => missing(Access::Read).map(|scope| table.refusal(scope)),
+                        false => Some(table.refusal(scope)),
+                    }
                 })
             }
             T_RefreshMatViewStmt => {
@@ -931,6 +958,7 @@ mod unguarded {
         pub fn palloc0(size: usize) -> *mut c_void;
         pub fn list_concat(list: *mut pg_sys::List, other: *mut pg_sys::List) -> *mut pg_sys::List;
         pub fn bms_next_member(set: *const pg_sys::Bitmapset, member: c_int) -> c_int;
+        pub fn bms_equal(set: *const pg_sys::Bitmapset, other: *const pg_sys::Bitmapset) -> bool;
         pub fn bms_is_member(member: c_int, set: *const pg_sys::Bitmapset) -> bool;
         pub fn checkExprHasSubLink(node: *mut pg_sys::Node) -> bool;
         pub fn pull_varattnos(

@@ -225,7 +225,8 @@ const CASES = [
   ['COPY TO', 'copy notes to stdout', { 'notes:read': 'public.notes' }],
   ['COPY of a query', 'copy (select * from notes) to stdout', { 'notes:read': 'public.notes' }],
   ['COPY of a table with policies', 'copy plans to stdout', { 'plans:read': 'public.plans' }],
-  ['LOCK', 'lock table notes in access share mode', { 'notes:read': 'public.notes' }],
+  ['LOCK as a read does', 'lock table notes in access share mode', { 'notes:read': 'public.notes' }],
+  ['LOCK that keeps others out', 'lock table notes', { 'notes:write': 'public.notes' }],
   ['a sequence', 'select last_value from numbers', { 'numbers:read': 'public.numbers' }],
   ['a number of a sequence', "select nextval('numbers')", {}],
   ['a large object', "select lo_from_bytea(0, 'x')", {}],
@@ -307,6 +308,23 @@ describe('with the rights of the request', () => {
           && /lacks the scope (writable_)?notes:read, so the rows that it writes cannot be returned$/.test(message), statement);
       } else await requesting(claims, statement);
       await requesting(await claimsOf(['notes:write', 'notes:read', 'writable_notes:*']), statement);
+    }
+  });
+
+  test('an upsert returns the key to a token that may not read, if the row was found by it', async () => {
+    for (const [conflict, isShown] of [
+      ['(id) do update set level = 5 returning id', false],
+      ['on constraint guarded_pkey do update set level = 5 returning id', false],
+      ['(part, code) do update set level = 5 returning id', true],
+      ['on constraint guarded_part_code_key do update set level = 5 returning id', true],
+      ['(part, code) do update set level = 5 returning 1', false],
+      ['(part, code) do nothing returning id', false],
+    ]) {
+      const statement = `insert into guarded values (1, 1, 'hidden', 5) on conflict ${conflict}`;
+      const answer = requesting(await claimsOf(['guarded:write']), statement);
+      if (isShown) await assert.rejects(answer, { message: 'the personal access token lacks the scope guarded:read, so the rows that it writes cannot be returned' });
+      else await answer;
+      await requesting(await claimsOf(['guarded:write', 'guarded:read']), statement);
     }
   });
 

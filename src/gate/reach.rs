@@ -116,6 +116,12 @@ pub fn is_user_of_request() -> bool {
     unsafe { unguarded::GetUserId() == unguarded::GetOuterUserId() }
 }
 
+/// Whether the scopes in force let a table be read.
+pub fn may_read(schema: String, name: String) -> bool {
+    let table = Table { schema, name };
+    admitted::scopes().is_none_or(|scopes| table.missing(&scopes, Access::Read).is_none())
+}
+
 unsafe extern "C-unwind" fn planner(
     query: *mut pg_sys::Query,
     text: *const c_char,
@@ -603,10 +609,13 @@ unsafe extern "C-unwind" fn judge_entries(
     let refusal = unsafe {
         elements(entries).find_map(|entry| {
             let wanted = wanted_by(entry, permissions)?;
-            if !is_of_role_in_force(&wanted) {
-                return None;
+            match is_of_role_in_force(&wanted) {
+                true => refusal_of(&scopes, wanted, (*entry).ctelevelsup),
+                false => {
+                    note_blind_write(&scopes, &wanted);
+                    None
+                }
             }
-            refusal_of(&scopes, wanted, (*entry).ctelevelsup)
         })
     };
     decision(refusal)
@@ -636,6 +645,16 @@ fn is_of_role_in_force(wanted: &Wanted) -> bool {
     wanted.user == pg_sys::InvalidOid || wanted.user == unsafe { unguarded::GetUserId() }
 }
 
+/// Hides what errors would show, if something is written that the token may not read, also behind a view of its owner's.
+fn note_blind_write(scopes: &Scopes, wanted: &Wanted) {
+    if wanted.permissions & (WRITING | DELETING) != 0
+        && Table::of(wanted.relation)
+            .is_some_and(|table| table.missing(scopes, Access::Read).is_some())
+    {
+        row_errors::hide();
+    }
+}
+
 fn refusal_of(scopes: &Scopes, wanted: Wanted, mark: u32) -> Option<Refusal> {
     let is = |one: Mark| mark == one as u32;
     if is(Mark::Policy) {
@@ -649,9 +668,8 @@ fn refusal_of(scopes: &Scopes, wanted: Wanted, mark: u32) -> Option<Refusal> {
             false => table.refusal(scope),
         })
     });
-    let is_written = wanted.permissions & (WRITING | DELETING) != 0;
-    if refusal.is_none() && is_written && table.missing(scopes, Access::Read).is_some() {
-        row_errors::hide();
+    if refusal.is_none() {
+        note_blind_write(scopes, &wanted);
     }
     refusal
 }

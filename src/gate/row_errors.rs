@@ -2,18 +2,20 @@
 //! the write, or a key. A token that may write to a table and not read it is not told; the log has it all the same.
 //!
 //! Such an error is seen where it is sent, be it from the end of the transaction. By then the transaction has failed, and
-//! nothing can be looked up. So it is noted before, when the statement that writes begins.
+//! nothing can be looked up. So it is noted before, when the statement that writes begins. What a foreign key does to
+//! other tables, with the rights of their owner, is no such statement: there the table counts that the error names.
 //!
 //! Postgres calls the hook for what it also logs: not for errors where `log_min_messages` is above them.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
 use super::reach;
-use crate::pg::Local;
 use crate::pg::error::encode;
+use crate::pg::{Local, unguarded};
+use crate::request::admitted;
 
 /// Whether this transaction writes to a table that the token may not read.
 static IS_HIDING: Local<bool> = Local::new(false);
@@ -37,7 +39,7 @@ pub fn hide() {
 unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
     // SAFETY: Postgres passes an error, which it sends after this. Nothing here raises one.
     unsafe {
-        if *IS_HIDING.get() && !(*error).detail.is_null() && is_hidden(error) {
+        if admitted::has_scopes() && !(*error).detail.is_null() && is_hidden(error) {
             if (*error).detail_log.is_null() {
                 (*error).detail_log = (*error).detail;
             }
@@ -49,19 +51,32 @@ unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether it is about a constraint or the check option of a view. What happens with the rights of somebody else is not
-/// asked for scopes.
+/// Whether it is about a constraint or the check option of a view, and shows what the token may not read. What else happens
+/// with the rights of somebody else is not asked for scopes.
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn is_hidden(error: *mut pg_sys::ErrorData) -> bool {
     // The first two characters of an SQLSTATE, of six bits each.
     const CLASS: i32 = (1 << 12) - 1;
-    // SAFETY: as the caller promises.
-    let sqlstate = unsafe { (*error).sqlerrcode };
-    ["23000", "44000"]
-        .iter()
-        .any(|class| (encode(class) ^ sqlstate) & CLASS == 0)
-        && reach::is_user_of_request()
+    // SAFETY: as the caller promises. A name is null, or a C string.
+    unsafe {
+        let error = &*error;
+        let shows_row = ["23000", "44000"]
+            .iter()
+            .any(|class| (encode(class) ^ error.sqlerrcode) & CLASS == 0);
+        if !shows_row {
+            return false;
+        }
+        if !unguarded::InNoForceRLSOperation() {
+            return *IS_HIDING.get() && reach::is_user_of_request();
+        }
+        let text = |name: *const c_char| {
+            (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        };
+        text(error.schema_name)
+            .zip(text(error.table_name))
+            .is_none_or(|(schema, name)| !reach::may_read(schema, name))
+    }
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {

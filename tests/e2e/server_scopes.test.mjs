@@ -76,6 +76,12 @@ const TABLES = `
   create table guards (id int, constraint later foreign key (id) references guarded (id) deferrable initially deferred);
   insert into guarded values (1, 1, 'hidden', 1), (2, 2, 'hidden', 2);
   insert into guards values (1);
+  create view guarded_levels as select id, level from guarded;
+  create table owning (id int primary key);
+  create table owned (id int default -1 references owning (id) on delete set default check (id > 0), body text);
+  insert into owning values (1), (-1);
+  insert into owned values (1, 'hidden');
+  grant all on guarded_levels, owning, owned to authenticated;
   create function fail() returns void language plpgsql security definer as $$
   begin
       insert into guarded values (3, 3, 'x', -1);
@@ -502,6 +508,13 @@ describe('through a REST server', () => {
         assert.deepEqual([blind.data.message, blind.data.details], [message, null]);
         const seeing = await asking(kind, [...writing, 'guarded:read', 'guarded_now:read'], method, path, body);
         assert.deepEqual([seeing.data.message, seeing.data.details], [message, details]);
+      }
+      // By a view that shows less than its table, and by a foreign key that changes another table.
+      for (const [scope, path, body, table] of [['guarded_levels', '/guarded_levels?id=eq.1', { level: -1 }, 'guarded'], ['owning', '/owning?id=eq.1', undefined, 'owned']]) {
+        const method = body ? 'PATCH' : 'DELETE';
+        const blind = await asking(kind, [`${scope}:*`], method, path, body);
+        assert.deepEqual([blind.data.code, blind.data.details], ['23514', null]);
+        assert.match((await asking(kind, [`${scope}:*`, `${table}:read`], method, path, body)).data.details, /^Failing row contains/);
       }
       const partition = ['parts:write', 'parts:read'];
       assert.match((await asking(kind, partition, 'POST', '/parts', { id: 5, level: -1 })).data.details, /^Failing row contains/);

@@ -388,8 +388,8 @@ unsafe fn visit_entry(
     }
 }
 
-/// How many of the conditions of an entry are those of policies. These come first. Behind them are those of views with a
-/// barrier that are written through, and are the views' own.
+/// How many of the conditions of an entry are those of policies. These come first. Behind them are those of views with
+/// a barrier that are written through, and are the views' own.
 unsafe fn count_policies(query: *mut pg_sys::Query, entry: *mut pg_sys::RangeTblEntry) -> usize {
     // SAFETY: as the caller promises. Policies are looked up as they were when they were added.
     unsafe {
@@ -447,8 +447,8 @@ unsafe fn mark_of_target(query: *mut pg_sys::Query) -> Mark {
     }
 }
 
-/// The columns of the primary key of what is inserted. None if it may take the place of a row that was found by something
-/// else: whoever inserts did not know the key of that one.
+/// The columns of the primary key of what is inserted. None if it may take the place of a row that was found by
+/// something else: whoever inserts did not know the key of that one.
 unsafe fn key_of_inserted(query: *mut pg_sys::Query) -> *mut pg_sys::Bitmapset {
     // SAFETY: as the caller promises.
     unsafe {
@@ -697,8 +697,8 @@ struct Table {
 }
 
 impl Table {
-    /// `None` for Postgres's own, but those that show values of other tables, for the extension's, and for what a session
-    /// has made for itself.
+    /// `None` for Postgres's own, but those that show values of other tables, for the extension's, and for what a
+    /// session has made for itself.
     fn of(relation: pg_sys::Oid) -> Option<Self> {
         const SHOW_VALUES: [&str; 3] = ["pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"];
         // SAFETY: look-ups in the system caches, whose answers are copied at once.
@@ -923,8 +923,8 @@ unsafe fn oid_of(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     (table != pg_sys::InvalidOid).then_some(table)
 }
 
-/// The tables that refer to some or to their partitions and children, and those that refer to these. What is a partition
-/// or child of one of them is not named besides.
+/// The tables that refer to some or to their partitions and children, and those that refer to these. What is a
+/// partition or child of one of them is not named besides.
 unsafe fn referencing(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
     // SAFETY: lists of oids. Nothing is locked, as in `oid_of`.
     unsafe {

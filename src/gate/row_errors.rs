@@ -1,9 +1,10 @@
-//! Errors that show rows. Where a row breaks a constraint, Postgres tells the client the whole of it, as it would be after
-//! the write, or a key. A token that may write to a table and not read it is not told; the log has it all the same.
+//! Errors that show rows. Where a row breaks a constraint, Postgres tells the client the whole of it, as it would be
+//! after the write, or a key. A token that may write to a table and not read it is not told; the log has it all the
+//! same.
 //!
-//! Such an error is seen where it is sent, be it from the end of the transaction. By then the transaction has failed, and
-//! nothing can be looked up. So it is noted before, when the statement that writes begins. What a foreign key does to
-//! other tables, with the rights of their owner, is no such statement: there the table counts that the error names.
+//! Such an error is seen where it is sent, be it from the end of the transaction. By then the transaction has failed,
+//! and nothing can be looked up. So it is noted before, when the statement that writes begins. What a foreign key does
+//! to other tables, with the rights of their owner, is no such statement: there the table counts that the error names.
 //!
 //! Postgres calls the hook for what it also logs: not for errors where `log_min_messages` is above them.
 #![allow(unsafe_code)]
@@ -51,8 +52,8 @@ unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether it is about a constraint or the check option of a view, and shows what the token may not read. What else happens
-/// with the rights of somebody else is not asked for scopes.
+/// Whether it is about a constraint or the check option of a view, and shows what the token may not read. What else
+/// happens with the rights of somebody else is not asked for scopes.
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn is_hidden(error: *mut pg_sys::ErrorData) -> bool {

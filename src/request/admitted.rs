@@ -15,8 +15,8 @@
 //! add to them, and a restriction belongs to the token. If the token has a list of scopes, these follow the id, each
 //! after a space: see [`crate::gate::reach`].
 //!
-//! Scopes stay in force to the end of the transaction: whoever gets another request judged in it, by changing the claims,
-//! gets no more scopes by that. A server has one request in a transaction.
+//! Scopes stay in force to the end of the transaction: whoever gets another request judged in it, by changing the
+//! claims, gets no more scopes by that. A server has one request in a transaction.
 
 use supabase_pat_core::error::Error;
 use supabase_pat_core::scope::Scopes;

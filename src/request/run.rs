@@ -91,7 +91,8 @@ pub fn is_outermost() -> bool {
     depth() == 0
 }
 
-/// Whether what begins now is inside of a query of a foreign key's own, such as a trigger of a table that it cascades to.
+/// Whether what begins now is inside of a query of a foreign key's own, such as a trigger of a table that it cascades
+/// to.
 pub fn is_inside_foreign_key() -> bool {
     // SAFETY: the reference is gone at the end of the block.
     unsafe { RUNS.get() }

@@ -97,20 +97,47 @@ unsafe extern "C-unwind" fn guarded_logins_assigned(_value: *const c_char, _extr
     unsafe { *GUARDED_LOGINS_GENERATION.get() += 1 };
 }
 
-/// The names in `supabase_pat.guarded_logins`. None if it is no list of names.
+/// The names in `supabase_pat.guarded_logins`.
 pub fn guarded_logins() -> Vec<CString> {
-    let text = GUARDED_LOGINS.get().unwrap_or_default();
-    // SAFETY: SplitIdentifierString cuts a copy of the C string into names, and puts them into a list.
+    names_in(&GUARDED_LOGINS.get().unwrap_or_default()).unwrap_or_default()
+}
+
+/// The names in a list with commas. `None` if it is no list of names.
+fn names_in(list: &CStr) -> Option<Vec<CString>> {
+    // SAFETY: SplitIdentifierString cuts a copy of the C string into names, and puts them into a list. Both are freed
+    // after the names have been copied: a setting is checked in memory that lives as long as the process.
     unsafe {
         let mut names = std::ptr::null_mut();
-        let copy = pg_sys::pstrdup(text.as_ptr());
-        if !pg_sys::SplitIdentifierString(copy, b',' as c_char, &mut names) {
-            return Vec::new();
-        }
-        pgrx::PgList::<c_char>::from_pg(names)
+        let copy = pg_sys::pstrdup(list.as_ptr());
+        let is_list = pg_sys::SplitIdentifierString(copy, b',' as c_char, &mut names);
+        let found = pgrx::PgList::<c_char>::from_pg(names)
             .iter_ptr()
             .map(|name| CStr::from_ptr(name).to_owned())
-            .collect()
+            .collect();
+        pg_sys::list_free(names);
+        pg_sys::pfree(copy.cast());
+        is_list.then_some(found)
+    }
+}
+
+/// A list that names nobody by mistake would leave all logins unguarded.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_guarded_logins(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres passes a place that holds the new value or null, and only reads the detail, which it clears
+    // before the next hook runs.
+    unsafe {
+        let is_list = (*value).is_null() || names_in(CStr::from_ptr(*value)).is_some();
+        if !is_list {
+            pg_sys::GUC_check_errdetail_string =
+                c"It must be a list of names, separated by commas."
+                    .as_ptr()
+                    .cast_mut();
+        }
+        is_list
     }
 }
 
@@ -574,7 +601,7 @@ pub fn define() {
         (1, 3600),
         GucFlags::UNIT_S,
     );
-    // SAFETY: the hooks raise no error and cannot panic.
+    // SAFETY: the hooks have guards of their own.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"supabase_pat.guarded_logins",
@@ -583,7 +610,7 @@ pub fn define() {
             &GUARDED_LOGINS,
             GucContext::Suset,
             GucFlags::default(),
-            None,
+            Some(check_guarded_logins),
             Some(guarded_logins_assigned),
             None,
         );

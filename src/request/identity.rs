@@ -8,6 +8,7 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 
 use crate::pg::guc::{c_string, replace, set, setting};
+use crate::pg::rights;
 
 /// Some servers, and older versions of others, set one setting for each claim as well, with these prefixes.
 const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
@@ -16,7 +17,8 @@ const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
 const LEGACY: [&str; 3] = ["sub", "role", "email"];
 
 /// Replaces the role and the claims that the server has set by `role` and `claims`, a JSON object. The role is set as
-/// by SET ROLE: the role that the server logged in as must be a member of it.
+/// by SET ROLE: the role that the server logged in as must be a member of it. One that is in force is left: in a
+/// SECURITY DEFINER function and in maintenance commands none can be set.
 ///
 /// # Errors
 /// [`Error::Internal`] for claims that are not a JSON object or hold a NUL. Postgres raises an error for a role that
@@ -41,6 +43,13 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
         if !is_set("role") && !is_set("sub") {
             continue;
         }
+        if prefix == PREFIXES[0] {
+            // Also those that it has not set, since the request had no such claim.
+            for name in LEGACY {
+                let value = new.text(name).ok().flatten().unwrap_or_default();
+                set(&c_string(&format!("{prefix}{name}"))?, &value)?;
+            }
+        }
         for name in &names {
             let Ok(setting) = CString::new(format!("{prefix}{name}")) else {
                 continue; // there is no such setting
@@ -51,12 +60,10 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
             }
         }
     }
-    for name in LEGACY {
-        let value = new.text(name).ok().flatten().unwrap_or_default();
-        let setting = format!("{}{name}", PREFIXES[0]);
-        set(&c_string(&setting)?, &value)?;
+    match rights::outer_role_is(role) {
+        true => Ok(()),
+        false => set(c"role", role),
     }
-    set(c"role", role)
 }
 
 /// Makes the rest of the transaction read-only.

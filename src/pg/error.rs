@@ -6,12 +6,14 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use supabase_pat_core::error::Error;
 
+use crate::pg::memory;
+
 /// The result of a function that SQL calls.
 pub type SqlResult<T> = Result<T, ErrorReport>;
 
 /// Runs the body of a function that SQL calls, and gives its error the SQLSTATE, message and hint of the core's table.
 pub fn reported<T>(body: impl FnOnce() -> Result<T, Error>) -> SqlResult<T> {
-    body().map_err(|error| {
+    memory::with_room(body).map_err(|error| {
         let code = PgSqlErrorCode::from(encode(error.sqlstate()));
         let report = ErrorReport::new(code, error.to_string(), "supabase_pat");
         match error.hint() {

@@ -15,7 +15,7 @@ pub mod json;
 pub mod kept;
 mod local;
 pub mod lock;
-mod memory;
+pub mod memory;
 pub mod net;
 pub mod random;
 pub mod relations;

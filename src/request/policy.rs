@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::function::version_1;
+use crate::pg::memory;
 use crate::pg::uuid::pg_uuid;
 use crate::request::run;
 
@@ -49,7 +50,7 @@ pub unsafe extern "C-unwind" fn supabase_pat_is_valid_api_token(call: FunctionCa
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn check_validity(_call: FunctionCallInfo) -> Datum {
-    run::with_request(|request| request.is_valid()).into()
+    memory::with_room(|| run::with_request(|request| request.is_valid())).into()
 }
 
 /// # Safety
@@ -115,5 +116,5 @@ fn current_api_key_id() -> Option<PgUuid> {
 
 #[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]
 fn is_active_session() -> bool {
-    run::with_request(|request| request.is_active())
+    memory::with_room(|| run::with_request(|request| request.is_active()))
 }

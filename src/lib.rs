@@ -45,8 +45,7 @@ pub extern "C-unwind" fn _PG_init() {
     // Nobody defines a setting of ours after this.
     pg::settings::define();
     let is_preloaded = pg::settings::is_preloaded();
-    let after = is_preloaded.then_some(gate::guard::after_outermost as unsafe fn());
-    request::run::install_hook(after);
+    request::run::install_hook(is_preloaded.then_some(gate::guard::AROUND));
     // Each is called before those that stand above it: the guard judges the request first.
     request::auth_functions::install();
     gate::reach::install();

@@ -9,41 +9,52 @@
 //! anything, when it is planned and when it starts, there is a look whether what is announced by then has been judged.
 //! If not, it is judged there; and where that is too late for what the token needs, it is refused.
 //!
+//! A cursor or portal that has been opened goes on without a start, even at COMMIT, where it is WITH HOLD: so there is a
+//! look before each run as well.
+//!
 //! # What was judged
 //! The role, the claims and what HTTP says of the request. Which of those that were judged in this transaction holds now
 //! is in a setting that nobody else can set, so a savepoint that is rolled back brings the one before back. If anything
 //! of it changes, the request is judged again. A token is counted once in a transaction, however often that is.
 //!
+//! A function of the database may act for somebody else: it changes the claims within a statement. These are judged as
+//! they are, and an opaque token in the headers, which has become claims by then, does not take them back.
+//!
 //! # What it costs
-//! Other logins pay for a comparison of two numbers in each hook. The nested statements of guarded ones pay for six
-//! addresses: a setting whose value has changed has another address.
+//! Other logins pay for a comparison of two numbers in each hook. Guarded ones pay for another two: Postgres is made to
+//! tell of each change of these settings ([`guc::watch`]), so nothing is compared as long as their number stays the same.
+//! From Postgres 16 on, those that do not exist are looked for: one, where a server announces as PostgREST does.
 //!
 //! # Safety
 //! As in [`crate::request::run`]: errors of other people's statements must pass through the hooks as they are, so the
 //! hooks have no guard of pgrx's and hold nothing that needs dropping.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::rc::Rc;
 
-use pgrx::{pg_guard, pg_sys};
+use pgrx::{PgList, pg_guard, pg_sys};
 use supabase_pat_core::claims::Identity;
 use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
 use super::raise::{self, Decision};
 use crate::pg::error::reported;
-use crate::pg::guc::{self, OwnSetting, Variable};
-use crate::pg::{Local, relations, settings};
+use crate::pg::guc::{self, Moment, OwnSetting, Watch};
+use crate::pg::{Local, memory, relations, settings};
 use crate::request::run;
 
 /// Whether there is still time for all that a judgement may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub enum When {
     /// What comes is planned for whoever the request becomes.
     InTime,
     /// What is about to run has been planned for the role in force.
     Late,
+    /// A function of the database has changed what was announced, in a request that has been judged.
+    Within,
 }
 
 /// What a server has told of a request.
@@ -54,31 +65,45 @@ struct Announcement {
 }
 
 const HTTP: [&CStr; 3] = [c"request.method", c"request.path", c"request.headers"];
-const CLAIMS: &CStr = c"request.jwt.claims";
+const HEADERS: usize = 2;
 
-/// Where the values of the settings are, as they were when the request was last found to have been judged.
+/// What tells of a request, besides the role. The rest of the claims that are settings of their own do not do so alone.
+const TELLING: [&CStr; 5] = [
+    c"request.jwt.claims",
+    HTTP[0],
+    HTTP[1],
+    HTTP[HEADERS],
+    c"request.jwt.claim.sub",
+];
+
+/// While this stays the same, so does what is announced.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Addresses {
+struct Seen {
     role: pg_sys::Oid,
-    values: [*mut c_char; 1 + HTTP.len()],
-    judged: *mut c_char,
+    moment: Moment,
 }
 
 /// The number of the announcement in [`State::judged`] that holds now, counted from one.
 static JUDGED: OwnSetting = OwnSetting::new(c"supabase_pat.judged_request");
 
+/// How many announcements are kept. If a savepoint brings back one that is not, it is judged again.
+const KEPT: usize = 8;
+
 #[derive(Default)]
 struct State {
-    /// Those of this transaction, each as it was after it had been judged.
-    judged: Vec<Announcement>,
-    settled: Option<Addresses>,
+    /// The last ones of this transaction, each as it was after it had been judged.
+    judged: VecDeque<Announcement>,
+    /// How many there were before these.
+    forgotten: usize,
+    /// When what was announced was last found to have been judged.
+    settled: Option<Seen>,
     counted: Vec<Uuid>,
     is_judging: bool,
 }
 
 static STATE: Local<Option<State>> = Local::new(None);
 
-/// For which session user it is known whether it is guarded, and by which value of the setting.
+/// For which session user it is known whether it is guarded, and by which value of the setting. 0 is the number of none.
 static KNOWN: Local<(pg_sys::Oid, u64, bool)> = Local::new((pg_sys::InvalidOid, 0, false));
 
 static NEXT_PLANNER: Local<pg_sys::planner_hook_type> = Local::new(None);
@@ -104,7 +129,18 @@ pub fn install() {
         pg_sys::object_access_hook = Some(object_access);
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::AUTHOID as c_int,
+            Some(roles_changed),
+            pg_sys::Datum::from(0),
+        );
     }
+}
+
+/// A role may have another name.
+unsafe extern "C-unwind" fn roles_changed(_: pg_sys::Datum, _cache: c_int, _hash: u32) {
+    // SAFETY: a number of this backend.
+    unsafe { KNOWN.get().1 = 0 };
 }
 
 /// Whether this session is that of a guarded login.
@@ -122,25 +158,29 @@ pub fn is_guarded() -> bool {
 }
 
 #[cold]
-fn find_out(user: pg_sys::Oid) -> bool {
+#[pg_guard]
+unsafe extern "C-unwind" fn find_out(user: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the system caches, in a transaction; else it is found out later.
-    unsafe {
+    memory::with_room(|| unsafe {
         if !pg_sys::IsTransactionState() || pg_sys::ParallelWorkerNumber >= 0 {
             return false;
         }
         let name = pg_sys::GetUserNameFromId(user, true);
-        let is_guarded = !name.is_null()
-            && settings::guarded_logins()
+        let is_guarded = match name.is_null() {
+            false => settings::guarded_logins()
                 .iter()
-                .any(|login| login.as_c_str() == CStr::from_ptr(name));
+                .any(|login| login.as_c_str() == CStr::from_ptr(name)),
+            // Sessions outlive a role that is dropped.
+            true => *KNOWN.get() == (user, 0, true),
+        };
         *KNOWN.get() = (user, settings::guarded_logins_generation(), is_guarded);
         is_guarded
-    }
+    })
 }
 
 /// Whether the present request has been judged by the guard.
 pub fn has_judged() -> bool {
-    is_guarded() && is_settled(true)
+    is_guarded() && is_settled()
 }
 
 /// Whether a request of the token was admitted before in this transaction.
@@ -182,87 +222,125 @@ impl Announcement {
     }
 }
 
-impl Addresses {
-    fn present() -> Self {
-        Self {
+/// Which of [`TELLING`] exist, so that each of their changes is counted.
+static WATCHED: Local<[bool; TELLING.len()]> = Local::new([false; TELLING.len()]);
+
+/// When those that did not exist were last looked for.
+static SEARCHED: Local<Moment> = Local::new(Moment::NEVER);
+
+impl Seen {
+    /// `None` where changes could come unseen.
+    fn now() -> Option<Self> {
+        // SAFETY: the reference is gone at the end of the line.
+        if !Moment::now().has_settings_of(unsafe { *SEARCHED.get() }) {
+            if !Self::watch_all() {
+                return None;
+            }
+            // SAFETY: as above.
+            unsafe { *SEARCHED.get() = Moment::now() };
+        }
+        Some(Self {
             // SAFETY: it only reads.
             role: unsafe { pg_sys::GetOuterUserId() },
-            values: values(),
-            judged: JUDGED.address(),
+            moment: Moment::now(),
+        })
+    }
+
+    /// Watches the settings that are there. False if one cannot be watched.
+    fn watch_all() -> bool {
+        for (place, name) in TELLING.into_iter().enumerate() {
+            // SAFETY: the references are gone at the end of each line.
+            if unsafe { WATCHED.get()[place] } {
+                continue;
+            }
+            match guc::watch(name) {
+                Watch::Missing => (),
+                // SAFETY: as above.
+                Watch::Watched => unsafe { WATCHED.get()[place] = true },
+                Watch::Unwatched => return false,
+            }
         }
+        true
     }
 }
 
-/// Where the settings are, as far as they exist: to find one takes a search, for 40 ns and more.
-static VARIABLES: Local<[Option<Variable>; 1 + HTTP.len()]> = Local::new([None; 1 + HTTP.len()]);
+impl State {
+    fn judged(&self, number: usize) -> Option<&Announcement> {
+        self.judged.get(number.checked_sub(self.forgotten + 1)?)
+    }
 
-fn values() -> [*mut c_char; 1 + HTTP.len()] {
-    const NAMES: [&CStr; 1 + HTTP.len()] = [CLAIMS, HTTP[0], HTTP[1], HTTP[2]];
-    // SAFETY: nothing is called that could come back here.
-    let variables = unsafe { VARIABLES.get() };
-    std::array::from_fn(|place| {
-        let variable = &mut variables[place];
-        if variable.is_none() {
-            *variable = Variable::find(NAMES[place]);
+    /// Keeps an announcement, and returns its number.
+    fn keep(&mut self, judged: Announcement) -> usize {
+        if self.judged.len() == KEPT {
+            self.judged.pop_front();
+            self.forgotten += 1;
         }
-        variable.map_or(std::ptr::null_mut(), Variable::value)
-    })
+        self.judged.push_back(judged);
+        self.forgotten + self.judged.len()
+    }
 }
 
-/// Whether there is nothing to judge: nothing is announced, or what is announced has been judged. `is_exact` is for
-/// statements of the client's own: there the values count, and not where they are.
-fn is_settled(is_exact: bool) -> bool {
-    let addresses = Addresses::present();
+/// The number of the announcement that holds now, if one has been judged.
+fn number_judged() -> Option<usize> {
+    JUDGED.text()?.parse().ok()
+}
+
+/// Whether there is nothing to judge: nothing is announced, or what is announced has been judged.
+fn is_settled() -> bool {
+    let seen = Seen::now();
     // SAFETY: the references are gone at the end of each line.
     if unsafe { state() }.is_judging {
         return true;
     }
     // SAFETY: as above.
-    if !is_exact && unsafe { state() }.settled == Some(addresses) {
+    if seen.is_some() && unsafe { state() }.settled == seen {
         return true;
     }
-    if !is_announced(&addresses) || relations::extension_owner().is_none() {
-        return true;
+    let is_settled = !is_announced() || is_judged();
+    if is_settled {
+        // SAFETY: as above.
+        unsafe { state() }.settled = seen;
     }
-    let Some(number) = JUDGED.text().and_then(|text| text.parse::<usize>().ok()) else {
+    is_settled || relations::extension_owner().is_none()
+}
+
+/// Whether what is announced is what was judged.
+fn is_judged() -> bool {
+    let Some(number) = number_judged() else {
         return false;
     };
     let present = Announcement::present();
     // SAFETY: nothing is called that could come back here.
-    let state = unsafe { state() };
-    let is_judged = state
-        .judged
-        .get(number.wrapping_sub(1))
-        .is_some_and(|judged| judged.is(&present));
-    if is_judged {
-        state.settled = Some(addresses);
-    }
-    is_judged
+    let judged = unsafe { state() }.judged(number);
+    judged.is_some_and(|judged| judged.is(&present))
 }
 
-/// Whether anything tells of a request: a role that is not the login's, claims, or a method.
-fn is_announced(addresses: &Addresses) -> bool {
-    let has_value = |value: *mut c_char| {
-        // SAFETY: null, or a C string of Postgres's.
-        !value.is_null() && unsafe { *value } != 0
-    };
+/// Whether anything tells of a request: a role that is not the login's, or a setting.
+fn is_announced() -> bool {
     // SAFETY: it only reads.
-    addresses.role != unsafe { pg_sys::GetSessionUserId() }
-        || has_value(addresses.values[0])
-        || has_value(addresses.values[1])
-        || guc::setting(c"request.jwt.claim.sub").is_some()
+    let has_role = unsafe { pg_sys::GetOuterUserId() != pg_sys::GetSessionUserId() };
+    has_role || TELLING.into_iter().any(guc::is_set)
 }
 
 /// Notes that what is announced now has been judged.
 pub fn note_judged() -> Result<(), Error> {
     let present = Announcement::present();
-    let number = {
-        // SAFETY: nothing is called that could come back here.
-        let judged = &mut unsafe { state() }.judged;
-        judged.push(present);
-        judged.len()
-    };
+    // SAFETY: nothing is called that could come back here.
+    let number = unsafe { state() }.keep(present);
     JUDGED.set(&number.to_string())
+}
+
+/// Whether the statement that is about to run is part of another one, in a request that has been judged with the same
+/// headers.
+fn is_within() -> bool {
+    let headers = || guc::setting(HTTP[HEADERS]).map(String::into_boxed_str);
+    !run::is_outermost()
+        && number_judged().is_some_and(|number| {
+            let headers = headers();
+            // SAFETY: nothing is called that could come back here.
+            let judged = unsafe { state() }.judged(number);
+            judged.is_some_and(|judged| judged.http[HEADERS] == headers)
+        })
 }
 
 /// Judges what is announced, and raises an error if the request is refused.
@@ -271,12 +349,12 @@ pub fn note_judged() -> Result<(), Error> {
 /// Called in the frame of a hook, without a guard and without anything that needs dropping.
 unsafe fn judge(when: When) {
     // SAFETY: as the caller promises.
-    unsafe { raise::carry_out(judged(when as c_int)) };
+    unsafe { raise::carry_out(judged(when)) };
 }
 
 #[cold]
 #[pg_guard]
-unsafe extern "C-unwind" fn judged(when: c_int) -> Decision {
+unsafe extern "C-unwind" fn judged(when: When) -> Decision {
     use pgrx::pg_sys::panic::ErrorReportable;
     /// Also if an error gets past it.
     struct Judging;
@@ -286,14 +364,14 @@ unsafe extern "C-unwind" fn judged(when: c_int) -> Decision {
             unsafe { state() }.is_judging = false;
         }
     }
-    let when = match when == When::Late as c_int {
-        true => When::Late,
-        false => When::InTime,
-    };
     reported(|| {
         // SAFETY: as above.
         unsafe { state() }.is_judging = true;
         let _judging = Judging;
+        let when = match when == When::Late && is_within() {
+            true => When::Within,
+            false => when,
+        };
         match super::judge(when)? {
             Some(raised) => Ok(Decision::Refused(raised)),
             None => {
@@ -305,12 +383,17 @@ unsafe extern "C-unwind" fn judged(when: c_int) -> Decision {
     .unwrap_or_report()
 }
 
+pub const AROUND: run::Around = run::Around {
+    before: before_run,
+    after_outermost,
+};
+
 /// After each outermost statement.
 ///
 /// # Safety
 /// Called in the frame of a hook, without a guard and without anything that needs dropping.
 #[inline(always)]
-pub unsafe fn after_outermost() {
+unsafe fn after_outermost() {
     // SAFETY: as the caller promises.
     unsafe {
         if is_guarded() && is_request() {
@@ -322,23 +405,95 @@ pub unsafe fn after_outermost() {
 /// Whether there is a request with a method that has not been judged.
 #[pg_guard]
 unsafe extern "C-unwind" fn is_request() -> bool {
-    guc::setting(HTTP[0]).is_some() && !is_settled(true)
+    memory::with_room(|| !is_settled() && guc::is_set(HTTP[0]))
 }
 
-/// Before a statement. `is_exact` as in [`is_settled`].
+/// What is about to happen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+enum Coming {
+    Query(*mut pg_sys::Query),
+    Plan(*mut pg_sys::PlannedStmt),
+    /// Something else than a query.
+    Other,
+}
+
+/// Before each run of a plan.
+///
+/// # Safety
+/// As [`after_outermost`].
 #[inline(always)]
-unsafe fn before_statement() {
+unsafe fn before_run(plan: *mut pg_sys::PlannedStmt) {
+    // SAFETY: as the caller promises.
+    unsafe { before(Coming::Plan(plan)) };
+}
+
+#[inline(always)]
+unsafe fn before(coming: Coming) {
     // SAFETY: called in the frames of hooks without anything that needs dropping.
     unsafe {
-        if is_guarded() && !has_been_settled() {
+        if is_guarded() && !may_go_on(coming) {
             judge(When::Late);
         }
     }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn has_been_settled() -> bool {
-    is_settled(run::is_outermost())
+unsafe extern "C-unwind" fn may_go_on(coming: Coming) -> bool {
+    // SAFETY: Postgres passes what it plans and runs.
+    memory::with_room(|| is_settled() || unsafe { only_announces(coming) })
+}
+
+/// Whether it is a SELECT of `set_config` alone, with constants and parameters: that is another way to write SET, and a
+/// server may need several of them to announce a request.
+unsafe fn only_announces(coming: Coming) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: nodes of the types that their tags say.
+    unsafe {
+        let targets = match coming {
+            Coming::Other => return false,
+            Coming::Query(query) => {
+                let query = &*query;
+                let is_bare = query.commandType == pg_sys::CmdType::CMD_SELECT
+                    && query.rtable.is_null()
+                    && query.cteList.is_null()
+                    && query.setOperations.is_null()
+                    && query.havingQual.is_null()
+                    && query.limitOffset.is_null()
+                    && query.limitCount.is_null()
+                    && (*query.jointree).quals.is_null();
+                match is_bare {
+                    true => query.targetList,
+                    false => return false,
+                }
+            }
+            Coming::Plan(plan) => {
+                let top = (*plan).planTree;
+                let is_bare = (*plan).commandType == pg_sys::CmdType::CMD_SELECT
+                    && (*plan).subplans.is_null()
+                    && (*top).type_ == T_Result
+                    && (*top).lefttree.is_null()
+                    && (*top).qual.is_null()
+                    && (*top.cast::<pg_sys::Result>()).resconstantqual.is_null();
+                match is_bare {
+                    true => (*top).targetlist,
+                    false => return false,
+                }
+            }
+        };
+        let is_given = |value: *mut pg_sys::Node| matches!((*value).type_, T_Const | T_Param);
+        let is_set = |target: *mut pg_sys::TargetEntry| {
+            let call = (*target).expr.cast::<pg_sys::FuncExpr>();
+            (*call).xpr.type_ == T_FuncExpr
+                && (*call).funcid == pg_sys::Oid::from(pg_sys::F_SET_CONFIG)
+                && PgList::<pg_sys::Node>::from_pg((*call).args)
+                    .iter_ptr()
+                    .all(is_given)
+        };
+        PgList::<pg_sys::TargetEntry>::from_pg(targets)
+            .iter_ptr()
+            .all(is_set)
+    }
 }
 
 unsafe extern "C-unwind" fn planner(
@@ -349,7 +504,7 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: Postgres passes what it would pass to the planner.
     unsafe {
-        before_statement();
+        before(Coming::Query(query));
         match *NEXT_PLANNER.get() {
             Some(next) => next(query, text, options, parameters),
             None => unguarded::standard_planner(query, text, options, parameters),
@@ -360,7 +515,7 @@ unsafe extern "C-unwind" fn planner(
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: as above.
     unsafe {
-        before_statement();
+        before(Coming::Plan((*query).plannedstmt));
         match *NEXT_START.get() {
             Some(next) => next(query, flags),
             None => unguarded::standard_ExecutorStart(query, flags),
@@ -381,7 +536,7 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: as above.
     unsafe {
         if !only_prepares(statement) {
-            before_statement();
+            before(Coming::Other);
         }
         match *NEXT_UTILITY.get() {
             Some(next) => next(
@@ -437,7 +592,7 @@ unsafe extern "C-unwind" fn object_access(
         if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE
             && pg_sys::ActivePortal.is_null()
         {
-            before_statement();
+            before(Coming::Other);
         }
         if let Some(next) = *NEXT_ACCESS.get() {
             next(access, class, object, part, argument);
@@ -452,6 +607,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         && let Some(state) = unsafe { STATE.get() }
     {
         state.judged.clear();
+        state.forgotten = 0;
         state.counted.clear();
         state.settled = None;
         state.is_judging = false;

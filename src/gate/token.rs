@@ -94,12 +94,12 @@ impl Token {
     }
 
     /// Makes the request that of the token's user, where it is not yet, and keeps the verdict, so that policies do not
-    /// look the token up again.
+    /// look the token up again. What a function of the database makes of the request is left as it is.
     ///
     /// # Errors
     /// [`Refusal::RoleNotAllowed`], for a user whose role is not for tokens; [`Refusal::TooLate`].
     pub fn assume(&self, when: When) -> Result<(), Stop> {
-        let live = match settings::live_claims() {
+        let live = match when != When::Within && settings::live_claims() {
             true => users::state::live_user(self.stored.user),
             false => None,
         };

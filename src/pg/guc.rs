@@ -10,6 +10,15 @@ use supabase_pat_core::error::Error;
 use crate::pg::unguarded;
 use crate::pg::{Local, created};
 
+/// Whether there is such a setting, and it is not empty: without allocating.
+pub fn is_set(name: &CStr) -> bool {
+    // SAFETY: as in `setting`.
+    unsafe {
+        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        !text.is_null() && *text != 0
+    }
+}
+
 /// The value of a setting. `None` if there is no such setting, or it is empty.
 pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: Postgres returns null for a missing setting, as it is told here; the text ends in NUL and is copied at
@@ -117,31 +126,6 @@ pub fn settings_from(
         .map(move |&record| (record, name(record)))
 }
 
-/// Where the value of a setting of type string is kept.
-#[derive(Clone, Copy)]
-pub struct Variable(*mut *mut c_char);
-
-impl Variable {
-    /// `None` as long as there is no such setting.
-    pub fn find(name: &CStr) -> Option<Self> {
-        let record = find_setting(name)?;
-        // SAFETY: the record is Postgres's. `vartype` says which struct begins with it.
-        unsafe {
-            ((*record).vartype == pg_sys::config_type::PGC_STRING)
-                .then(|| Self((*record.cast::<pg_sys::config_string>()).variable))
-        }
-    }
-
-    /// The address of the value. Postgres allocates a new value before it frees the old one, so a changed setting has
-    /// another address.
-    #[inline(always)]
-    pub fn value(self) -> *mut c_char {
-        // SAFETY: a setting that exists has a variable for as long as the backend lives, unless a library defines one
-        // of the same name.
-        unsafe { *self.0 }
-    }
-}
-
 /// Whether each change of a setting is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
@@ -164,7 +148,7 @@ pub fn install() {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// How many times a setting that is watched has been given a value, also by the end of a transaction, of a
-    /// savepoint or of a function's own settings. Unlike an address, which a later value may have again, a count never
+    /// savepoint or of a function's own settings, or has come to be watched. Unlike an address, which a later value may have again, a count never
     /// comes back.
     pub changes: u64,
     /// Tells whether one that was missing may have been created: see [`created`].
@@ -184,6 +168,12 @@ impl Moment {
             changes: unsafe { *CHANGES.get() },
             created: created::seen(),
         }
+    }
+
+    /// Whether no setting has been created between two moments.
+    #[inline(always)]
+    pub fn has_settings_of(self, other: Self) -> bool {
+        self.created == other.created && self.created != created::UNKNOWN
     }
 
     #[inline(always)]
@@ -212,7 +202,10 @@ pub fn watch_record(record: *mut pg_sys::config_generic) -> Watch {
         }
         let assign_hook = &mut (*record.cast::<pg_sys::config_string>()).assign_hook;
         match assign_hook {
-            None => *assign_hook = Some(hook),
+            None => {
+                *assign_hook = Some(hook);
+                *CHANGES.get() += 1;
+            }
             Some(other) if *other as usize == hook as usize => (),
             Some(_) => return Watch::Unwatched,
         }

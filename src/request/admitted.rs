@@ -40,11 +40,11 @@ pub fn define() {
 /// # Errors
 /// [`Error::Internal`] for a scope with a NUL in it.
 pub fn admit(token: Uuid, scopes: &Scopes) -> Result<(), Error> {
-    let before = self::scopes().filter(|before| match scopes {
-        Scopes::Unlimited => true,
-        Scopes::Only(_) => !before.include(scopes),
-    });
-    ADMITTED.set(&match before.as_ref().unwrap_or(scopes).to_claim() {
+    let scopes = match self::scopes() {
+        Some(before) => before.meet(scopes),
+        None => scopes.clone(),
+    };
+    ADMITTED.set(&match scopes.to_claim() {
         None => token.to_string(),
         Some(scopes) => format!("{token} {scopes}"),
     })

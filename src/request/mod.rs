@@ -259,8 +259,8 @@ impl Source {
         if self.value.is_null() {
             return None;
         }
-        // SAFETY: the value of a string setting ends in NUL, and stays until something sets it. `read` has read the
-        // address just now, and `run::with_request` hands out only requests that are current.
+        // SAFETY: the value of a string setting ends in NUL, and stays until something sets it. `read` has found it
+        // just now, and `run::with_request` hands out only requests that are current.
         let bytes = unsafe { CStr::from_ptr(self.value) }.to_bytes();
         // Settings are in the encoding of the database. A text that is not UTF-8, or too long, is replaced by one that
         // is not JSON, so that the request is malformed and not one without claims.

@@ -51,7 +51,7 @@ pub struct Run {
 }
 
 static RUNS: Local<Vec<Run>> = Local::new(Vec::new());
-static AFTER_OUTERMOST: Local<Option<unsafe fn()>> = Local::new(None);
+static AROUND: Local<Option<Around>> = Local::new(None);
 static PREVIOUS_HOOK: Local<pg_sys::ExecutorRun_hook_type> = Local::new(None);
 
 /// The request that an earlier call in this run has read, if it still holds.
@@ -120,13 +120,21 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
     }
 }
 
-/// Installs the hook, once, from `_PG_init`. `after_outermost` is called after each statement that does not run inside
-/// another one. It may raise an error: it is called in a frame without a guard and without anything that needs
-/// dropping.
-pub fn install_hook(after_outermost: Option<unsafe fn()>) {
+/// What is called around runs. It may raise an error: it is called in a frame without a guard and without anything that
+/// needs dropping.
+#[derive(Clone, Copy)]
+pub struct Around {
+    /// Before each run, of which a cursor has many.
+    pub before: unsafe fn(*mut pg_sys::PlannedStmt),
+    /// After each run that is not inside another one.
+    pub after_outermost: unsafe fn(),
+}
+
+/// Installs the hook, once, from `_PG_init`.
+pub fn install_hook(around: Option<Around>) {
     // SAFETY: no other code of ours runs yet, and the callback stays valid, since Postgres never unloads a library.
     unsafe {
-        *AFTER_OUTERMOST.get() = after_outermost;
+        *AROUND.get() = around;
         *PREVIOUS_HOOK.get() = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
@@ -146,6 +154,10 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query. No reference is held across the call, and an
             // error that jumps over this frame skips no destructor.
             unsafe {
+                let around = *AROUND.get();
+                if let Some(around) = around {
+                    (around.before)((*query).plannedstmt);
+                }
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),
@@ -157,8 +169,8 @@ macro_rules! executor_run_hook {
                     None => standard_ExecutorRun(query, $($argument),*),
                 }
                 RUNS.get().truncate(depth);
-                if depth == 0 && let Some(check) = *AFTER_OUTERMOST.get() {
-                    check();
+                if depth == 0 && let Some(around) = around {
+                    (around.after_outermost)();
                 }
             }
         }

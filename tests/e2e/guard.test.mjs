@@ -201,6 +201,78 @@ describe('a request that is announced in pieces', () => {
     await assert.rejects(client.query('fetch all from c'), REVOKED);
   }));
 
+  test('is judged before the rest of a portal that was opened before', () => inTransaction(async (client) => {
+    await announceInPieces(client, { ...(await mint()).request, method: null });
+    const claims = literal(JSON.stringify((await revoked()).request.claims));
+    const answers = [];
+    await new Promise((resolve) => client.query({
+      submit(connection) {
+        const run = (portal, text, rows = 0) => {
+          if (text) {
+            connection.parse({ name: portal, text, types: [] });
+            connection.bind({ portal, statement: portal, values: [] });
+          }
+          connection.execute({ portal, rows });
+        };
+        run('titles', 'select title from notes order by id', 1);
+        run('claims', `set local request.jwt.claims = ${claims}`);
+        run('titles');
+        connection.sync();
+      },
+      handleDataRow: ({ fields }) => answers.push(String(fields[0])),
+      handleError({ code }) {
+        answers.push(code);
+        resolve();
+      },
+      handlePortalSuspended() {},
+      handleCommandComplete() {},
+      handleReadyForQuery: resolve,
+    }));
+    assert.deepEqual(answers, ['alice 1', 'PT401']);
+  }));
+
+  test('is judged before COMMIT runs the rest of a cursor WITH HOLD', () => inTransaction(async (client) => {
+    await announceInPieces(client, { ...(await mint()).request, method: null });
+    await client.query('declare c cursor with hold for select title from notes');
+    await client.query(`set local request.jwt.claims = ${literal(JSON.stringify((await revoked()).request.claims))}`);
+    await assert.rejects(client.query('commit'), REVOKED);
+    await assert.rejects(client.query('fetch all from c'), { code: '34000' });
+  }));
+
+  test('may come in a SELECT of set_config each, which is another way to write SET', async () => {
+    const { request } = await mint();
+    await admin.query('alter role authenticator set supabase_pat.live_claims = on');
+    await connected(async (client) => {
+      for (const reversed of [false, true]) {
+        const pieces = settingsOf({ ...request, method: null });
+        if (reversed) pieces.reverse();
+        await client.query('begin');
+        for (const piece of pieces) await client.query('select set_config($1, $2, true)', piece);
+        assert.deepEqual(await titles(client), ['alice 1', 'alice 2']);
+        await client.query('rollback');
+      }
+    }).finally(() => admin.query('alter role authenticator reset supabase_pat.live_claims'));
+  });
+
+  for (const sql of [
+    `select set_config('request.path', note_count()::text, true)`, `select set_config('request.path', '/', true), note_count()`,
+    `select set_config('request.path', '/', true) from notes`, `select set_config('request.path', '/', true) where note_count() > 0`,
+    `select set_config('request.path', '/', true) limit note_count()`, `select set_config('request.path', '/', true) order by note_count()`,
+    `with n as (select note_count()) select set_config('request.path', '/', true)`, `select set_config('request.path', (select title from notes limit 1), true)`,
+    `select set_config('request.path', '/', true) having note_count() > 0`, `select set_config('request.path', '/', true) union all select title from notes`,
+  ]) {
+    test(`is judged before what does more than to set something: ${sql}`, () => inTransaction(async (client) => {
+      await announceInPieces(client, (await revoked()).request);
+      await assert.rejects(client.query(sql), REVOKED);
+    }));
+  }
+
+  test('is refused where only the headers tell of it, with an opaque token', () => inTransaction(async (client) => {
+    const { request } = await mint(ALICE, { kind: 'opaque' });
+    await client.query(`set local request.headers = ${literal(JSON.stringify(request.headers))}`);
+    await assert.rejects(client.query('select 1'), TOO_LATE);
+  }));
+
   test('is judged anew in each transaction where the settings are the session\'s', () => connected(async (client) => {
     const { request, revoke } = await mint();
     await announceInPieces(client, request, 'session');
@@ -237,6 +309,36 @@ describe('within a transaction', () => {
       perform set_config('request.jwt.claims', '${JSON.stringify((await revoked()).request.claims)}', true);
       perform count(*) from notes;
     end $$`), REVOKED);
+  }));
+
+  test('so is what is set twice, so that its text is where the one before was', () => inTransaction(async (client) => {
+    const { request } = await mint();
+    await announceInPieces(client, { ...request, method: null });
+    const live = JSON.stringify(request.claims);
+    const dead = JSON.stringify((await revoked()).request.claims);
+    const nobody = '{}'.padStart(live.length);
+    await assert.rejects(client.query(`do $$ declare ignored text; seen text; begin
+      for n in 1..3 loop
+        if n > 1 then
+          ignored := set_config('request.jwt.claims', ${literal(nobody)}, true);
+          ignored := set_config('request.jwt.claims', case n when 2 then ${literal(live)} else ${literal(dead)} end, true);
+        end if;
+        select title from notes into seen;
+      end loop;
+    end $$`), REVOKED);
+  }));
+
+  test('ten thousand announcements of 20 kB each take no memory that grows with their number', () => inTransaction(async (client) => {
+    const { rows: [{ pid }] } = await client.query('select pg_backend_pid() as pid');
+    const megabytes = () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
+    const announced = (times) => client.query(`do $$ begin for n in 1..${times} loop
+      perform set_config('request.headers', json_build_object('n', n, 'x', repeat('x', 20000))::text, true); perform 1; end loop; end $$`);
+    await announce(client, (await mint()).request);
+    await announced(100);
+    const before = megabytes();
+    await announced(10_000);
+    assert.ok(megabytes() - before < 20, `${before} MiB, then ${megabytes()}`);
+    assert.deepEqual(await titles(client), ['alice 1', 'alice 2']);
   }));
 
   test('a savepoint that is rolled back brings back what was judged before it, which is not counted again', () => inTransaction(async (client) => {
@@ -317,6 +419,73 @@ describe('within a transaction', () => {
   }));
 });
 
+describe('a function of the database that acts for somebody else', () => {
+  const ACTS = {
+    'by new claims': [`perform set_config('request.jwt.claims', '{"sub":"${BOB}","role":"authenticated"}', true)`, `bob 1 for ${BOB}`],
+    'by a claim more': [`perform set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || '{"x":1}')::text, true)`, `alice 1 for ${ALICE}`],
+    'by no claims': [`perform set_config('request.jwt.claims', '', true)`, ' for '],
+    'by another method': [`perform set_config('request.method', 'POST', true)`, `alice 1 for ${ALICE}`],
+  };
+  const body = (act) => `begin ${act}; return (select concat(min(title), ' for ', auth.uid()) from notes where user_id = auth.uid()); end`;
+  before(() => admin.query(Object.values(ACTS).map(([act], n) => `
+    create function acts_${n}() returns text language plpgsql as $$ ${body(act)} $$;
+    create function acts_as_owner_${n}() returns text language plpgsql security definer as $$ ${body(act)} $$;`).join('')));
+
+  for (const liveClaims of ['off', 'on']) {
+    describe(`with live claims ${liveClaims}`, () => {
+      before(() => admin.query(`alter role authenticator set supabase_pat.live_claims = ${liveClaims}`));
+      after(() => admin.query('alter role authenticator reset supabase_pat.live_claims'));
+      for (const kind of ['jwt', 'opaque']) {
+        Object.entries(ACTS).forEach(([how, [, expected]], n) => {
+          test(`may do so ${how}, with a token of kind ${kind}`, () => connected(async (client) => {
+            const { request } = await mint(ALICE, { kind });
+            for (const call of [`acts_${n}`, `acts_as_owner_${n}`]) {
+              await client.query('begin');
+              await announce(client, request);
+              assert.deepEqual((await client.query(`select ${call}() as done`)).rows, [{ done: expected }], call);
+              await client.query('commit');
+            }
+          }));
+        });
+      }
+    });
+  }
+
+  for (const kind of ['jwt', 'opaque']) {
+    test(`is judged by the claims that it sets, with a token of kind ${kind}`, () => inTransaction(async (client) => {
+      const dead = JSON.stringify((await revoked()).request.claims);
+      await announce(client, (await mint(ALICE, { kind })).request);
+      await admin.query(`create or replace function acts_for_nobody() returns text language plpgsql security definer as $$
+        ${body(`perform set_config('request.jwt.claims', '${dead}', true)`)} $$`);
+      await assert.rejects(client.query('select acts_for_nobody()'), REVOKED);
+    }));
+  }
+
+  for (const kind of ['jwt', 'opaque']) {
+    test(`leaves a token of kind ${kind} let through when it ends, by a setting of its own`, () => inTransaction(async (client) => {
+      await admin.query(`create or replace function acts_as_nobody() returns text language plpgsql set request.jwt.claims = '{}' as $$
+          begin perform 1; return auth.uid()::text; end $$;
+        create table if not exists limited (n int, check (n > 0)); alter table limited enable row level security;
+        drop policy if exists tokens on limited; create policy tokens on limited using (is_valid_api_token() and auth.uid() = '${ALICE}');
+        grant select on limited to authenticated; truncate limited; insert into limited values (1), (2), (3)`);
+      await announce(client, (await mint(ALICE, { kind, limit: 1 })).request);
+      const { rows: found } = await client.query('select n, acts_as_nobody() as nobody from limited order by n');
+      assert.deepEqual(found, [1, 2, 3].map((n) => ({ n, nobody: null })));
+    }));
+  }
+
+  test('may be in an index, whose commands set no role', () => connected(async (client) => {
+    await admin.query(`create function same(text) returns text language plpgsql immutable as $$ begin perform 1; return $1; end $$;
+      create schema mine authorization authenticated`);
+    await announceInPieces(client, { ...(await mint(ALICE, { kind: 'opaque' })).request, role: 'authenticated' }, 'session');
+    for (const sql of ['create table mine.texts (body text)', `insert into mine.texts values ('x')`, 'create index concurrently texts_body on mine.texts (same(body))',
+      'reindex index concurrently mine.texts_body', 'vacuum full mine.texts', 'analyze mine.texts', 'drop index concurrently mine.texts_body']) {
+      await client.query(sql);
+    }
+    await client.query('discard all');
+  }));
+});
+
 describe('what is not announced', () => {
   test('is nobody\'s request: other statements of the login run as before', () => connected(async (client) => {
     assert.deepEqual((await client.query('select current_user')).rows, [{ current_user: 'authenticator' }]);
@@ -366,6 +535,44 @@ describe('the setting', () => {
       await switched('authenticator');
     }
   }));
+
+  test('is a list of names, or refused: by mistake no login is left unguarded', async () => {
+    for (const list of ['authenticator,', ',authenticator', '"authenticator', 'authenticator storage']) {
+      await assert.rejects(admin.query(`set supabase_pat.guarded_logins = ${literal(list)}`),
+        { code: '22023', detail: 'It must be a list of names, separated by commas.' }, list);
+    }
+  });
+
+  test('goes by the name that a login has now, and as long as its sessions live', async () => {
+    await admin.query('create role storage login; create role other login; grant authenticated to storage, other');
+    const { request } = await revoked();
+    const asked = async (client) => {
+      await client.query('begin');
+      try {
+        await announce(client, request);
+        return await titles(client);
+      } finally {
+        await client.query('rollback');
+      }
+    };
+    cluster.configure({ 'supabase_pat.guarded_logins': 'storage, authenticator' });
+    cluster.control('reload');
+    try {
+      await connected((stays) => connected(async (becomes) => {
+        while ((await becomes.query('show supabase_pat.guarded_logins')).rows[0]['supabase_pat.guarded_logins'] === 'authenticator') await sleep(20);
+        await assert.rejects(asked(stays), REVOKED);
+        assert.deepEqual(await asked(becomes), ['alice 1', 'alice 2']);
+        await admin.query('drop role storage; alter role other rename to storage');
+        await assert.rejects(asked(becomes), REVOKED);
+        // Of a role that is gone none can be set any more, and the guard has not gone before.
+        await assert.rejects(asked(stays), ({ code }) => ['PT401', '42501', '22023'].includes(code));
+      }, 'other'), 'storage');
+    } finally {
+      cluster.configure({ 'supabase_pat.guarded_logins': 'authenticator' });
+      cluster.control('reload');
+      await admin.query('drop role storage');
+    }
+  });
 
   test('is a superuser\'s', () => connected(async (client) => {
     await assert.rejects(client.query(`set supabase_pat.guarded_logins = ''`), LOCKED_OUT);

@@ -34,13 +34,18 @@ async function session(bytes) {
   const { rows: [{ pid }] } = await client.query('select pg_backend_pid() as pid');
   await client.query('set jit = off; set role anon');
   await client.query('select pat.jwt_status($1), get_settings(), pat.url_decode($2), pat.gate()', [tokens.token, 'YWJj']);
-  const [, size] = /^VmSize:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  const limit = ['prlimit', '--pid', String(pid), `--as=${Number(size) * 1024 + bytes}`];
-  // As whoever the server runs as: a limit is for its owner to set.
-  if (process.getuid() === 0) limit.unshift('runuser', '-u', 'postgres', '--');
-  const done = spawnSync(limit[0], limit.slice(1), { encoding: 'utf8' });
-  assert.equal(done.status, 0, done.stderr);
+  limit(pid, bytes);
   return client;
+}
+
+/** Lets a process take so many bytes more than it has. */
+function limit(pid, bytes) {
+  const [, size] = /^VmSize:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  const command = ['prlimit', '--pid', String(pid), `--as=${Number(size) * 1024 + bytes}`];
+  // As whoever the server runs as: a limit is for its owner to set.
+  if (process.getuid() === 0) command.unshift('runuser', '-u', 'postgres', '--');
+  const done = spawnSync(command[0], command.slice(1), { encoding: 'utf8' });
+  assert.equal(done.status, 0, done.stderr);
 }
 
 const X = "(select body from texts where name = 'x')";
@@ -116,5 +121,56 @@ test('a session that has no memory left ends with an error, and takes nobody wit
       assert.equal((await neighbour.query('select 1 as one')).rows[0].one, 1, call);
     }
   }
+  await neighbour.end();
+});
+
+/** A session of a guarded login for which a request has been announced, and which has so many KiB left. */
+async function announced(request, kilobytes) {
+  const client = new pg.Client({ host: cluster.folder, port: cluster.port, user: 'authenticator', database: 'postgres' });
+  client.on('error', () => {});
+  await client.connect();
+  const { rows: [{ pid }] } = await client.query('select pg_backend_pid() as pid');
+  const set = (name, value) => client.query(`set ${name} = '${value}'`);
+  for (let left = kilobytes; left > 0; left -= 256) await set(`room.of_${left}`, 'x'.repeat(Math.min(left, 256) * 1024));
+  for (const [name, value] of Object.entries(request)) await set(name, value);
+  limit(pid, 0);
+  // Whatever the allocator still has is used up, and then a little is given back.
+  let count = 0;
+  for (let size = 512 * 1024; size >= 1024; size /= 2) {
+    for (let isFull = false; !isFull;) {
+      count += 1;
+      isFull = await set(`used.up_${count}`, 'x'.repeat(size)).then(() => false, ({ code }) => assert.equal(code, '53200') ?? true);
+    }
+  }
+  for (let left = kilobytes; left > 0; left -= 256) await set(`room.of_${left}`, '').catch(() => {});
+  return client;
+}
+
+test('a request that there is no memory to judge gets nothing, and takes nobody with it', async () => {
+  cluster.psql('postgres', `create table rows (n int); insert into rows values (1), (2); grant select on rows to authenticated`);
+  const neighbour = await cluster.connect('postgres');
+  neighbour.on('error', () => {});
+  const counts = { passed: 0, 53200: 0, PT401: 0 };
+  for (const padding of [100, 600_000]) {
+    const claims = (text) => JSON.stringify({ ...JSON.parse(text), padding: 'x'.repeat(padding) });
+    const headers = (key) => JSON.stringify({ 'x-api-key': key, padding: 'x'.repeat(padding) });
+    for (const [what, request] of Object.entries({
+      dead: { 'request.jwt.claims': claims(tokens.claims.dead) },
+      'dead and opaque': { 'request.headers': headers(tokens.deadOpaque) },
+      live: { 'request.jwt.claims': claims(tokens.claims.token) },
+    })) {
+      for (const kilobytes of [4, 32, 48, 64, 80, 96, 512, 2048]) {
+        const client = await announced({ ...request, role: 'authenticated' }, kilobytes);
+        const answer = await client.query('select n from rows').then(() => 'passed', ({ code }) => code ?? '53200');
+        assert.ok(answer in counts, `${what} with ${kilobytes} KiB: ${answer}`);
+        if (what !== 'live') assert.notEqual(answer, 'passed', `${what} with ${kilobytes} KiB`);
+        counts[answer] += 1;
+        await client.end().catch(() => {});
+        assert.equal((await neighbour.query('select 1 as one')).rows[0].one, 1, what);
+      }
+    }
+  }
+  // So that it shows something: each of the ends has been seen.
+  for (const [end, count] of Object.entries(counts)) assert.ok(count > 0, end);
   await neighbour.end();
 });

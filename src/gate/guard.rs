@@ -9,8 +9,8 @@
 //! anything, when it is planned and when it starts, there is a look whether what is announced by then has been judged.
 //! If not, it is judged there; and where that is too late for what the token needs, it is refused.
 //!
-//! A cursor or portal that has been opened goes on without a start, even at COMMIT, where it is WITH HOLD: so there is a
-//! look before each run as well.
+//! A cursor or portal that has been opened goes on without a start, even at COMMIT, where it is WITH HOLD: so there is
+//! a look before each run as well.
 //!
 //! # What was judged
 //! The role, the claims and what HTTP says of the request. Which of those that were judged in this transaction holds now
@@ -22,7 +22,7 @@
 //!
 //! # What it costs
 //! Other logins pay for a comparison of two numbers in each hook. Guarded ones pay for another two: Postgres is made to
-//! tell of each change of these settings ([`guc::watch`]), so nothing is compared as long as their number stays the same.
+//! tell of each change of these settings ([`guc::watch`]), so nothing is compared as long as their number stays.
 //! From Postgres 16 on, those that do not exist are looked for: one, where a server announces as PostgREST does.
 //!
 //! # Safety
@@ -103,7 +103,7 @@ struct State {
 
 static STATE: Local<Option<State>> = Local::new(None);
 
-/// For which session user it is known whether it is guarded, and by which value of the setting. 0 is the number of none.
+/// For which session user it is known whether it is guarded, and by which value of the setting. 0 is that of none.
 static KNOWN: Local<(pg_sys::Oid, u64, bool)> = Local::new((pg_sys::InvalidOid, 0, false));
 
 static NEXT_PLANNER: Local<pg_sys::planner_hook_type> = Local::new(None);

@@ -7,8 +7,9 @@
 //! its own session, as Postgres ends one: Postgres releases the locks and rolls back the transaction, and the other
 //! sessions go on.
 //!
-//! Nor does an error of Postgres get through Rust without memory: pgrx catches it and copies it, which fails with another
-//! one, and so on until Postgres panics. So a session also ends at an error that there is no room for ([`with_room`]).
+//! Nor does an error of Postgres get through Rust without memory: pgrx catches it and copies it, which fails with
+//! another one, and so on until Postgres panics. So a session also ends at an error that there is no room for
+//! ([`with_room`]).
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -258,7 +258,8 @@ describe('a request that is announced in pieces', () => {
     `select set_config('request.path', note_count()::text, true)`, `select set_config('request.path', '/', true), note_count()`,
     `select set_config('request.path', '/', true) from notes`, `select set_config('request.path', '/', true) where note_count() > 0`,
     `select set_config('request.path', '/', true) limit note_count()`, `select set_config('request.path', '/', true) order by note_count()`,
-    `with n as (select note_count()) select set_config('request.path', '/', true)`, `select set_config('request.path', (select title from notes limit 1), true)`,
+    `with n as (select note_count()) select set_config('request.path', '/', true)`,
+    `select set_config('request.path', (select title from notes limit 1), true)`,
     `select set_config('request.path', '/', true) having note_count() > 0`, `select set_config('request.path', '/', true) union all select title from notes`,
   ]) {
     test(`is judged before what does more than to set something: ${sql}`, () => inTransaction(async (client) => {
@@ -422,7 +423,8 @@ describe('within a transaction', () => {
 describe('a function of the database that acts for somebody else', () => {
   const ACTS = {
     'by new claims': [`perform set_config('request.jwt.claims', '{"sub":"${BOB}","role":"authenticated"}', true)`, `bob 1 for ${BOB}`],
-    'by a claim more': [`perform set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || '{"x":1}')::text, true)`, `alice 1 for ${ALICE}`],
+    'by a claim more': [`perform set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || '{"x":1}')::text, true)`,
+      `alice 1 for ${ALICE}`],
     'by no claims': [`perform set_config('request.jwt.claims', '', true)`, ' for '],
     'by another method': [`perform set_config('request.method', 'POST', true)`, `alice 1 for ${ALICE}`],
   };
@@ -478,7 +480,8 @@ describe('a function of the database that acts for somebody else', () => {
     await admin.query(`create function same(text) returns text language plpgsql immutable as $$ begin perform 1; return $1; end $$;
       create schema mine authorization authenticated`);
     await announceInPieces(client, { ...(await mint(ALICE, { kind: 'opaque' })).request, role: 'authenticated' }, 'session');
-    for (const sql of ['create table mine.texts (body text)', `insert into mine.texts values ('x')`, 'create index concurrently texts_body on mine.texts (same(body))',
+    for (const sql of ['create table mine.texts (body text)', `insert into mine.texts values ('x')`,
+      'create index concurrently texts_body on mine.texts (same(body))',
       'reindex index concurrently mine.texts_body', 'vacuum full mine.texts', 'analyze mine.texts', 'drop index concurrently mine.texts_body']) {
       await client.query(sql);
     }

@@ -42,7 +42,7 @@ use uuid::Uuid;
 use super::raise::{self, Decision};
 use crate::pg::error::reported;
 use crate::pg::guc::{self, Moment, OwnSetting, Watch};
-use crate::pg::{Local, memory, relations, settings};
+use crate::pg::{Local, memory, relations, settings, unguarded};
 use crate::request::run;
 
 /// Whether there is still time for all that a judgement may do.
@@ -626,29 +626,5 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     {
         state.settled = None;
         state.is_judging = false;
-    }
-}
-
-mod unguarded {
-    use super::{c_char, c_int, pg_sys};
-
-    unsafe extern "C-unwind" {
-        pub fn standard_planner(
-            query: *mut pg_sys::Query,
-            text: *const c_char,
-            options: c_int,
-            parameters: pg_sys::ParamListInfo,
-        ) -> *mut pg_sys::PlannedStmt;
-        pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
-        pub fn standard_ProcessUtility(
-            statement: *mut pg_sys::PlannedStmt,
-            text: *const c_char,
-            is_read_only: bool,
-            context: pg_sys::ProcessUtilityContext::Type,
-            parameters: pg_sys::ParamListInfo,
-            environment: *mut pg_sys::QueryEnvironment,
-            destination: *mut pg_sys::DestReceiver,
-            completion: *mut pg_sys::QueryCompletion,
-        );
     }
 }

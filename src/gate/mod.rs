@@ -17,7 +17,6 @@
 
 mod current;
 pub mod deny;
-mod explain;
 pub mod guard;
 pub mod raise;
 mod rate_limit;
@@ -52,7 +51,7 @@ extension_sql_file!(
         "request",
         current::current_api_key,
         deny::deny_token,
-        explain::explain_access
+        explain_access
     ]
 );
 

@@ -83,7 +83,7 @@ macro_rules! change_trigger {
         pub unsafe extern "C-unwind" fn $function(
             _call: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
-            $crate::pg::kept::tell_every_backend($table())
+            $crate::pg::memory::with_room(|| $crate::pg::kept::tell_every_backend($table()))
         }
     };
 }

@@ -6,6 +6,8 @@ use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{self, Oid, Relation, ScanKey, Snapshot, SysScanDesc};
 
+type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
 unsafe extern "C-unwind" {
     // These take less time than a guard and raise no error, or pgrx does not declare them.
 
@@ -14,16 +16,66 @@ unsafe extern "C-unwind" {
     #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
     pub fn query_tree_walker(
         query: *mut pg_sys::Query,
-        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+        walker: Walker,
         context: *mut c_void,
         flags: c_int,
     ) -> bool;
     #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
     pub fn expression_tree_walker(
         node: *mut pg_sys::Node,
-        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+        walker: Walker,
         context: *mut c_void,
     ) -> bool;
+    #[cfg_attr(not(feature = "pg15"), link_name = "range_table_entry_walker_impl")]
+    pub fn range_table_entry_walker(
+        entry: *mut pg_sys::RangeTblEntry,
+        walker: Walker,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
+    pub fn preprocess_function_rtes(root: *mut pg_sys::PlannerInfo);
+    pub fn get_row_security_policies(
+        query: *mut pg_sys::Query,
+        entry: *mut pg_sys::RangeTblEntry,
+        place: c_int,
+        conditions: *mut *mut pg_sys::List,
+        checks: *mut *mut pg_sys::List,
+        has_policies: *mut bool,
+        has_sublinks: *mut bool,
+    );
+    pub fn checkExprHasSubLink(node: *mut pg_sys::Node) -> bool;
+    pub fn pull_varattnos(
+        node: *mut pg_sys::Node,
+        entry: pg_sys::Index,
+        columns: *mut *mut pg_sys::Bitmapset,
+    );
+    pub fn get_primary_key_attnos(
+        table: Oid,
+        deferrable: bool,
+        constraint: *mut Oid,
+    ) -> *mut pg_sys::Bitmapset;
+    pub fn find_all_inheritors(
+        table: Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+    pub fn bms_next_member(set: *const pg_sys::Bitmapset, member: c_int) -> c_int;
+    pub fn bms_equal(set: *const pg_sys::Bitmapset, other: *const pg_sys::Bitmapset) -> bool;
+    pub fn bms_is_member(member: c_int, set: *const pg_sys::Bitmapset) -> bool;
+    pub fn list_concat(list: *mut pg_sys::List, other: *mut pg_sys::List) -> *mut pg_sys::List;
+    pub fn GetUserId() -> Oid;
+    pub fn GetOuterUserId() -> Oid;
+    pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        is_read_only: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
     pub fn standard_planner(
         query: *mut pg_sys::Query,
         text: *const c_char,

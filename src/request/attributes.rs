@@ -18,6 +18,7 @@ use crate::pg::column::Found;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::function::version_1;
 use crate::pg::json::JsonbText;
+use crate::pg::memory;
 use crate::pg::scan::look;
 use crate::request::liveness::{self, Horizon};
 use crate::request::tables::Tokens;
@@ -122,16 +123,18 @@ pub unsafe extern "C-unwind" fn supabase_pat_api_key_allows(call: FunctionCallIn
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn find_out(call: FunctionCallInfo) -> Datum {
-    // SAFETY: the call has two arguments of the type text.
-    let [name, value] =
-        unsafe { [0, 1].map(|place| pgrx::fcinfo::pg_getarg::<String>(call, place)) };
-    match run::with_request(Request::held) {
-        Held::None => true.into(),
-        Held::Dead => false.into(),
-        Held::Of(attributes) => name
-            .is_some_and(|name| attributes.allow(&name, value.as_deref()))
-            .into(),
-    }
+    memory::with_room(|| {
+        // SAFETY: the call has two arguments of the type text.
+        let [name, value] =
+            unsafe { [0, 1].map(|place| pgrx::fcinfo::pg_getarg::<String>(call, place)) };
+        match run::with_request(Request::held) {
+            Held::None => true.into(),
+            Held::Dead => false.into(),
+            Held::Of(attributes) => name
+                .is_some_and(|name| attributes.allow(&name, value.as_deref()))
+                .into(),
+        }
+    })
 }
 
 /// A name that is null is that of no attribute. An error on the way to a text that is toasted jumps over nothing that

@@ -78,24 +78,26 @@ pub unsafe extern "C-unwind" fn supabase_pat_uid(call: FunctionCallInfo) -> Datu
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn keep_user(call: FunctionCallInfo) -> Datum {
-    let user = run::with_request(|request| request.identity.user);
-    // SAFETY: Postgres passes a valid `call` with its `flinfo`, and `fn_extra` is used by this file alone. A Uuid is 16
-    // bytes without alignment, which is what SQL's uuid is.
-    unsafe {
-        let Some(user) = user else {
-            (*call).isnull = true;
-            return Datum::from(0);
-        };
-        let site = (*call).flinfo;
-        let mut kept = (*site).fn_extra.cast::<Uuid>();
-        if kept.is_null() || *kept != user {
-            kept = pg_sys::MemoryContextAlloc((*site).fn_mcxt, size_of::<Uuid>()).cast();
-            kept.write(user);
-            (*site).fn_extra = kept.cast();
+    memory::with_room(|| {
+        let user = run::with_request(|request| request.identity.user);
+        // SAFETY: Postgres passes a valid `call` with its `flinfo`, and `fn_extra` is used by this file alone. A Uuid is 16
+        // bytes without alignment, which is what SQL's uuid is.
+        unsafe {
+            let Some(user) = user else {
+                (*call).isnull = true;
+                return Datum::from(0);
+            };
+            let site = (*call).flinfo;
+            let mut kept = (*site).fn_extra.cast::<Uuid>();
+            if kept.is_null() || *kept != user {
+                kept = pg_sys::MemoryContextAlloc((*site).fn_mcxt, size_of::<Uuid>()).cast();
+                kept.write(user);
+                (*site).fn_extra = kept.cast();
+            }
+            (*call).isnull = false;
+            Datum::from(kept)
         }
-        (*call).isnull = false;
-        Datum::from(kept)
-    }
+    })
 }
 
 #[pg_extern(schema = "public", stable, parallel_safe, cost = 4, requires = ["schema"])]

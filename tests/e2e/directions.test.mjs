@@ -74,3 +74,17 @@ test('a use upwards is found, in whatever form', () => {
   assert.deepEqual(violations(allowed, [['new.rs', '']]), ['new.rs is of no module that has a direction']);
   assert.deepEqual(violations(allowed, [['users/mod.rs', 'use crate::pg::scan;']]), []);
 });
+
+test('each guard of pgrx\'s has room to carry an error of Postgres\'s out of it, or ends its process anyway', () => {
+  // What is called while the server starts, while settings are read, and in processes of our own.
+  const OTHERS = ['lib.rs', 'gate/worker.rs', 'pg/settings.rs', 'pg/guc.rs', 'gate/row_errors.rs'];
+  let count = 0;
+  for (const [path, source] of sources) {
+    if (OTHERS.includes(path)) continue;
+    for (const [, , name, body] of source.matchAll(/^( *)#\[(?:pgrx::)?pg_guard\]\n[^{;]*?\bfn (\S+?)\([^{]*\{\n([\s\S]*?\n)\1\}\n/gm)) {
+      assert.match(body, /with_room\(|reported\(/, `${path}: ${name}`);
+      count += 1;
+    }
+  }
+  assert.ok(count >= 10, `${count} guards`);
+});

@@ -38,7 +38,7 @@ use supabase_pat_core::auth_functions::AuthFunction;
 
 use super::symbol;
 use crate::pg::error::{SqlResult, reported};
-use crate::pg::{Local, changes, rights, settings, unguarded};
+use crate::pg::{Local, changes, memory, rights, settings, unguarded};
 
 const COUNT: usize = AuthFunction::ALL.len();
 
@@ -180,17 +180,19 @@ fn known() -> Option<Pairs> {
 #[cold]
 #[pg_guard]
 unsafe extern "C-unwind" fn find_all() {
-    changes::listen();
-    // While it is being found out there may be news of it, which do not come again for the plan that is to be made.
-    for _ in 0..8 {
-        let messages = changes::of_functions();
-        let pairs = AuthFunction::ALL.map(|function| find(function).ok());
-        // SAFETY: as above.
-        unsafe { *KNOWN.get() = Some((messages, pairs)) };
-        if known().is_some() {
-            return;
+    memory::with_room(|| {
+        changes::listen();
+        // While it is being found out there may be news of it, which do not come again for the plan that is to be made.
+        for _ in 0..8 {
+            let messages = changes::of_functions();
+            let pairs = AuthFunction::ALL.map(|function| find(function).ok());
+            // SAFETY: as above.
+            unsafe { *KNOWN.get() = Some((messages, pairs)) };
+            if known().is_some() {
+                return;
+            }
         }
-    }
+    })
 }
 
 fn find(function: AuthFunction) -> Result<Pair, Problem> {

@@ -1,7 +1,7 @@
 //! What a token may touch, told to the operator without doing it.
 //!
 //! A statement is parsed and rewritten as the role of the token's user, so that views and policies are in it, and then
-//! asked of by the very walk and comparison that a request meets ([`super::reach`]). It is neither planned nor run: a
+//! asked of by the very walk and comparison that a request meets ([`super`]). It is neither planned nor run: a
 //! plan would call immutable functions.
 #![allow(unsafe_code)]
 
@@ -13,11 +13,13 @@ use pgrx::prelude::*;
 use pgrx::{PgList, pg_sys, spi};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::refusal::Refusal;
-use supabase_pat_core::route::Access;
+use supabase_pat_core::route::{Access, Needed};
 use supabase_pat_core::scope::Scopes;
 
-use super::reach::{self, Asked};
-use super::token::check_life;
+use super::commands::refusal_of_command;
+use super::marks::{self, Mark, Permissions, wanted_by};
+use super::{Table, accesses, is_of_role_in_force};
+use crate::gate::token::check_life;
 use crate::pg::error::reported;
 use crate::pg::rights;
 use crate::pg::settings;
@@ -112,7 +114,7 @@ fn of_schema(scopes: &Scopes) -> Result<Vec<Row>, Error> {
     Ok(tables
         .into_iter()
         .filter_map(|(table, access, is_privileged)| {
-            reach::asked(table, access, is_privileged, scopes).map(row_of)
+            asked(table, access, is_privileged, scopes).map(row_of)
         })
         .collect())
 }
@@ -135,9 +137,12 @@ fn of_statement(statement: &str, scopes: &Scopes) -> Result<Vec<Row>, Error> {
                 match (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
                     true => add(of_command((*query).utilityStmt, scopes)),
                     false => {
-                        let touched = reach::explain(query, scopes);
-                        touched.tables.into_iter().map(row_of).for_each(&mut add);
-                        touched
+                        let found = marks::find(query);
+                        tables_of(&found, scopes)
+                            .into_iter()
+                            .map(row_of)
+                            .for_each(&mut add);
+                        found
                             .functions
                             .into_iter()
                             .filter_map(of_function)
@@ -212,7 +217,7 @@ unsafe fn of_command(command: *mut pg_sys::Node, scopes: &Scopes) -> Row {
     let (name, refusal) = unsafe {
         (
             CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(command))),
-            reach::refusal_of_command(scopes, command),
+            refusal_of_command(scopes, command),
         )
     };
     let name = name.to_string_lossy().into_owned();
@@ -279,4 +284,86 @@ fn of_function(function: pg_sys::Oid) -> Option<Row> {
         }
     };
     Some((name, "call".into(), None, may_call, Some(detail.into())))
+}
+
+/// A table or view that is touched in some way, and what that needs.
+struct Asked {
+    /// With its schema.
+    table: String,
+    access: Access,
+    scope: String,
+    is_in_scopes: bool,
+    /// Whether Postgres itself lets the role in force do it.
+    is_privileged: bool,
+}
+
+/// What a query would be asked for, if the role in force made it for a token: as it would be marked before it is planned,
+/// and asked when it starts.
+///
+/// # Safety
+/// As for [`marks::find`].
+unsafe fn tables_of(found: &marks::Found, scopes: &Scopes) -> Vec<Asked> {
+    let mut tables = Vec::new();
+    for &(entry, permissions) in &found.entries {
+        // SAFETY: entries of the query, with what belongs to them.
+        unsafe {
+            let Some(wanted) = wanted_by(entry, permissions) else {
+                continue;
+            };
+            let mark = (*entry).ctelevelsup;
+            if mark == Mark::Policy as u32 || !is_of_role_in_force(&wanted) {
+                continue;
+            }
+            let is_privileged = may_touch(entry, permissions);
+            tables.extend(
+                accesses(wanted.permissions, mark)
+                    .filter_map(|access| asked(wanted.relation, access, is_privileged, scopes)),
+            );
+        }
+    }
+    tables
+}
+
+/// What it takes to touch a table in a way. `None` for what needs no scope.
+fn asked(
+    table: pg_sys::Oid,
+    access: Access,
+    is_privileged: bool,
+    scopes: &Scopes,
+) -> Option<Asked> {
+    let table = Table::of(table)?;
+    let needed = table.needed(access);
+    let is_in_scopes = needed.is_granted_by(scopes);
+    let Needed::Scope(scope, _) = needed else {
+        return None;
+    };
+    Some(Asked {
+        table: table.full_name(),
+        access,
+        scope: scope.to_string(),
+        is_in_scopes,
+        is_privileged,
+    })
+}
+
+/// Whether Postgres itself allows what an entry asks for.
+#[cfg(feature = "pg15")]
+unsafe fn may_touch(entry: *mut pg_sys::RangeTblEntry, _: Permissions) -> bool {
+    // SAFETY: a list of one entry.
+    unsafe {
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        pg_sys::ExecCheckRTPerms(entries, false)
+    }
+}
+
+/// Whether Postgres itself allows what an entry asks for.
+#[cfg(not(feature = "pg15"))]
+unsafe fn may_touch(entry: *mut pg_sys::RangeTblEntry, permissions: Permissions) -> bool {
+    // SAFETY: a list of one entry, and of what it asks for.
+    unsafe {
+        let info: *mut c_void = marks::element(permissions, (*entry).perminfoindex as c_int);
+        let permissions = pg_sys::lappend(std::ptr::null_mut(), info);
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        pg_sys::ExecCheckPermissions(entries, permissions, false)
+    }
 }

@@ -9,7 +9,7 @@ use supabase_pat_core::denied::{digest_of_claims, digest_of_message, digests_of_
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 use supabase_pat_core::jwt::{Unverified, bearer_token, payload_of_any};
-use supabase_pat_core::opaque_token::{self, OpaqueToken};
+use supabase_pat_core::opaque_token::{self, OpaqueToken, Prefix};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::rejection::Rejection;
 use uuid::Uuid;
@@ -34,7 +34,8 @@ fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> Sq
         rights::require_writable("denying a token")?;
         let token = token.ok_or(Error::NullArgument("token"))?.trim();
         let token = bearer_token(token).unwrap_or(token);
-        match token.starts_with(opaque_token::PREFIX) {
+        let prefix = settings::token_prefix();
+        match opaque_token::is_like_one(token, Prefix::of_setting(&prefix)) {
             true => revoke_opaque(token, reason),
             false => deny_jwt(token, reason),
         }

@@ -40,7 +40,7 @@ impl Token {
     /// [`Refusal::MalformedToken`], [`Refusal::UnknownToken`], and those of [`check_life`].
     pub fn opaque(text: &str, bearer: &mut Option<Bearer>) -> Result<Self, Stop> {
         let digest = OpaqueToken::parse(text)
-            .ok_or(Refusal::MalformedToken)?
+            .ok_or_else(|| Refusal::MalformedToken("x-api-key".into()))?
             .digest();
         let seen = liveness::horizon();
         let stored = lookup::by_digest(&digest).ok_or(Refusal::UnknownToken)?;

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use supabase_pat_core::api_key::{self, Checked, Installation, Roles};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, Unverified};
-use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::opaque_token::Prefix;
 use supabase_pat_core::payload::{ApiKeyPayload, Lifetime};
 use supabase_pat_core::rejection::Rejection;
 
@@ -16,9 +16,7 @@ use crate::pg::composite::{self, Field};
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::rights;
 use crate::pg::settings;
-use crate::request::liveness;
 use crate::signing_keys::ring::{self, KeysInUse};
-use crate::tokens::lookup;
 
 // pgrx would call the second argument `r#ref`.
 #[pg_extern(
@@ -78,9 +76,12 @@ fn inspect_api_key(
             service: &service,
         };
         // A secret that cannot be used is taken for none.
-        let keys = ThisInstallation(KeysInUse::to_inspect().ok());
+        let here = ThisInstallation {
+            keys: KeysInUse::to_inspect().ok(),
+            token_prefix: settings::token_prefix(),
+        };
         let now = Instant::now().unix_seconds();
-        let report = api_key::inspect(key.unwrap_or_default(), now, &roles, &keys);
+        let report = api_key::inspect(key.unwrap_or_default(), now, &roles, &here);
         let time = |seconds: Option<i64>| match seconds {
             Some(seconds) => Instant::from_unix_seconds(seconds).to_timestamp().map(Some),
             None => Ok(None),
@@ -100,12 +101,15 @@ fn inspect_api_key(
     })
 }
 
-/// The signing keys of this installation, if they can be read.
-struct ThisInstallation(Option<KeysInUse>);
+struct ThisInstallation {
+    /// The signing keys, if they can be read.
+    keys: Option<KeysInUse>,
+    token_prefix: String,
+}
 
 impl Installation for ThisInstallation {
     fn check(&self, token: &str) -> Checked {
-        let Some(keys) = &self.0 else {
+        let Some(keys) = &self.keys else {
             return Checked::NoKey;
         };
         let found = Unverified::parse(token).and_then(|token| {
@@ -121,18 +125,12 @@ impl Installation for ThisInstallation {
         }
     }
 
-    fn check_opaque(&self, token: &OpaqueToken) -> Checked {
-        match lookup::by_digest(&token.digest()) {
-            None => Checked::NoKey,
-            Some(token) if liveness::token_verdict(token.id, token.user).is_live => {
-                Checked::Matches
-            }
-            Some(_) => Checked::NotLive,
-        }
+    fn token_prefix(&self) -> Prefix<'_> {
+        Prefix::of_setting(&self.token_prefix)
     }
 
     fn shared_secret(&self) -> Option<&[u8]> {
-        let configured = self.0.as_ref()?.configured()?;
+        let configured = self.keys.as_ref()?.configured()?;
         Some(configured.secret()?.expose())
     }
 }

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt::{self, Unverified};
-use supabase_pat_core::opaque_token::{self, OpaqueToken};
+use supabase_pat_core::opaque_token::{self, OpaqueToken, Prefix};
 use supabase_pat_core::payload;
 use supabase_pat_core::rejection::Rejection;
 use supabase_pat_core::verification::{Checks, Verified};
@@ -101,7 +101,7 @@ fn verify_jwt(
 #[pg_extern(stable, parallel_restricted, requires = ["schema"])]
 fn jwt_status(token: Option<&str>) -> &'static str {
     if let Some(text) = token
-        && text.starts_with(opaque_token::PREFIX)
+        && opaque_token::is_like_one(text, Prefix::of_setting(&settings::token_prefix()))
     {
         return opaque_status(text);
     }

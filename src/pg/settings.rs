@@ -6,6 +6,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
+use supabase_pat_core::opaque_token::Prefix;
 
 use crate::pg::Local;
 use crate::pg::durability::Level;
@@ -29,6 +30,8 @@ static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
 static MINT_FOR_RESTRICTED_LOGINS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MINT_REQUIRES_AAL: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
+static TOKEN_PREFIX: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"sbpat_"));
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_NAME_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(100);
 static REVOKE_SYNCHRONOUS_COMMIT: GucSetting<Level> = GucSetting::<Level>::new(Level::Local);
@@ -334,6 +337,35 @@ pub fn mint_requires_aal() -> String {
     text(&MINT_REQUIRES_AAL)
 }
 
+/// What new opaque tokens begin with: one that [`Prefix::parse`] takes.
+pub fn token_prefix() -> String {
+    text(&TOKEN_PREFIX)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_token_prefix(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres passes a place that holds null or a text that ends in NUL, and only reads the detail, which it
+    // clears before the next hook runs.
+    unsafe {
+        let text = (!(*value).is_null()).then(|| CStr::from_ptr(*value));
+        let is_fit = text
+            .and_then(|text| text.to_str().ok())
+            .is_some_and(|text| Prefix::parse(text).is_some());
+        if !is_fit {
+            pg_sys::GUC_check_errdetail_string =
+                c"A prefix has 3 to 32 lower-case letters, digits and underscores, ends \
+                in an underscore, and does not begin with sb_, sbp_, ey or ew."
+                    .as_ptr()
+                    .cast_mut();
+        }
+        is_fit
+    }
+}
+
 /// Bytes.
 pub fn max_settings_size() -> usize {
     MAX_SETTINGS_SIZE.get() as usize
@@ -524,6 +556,20 @@ pub fn define() {
         (1, 1_000_000),
         GucFlags::default(),
     );
+    // SAFETY: the hook raises no error and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.token_prefix",
+            c"What new opaque tokens begin with. Tokens with another prefix stay valid.",
+            c"",
+            &TOKEN_PREFIX,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_token_prefix),
+            None,
+            None,
+        );
+    }
     int(
         c"supabase_pat.max_name_length",
         c"How many characters the name of a token may have.",

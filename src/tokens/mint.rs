@@ -3,7 +3,7 @@
 use pgrx::datum::Interval;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt;
-use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::opaque_token::{OpaqueToken, Prefix};
 use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
 use supabase_pat_core::rate::Limit;
 use supabase_pat_core::restrictions::Restrictions;
@@ -111,7 +111,8 @@ impl Wanted<'_> {
         if self.restrictions.kind().is_some() {
             return Err(Error::RestrictedOpaque);
         }
-        let token = OpaqueToken::new(&random::bytes()?)
+        let prefix = settings::token_prefix();
+        let token = OpaqueToken::new(Prefix::of_setting(&prefix), &random::bytes()?)
             .ok_or_else(|| Error::Internal("the random bytes are none".into()))?;
         Ok(Made {
             text: Zeroizing::new(token.expose().to_owned()),

@@ -13,7 +13,7 @@ export const UNKNOWN_TOKEN = 'sbpat_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ2zaKtE';
 export const REVOKED = [401, 'the personal access token has been revoked', 'Ask for a new one.'];
 export const UNKNOWN = [401, 'there is no such personal access token', 'Ask for a new one.'];
 export const INCOMPLETE = [401, 'the value of x-api-key is not a complete token',
-  'Copy it again: it has 48 characters and begins with sbpat_.'];
+  'Copy it again, from its beginning to its end.'];
 export const DENIED = [401, 'this token is no longer accepted', 'Use another one.'];
 export const SESSION_ENDED = [401, 'the session of this login has ended', 'Log in again.'];
 export const ADDRESS_UNKNOWN = [403, 'the personal access token may be used from certain addresses only, and yours is not known',

@@ -14,7 +14,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 
-use crate::opaque_token::{self, OpaqueToken};
+use crate::opaque_token::{self, OpaqueToken, Prefix};
 use crate::pgjwt;
 use cleaning::clean;
 use jwt::is_jwt;
@@ -97,9 +97,9 @@ pub enum Checked {
 pub trait Installation {
     /// `token` has three parts that can be read, and an algorithm that PostgREST knows.
     fn check(&self, token: &str) -> Checked;
-    /// Whether there is such a token here, and whether it is live.
-    fn check_opaque(&self, _token: &OpaqueToken) -> Checked {
-        Checked::NoKey
+    /// What opaque tokens begin with here.
+    fn token_prefix(&self) -> Prefix<'_> {
+        Prefix::of_setting(opaque_token::DEFAULT_PREFIX)
     }
     /// The shared secret of HS256, if there is one.
     fn shared_secret(&self) -> Option<&[u8]>;
@@ -156,12 +156,12 @@ pub fn inspect(key: &str, now: i64, roles: &Roles, installation: &dyn Installati
         );
     } else if new.is_some() {
         report.read_new_key(&text);
-    } else if text.starts_with(opaque_token::PREFIX) {
-        report.read_opaque_token(&text, roles, installation);
+    } else if opaque_token::is_like_one(&text, installation.token_prefix()) {
+        report.read_opaque_token(&text, roles, installation.token_prefix());
     } else if is_jwt(&text) {
         report.read_jwt(&text, now, roles, installation);
     } else {
-        report.problem(unknown(&text));
+        report.problem(unknown(&text, installation.token_prefix()));
     }
     report
 }
@@ -188,28 +188,26 @@ impl Report {
         self.problems.push(problem.into());
     }
 
-    fn read_opaque_token(&mut self, text: &str, roles: &Roles, installation: &dyn Installation) {
+    /// It is only read. Whether it is live is told to whoever presents it to the gate, and to nobody else: this is for
+    /// everybody, and reports get around.
+    fn read_opaque_token(&mut self, text: &str, roles: &Roles, present: Prefix) {
         self.format = Format::PersonalAccessToken;
         self.role = Some(roles.authenticated.to_owned());
-        let Some(token) = OpaqueToken::parse(text) else {
-            let cut = off_by(text.len(), opaque_token::LENGTH, "token");
-            self.problem(cut.unwrap_or_else(|| {
-                "The token's checksum does not fit: one of its characters is wrong. Copy it again, \
-                 or mint a new one."
-                    .to_owned()
-            }));
+        if OpaqueToken::parse(text).is_some() {
+            self.signature = Signature::Verified;
             return;
-        };
-        match installation.check_opaque(&token) {
-            Checked::Matches => self.signature = Signature::Verified,
-            Checked::NotLive => {
-                self.signature = Signature::Verified;
-                self.problem(DEAD_TOKEN);
+        }
+        let prefix = opaque_token::prefix_of(text, present);
+        let cut = prefix.and_then(|prefix| off_by(text.len(), prefix.token_length(), "token"));
+        match cut {
+            Some(cut) => self.problem(cut),
+            None => {
+                self.signature = Signature::Bad;
+                self.problem(
+                    "The token's checksum does not fit: one of its characters is wrong. Copy it again, \
+                     or mint a new one.",
+                );
             }
-            _ => self.problem(
-                "There is no such token in this database: it belongs to another project, or it was \
-                 deleted. Mint a new one.",
-            ),
         }
     }
 
@@ -297,8 +295,8 @@ fn no_key_at_all(key: &str, text: &str, installation: &dyn Installation) -> Opti
     )
 }
 
-fn unknown(text: &str) -> &'static str {
-    if text.starts_with("sbp_") {
+fn unknown(text: &str, prefix: Prefix) -> String {
+    let known = if text.starts_with("sbp_") {
         "This is a token for Supabase's management API and command line, which no project's API \
          accepts. Use one of the project's API keys."
     } else if text.contains("://") {
@@ -307,9 +305,13 @@ fn unknown(text: &str) -> &'static str {
         "This is what a program writes for a variable that is not set. Set the variable that \
          the key comes from, and restart the program."
     } else {
-        "This is not an API key: those begin with eyJ, sb_publishable_, sb_secret_ or sbpat_. Copy the \
-         key from where the project's keys are kept, from its beginning."
-    }
+        return format!(
+            "This is not an API key: those begin with eyJ, sb_publishable_, sb_secret_ or {}. Copy the \
+             key from where the project's keys are kept, from its beginning.",
+            prefix.as_str()
+        );
+    };
+    known.to_owned()
 }
 
 fn is_base64url(c: char) -> bool {

@@ -26,6 +26,7 @@ pub mod password;
 pub mod payload;
 pub mod pgjwt;
 pub mod places;
+pub mod presented;
 pub mod rate;
 pub mod refresh_token;
 pub mod refusal;

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 /// of the token.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("the value of x-api-key is not a complete token")]
-    MalformedToken,
+    /// The name of the header that has it.
+    #[error("the value of {0} is not a complete token")]
+    MalformedToken(String),
     #[error("the claims of this request are malformed")]
     MalformedClaims,
     #[error("there is no such personal access token")]
@@ -86,7 +87,7 @@ impl Refusal {
     pub fn reason(&self) -> u8 {
         use Refusal::*;
         match self {
-            MalformedToken => 0,
+            MalformedToken(_) => 0,
             MalformedClaims => 1,
             UnknownToken => 2,
             Revoked => 3,
@@ -131,7 +132,7 @@ impl Refusal {
     pub fn hint(&self) -> Option<&'static str> {
         use Refusal::*;
         Some(match self {
-            MalformedToken => "Copy it again: it has 48 characters and begins with sbpat_.",
+            MalformedToken(_) => "Copy it again, from its beginning to its end.",
             Revoked | Expired | UnknownToken => "Ask for a new one.",
             SessionEnded => "Log in again.",
             Denied => "Use another one.",
@@ -184,7 +185,7 @@ mod tests {
     fn all() -> [Refusal; REASONS.len()] {
         use Refusal::*;
         [
-            MalformedToken,
+            MalformedToken("x-api-key".into()),
             MalformedClaims,
             UnknownToken,
             Revoked,

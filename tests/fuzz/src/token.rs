@@ -1,7 +1,7 @@
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64URL, Engine};
 use supabase_pat_core::denied;
 use supabase_pat_core::jwt::{Unverified, bearer_token};
-use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::opaque_token::{DEFAULT_PREFIX, OpaqueToken, Prefix};
 use supabase_pat_core::refresh_token;
 
 use crate::input::{changed, places, text};
@@ -54,7 +54,8 @@ fn bearer(text: &str) {
 
 fn opaque(text: &str, data: &[u8]) {
     let random = std::array::from_fn(|i| data.get(i).map_or(i as u8, |byte| byte ^ i as u8));
-    let made = OpaqueToken::new(&random);
+    let prefix = Prefix::parse(DEFAULT_PREFIX).expect("it is fit");
+    let made = OpaqueToken::new(prefix, &random);
     assert_eq!(
         made.is_some(),
         random.iter().filter(|byte| **byte < 248).count() >= 36
@@ -82,10 +83,23 @@ fn opaque(text: &str, data: &[u8]) {
 
 /// A second reading of what an opaque token is.
 fn is_opaque(text: &str) -> bool {
-    let digits = text.strip_prefix("sbpat_").unwrap_or_default();
-    digits.len() == 42
+    let Some((prefix, digits)) = text.rsplit_once('_') else {
+        return false;
+    };
+    let is_prefix = (2..32).contains(&prefix.len())
+        && prefix
+            .chars()
+            .all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
+        && !prefix.starts_with('_')
+        && prefix != "sb"
+        && prefix != "sbp"
+        && !["sb_", "sbp_", "ey", "ew"]
+            .iter()
+            .any(|start| prefix.starts_with(start));
+    is_prefix
+        && digits.len() == 42
         && digits.chars().all(|c| c.is_ascii_alphanumeric())
-        && text.ends_with(&checksum(&text[..42]))
+        && text.ends_with(&checksum(&text[..text.len() - 6]))
 }
 
 /// CRC-32 bit by bit, in six digits of base62.

@@ -706,18 +706,45 @@ fn a_wrong_character_in_a_new_key_is_told_by_its_place() {
 }
 
 #[test]
-fn an_opaque_token_is_known_by_its_prefix_and_checksum() {
-    let token = OpaqueToken::new(&[1; 64]).unwrap();
+fn an_opaque_token_is_read_and_never_looked_up() {
+    let made = |prefix| OpaqueToken::new(Prefix::parse(prefix).unwrap(), &[1; 64]).unwrap();
+    let token = made("sbpat_");
     let whole = token.expose();
     for (text, words) in [
-        (whole, "There is no such token in this database"),
         (&whole[..40], "The token is cut short by 8 characters"),
         (&format!("{whole}x"), "The token is too long by 1 character"),
-        (&whole.replacen('1', "2", 1), "checksum does not fit"),
+        (&format!("\"{whole}\""), "There are quotation marks"),
+        (&format!("Bearer {whole}"), "The word Bearer"),
+        (
+            &format!("{}\n{}", &whole[..20], &whole[20..]),
+            "broken by line breaks",
+        ),
+        (&whole.repeat(2), "The key was pasted twice"),
+        ("sbpat_0123...", "Dots or stars"),
     ] {
         assert_problem(text, words);
-        assert_eq!(report(text).format, Format::PersonalAccessToken);
-        assert_eq!(report(text).role.as_deref(), Some("authenticated"));
+    }
+    for (text, signature) in [
+        (whole, Signature::Verified),
+        (made("acme_").expose(), Signature::Verified),
+        (&whole[..40], Signature::NotVerified),
+        (&whole.replacen('1', "2", 1), Signature::Bad),
+        (
+            &made("acme_").expose().replacen('1', "2", 1),
+            Signature::Bad,
+        ),
+    ] {
+        let report = report(text);
+        assert_eq!(report.format, Format::PersonalAccessToken);
+        assert_eq!(report.role.as_deref(), Some("authenticated"));
+        assert_eq!(report.signature, signature);
+        let words = report.problems.concat();
+        assert_eq!(
+            words.contains("checksum does not fit"),
+            signature == Signature::Bad
+        );
+        assert_eq!(report.problems.is_empty(), signature == Signature::Verified);
+        assert!(!words.contains(&whole[6..12]));
     }
 }
 

@@ -175,6 +175,7 @@ begin
                 pat.secret_problem(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
+                pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),

@@ -49,6 +49,12 @@ create function pat.explain_access(token uuid, statement text default null)
     language c stable
     as 'MODULE_PATHNAME', 'explain_access_wrapper';
 
+create function pat.import_token(user_id uuid, name text, digest text, scopes text[] default null,
+    expires_at timestamptz default null, created_at timestamptz default null, allowed_ips cidr[] default null,
+    rate_limit integer default null, rate_window interval default '1 minute') returns uuid
+    language c
+    as 'MODULE_PATHNAME', 'import_token_wrapper';
+
 -- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
 alter table pat.denied_tokens add column other_claims_digests bytea;
 
@@ -259,7 +265,8 @@ begin
         'function pat.define_key_attribute(text, jsonb, boolean)', 'function pat.drop_key_attribute(text)',
         'function public.api_key_allows(text, text)', 'function public.api_key_attribute(text)',
         'function public.current_api_key()', 'function pat.key_attributes_changed()',
-        'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)']
+        'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)',
+        'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -288,8 +295,8 @@ begin
     role := pg_catalog.current_setting('supabase_pat.service_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text),
-            pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text)
-            to %I', role);
+            pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
+            pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes to %I', role);
     end if;
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
@@ -618,6 +625,7 @@ begin
                 pat.secret_problem(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
+                pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
                 pat.issue_reset_code(text),
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
@@ -750,7 +758,8 @@ select 'trusted functions', found is null,
 from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
-        'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)']::regprocedure[]) function
+        'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
+        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)']::regprocedure[]) function
     where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
 ) granted
 union all
@@ -919,6 +928,8 @@ comment on function pat.auth_function_problem(text) is
     'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
 comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
+comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
+    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is

@@ -9,7 +9,7 @@ use supabase_pat_core::denied::{digest_of_claims, digest_of_message, digests_of_
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 use supabase_pat_core::jwt::{Unverified, bearer_token, payload_of_any};
-use supabase_pat_core::opaque_token::{self, OpaqueToken, Prefix};
+use supabase_pat_core::opaque_token::{self, Prefix};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::rejection::Rejection;
 use uuid::Uuid;
@@ -25,7 +25,8 @@ use crate::pg::settings;
 use crate::pg::uuid::pg_uuid;
 use crate::request::http::HttpRequest;
 use crate::request::run;
-use crate::tokens::{lookup, revocation};
+use crate::tokens::lookup::{self, StoredToken};
+use crate::tokens::revocation;
 
 #[pg_extern(requires = ["schema"])]
 fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> SqlResult<()> {
@@ -35,17 +36,17 @@ fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> Sq
         let token = token.ok_or(Error::NullArgument("token"))?.trim();
         let token = bearer_token(token).unwrap_or(token);
         let prefix = settings::token_prefix();
-        match opaque_token::is_like_one(token, Prefix::of_setting(&prefix)) {
-            true => revoke_opaque(token, reason),
-            false => deny_jwt(token, reason),
+        let is_ours = opaque_token::is_like_one(token, Prefix::of_setting(&prefix));
+        match lookup::by_text(token) {
+            Some(stored) => revoke_opaque(&stored, reason),
+            None if is_ours => Err(Error::NoSuchToken),
+            None => deny_jwt(token, reason),
         }
     })
 }
 
 /// An opaque token is known by its row alone, so that to revoke it is enough.
-fn revoke_opaque(token: &str, reason: Option<&str>) -> Result<(), Error> {
-    let token = OpaqueToken::parse(token).ok_or(Error::NoSuchToken)?;
-    let token = lookup::by_digest(&token.digest()).ok_or(Error::NoSuchToken)?;
+fn revoke_opaque(token: &StoredToken, reason: Option<&str>) -> Result<(), Error> {
     revocation::revoke_family(token.id, Instant::now())?;
     let about = About {
         user: Some(token.user),

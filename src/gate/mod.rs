@@ -31,7 +31,6 @@ use std::net::IpAddr;
 
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::opaque_token::{self, Prefix};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::scope::Scopes;
 
@@ -116,16 +115,14 @@ fn judge(when: When) -> Result<Option<Raised>, Error> {
 /// refusal can be counted for it.
 fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>, when: When) -> Result<(), Stop> {
     deny::check(request)?;
-    let prefix = settings::token_prefix();
-    let token = match &request.api_key {
-        // A request with an opaque token is that of its user, whatever else it carries.
-        Some(text)
-            if when != When::Within
-                && opaque_token::is_meant(text, Prefix::of_setting(&prefix)) =>
-        {
-            Some(Token::opaque(text, bearer)?)
-        }
-        _ => Token::of_claims(bearer)?,
+    // A request with an opaque token is that of its user, whatever else it carries.
+    let opaque = match when {
+        When::Within => None,
+        When::InTime | When::Late => Token::of_headers(request, bearer)?,
+    };
+    let token = match opaque {
+        Some(token) => Some(token),
+        None => Token::of_claims(bearer)?,
     };
     let Some(token) = token else {
         // A function that acts for somebody without a token does so within the request of one that was let through: its

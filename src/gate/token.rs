@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use supabase_pat_core::claims::{Credential, SessionClaim};
 use supabase_pat_core::error::Error;
-use supabase_pat_core::opaque_token::OpaqueToken;
+use supabase_pat_core::opaque_token::{self, Prefix};
 use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
+use supabase_pat_core::presented::{Otherwise, Presented};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::scope::Scopes;
 
@@ -15,6 +16,7 @@ use super::usage::Bearer;
 use crate::pg::clock::Instant;
 use crate::pg::rights;
 use crate::pg::settings;
+use crate::request::http::HttpRequest;
 use crate::request::identity;
 use crate::request::liveness::{self, Horizon, Verdict};
 use crate::request::run;
@@ -34,27 +36,71 @@ pub struct Token {
 }
 
 impl Token {
-    /// The opaque token of that text. `bearer` becomes the token, as soon as it is known.
+    /// The opaque token in the headers of the request. `None` if none of them holds one. If several do, it must be the
+    /// same one, and what is wrong with any of them refuses the request: whoever puts a good token beside a dead one, or
+    /// two good ones, does not get to choose which of them counts. `bearer` becomes the token, as soon as it is known.
     ///
     /// # Errors
-    /// [`Refusal::MalformedToken`], [`Refusal::UnknownToken`], and those of [`check_life`].
-    pub fn opaque(text: &str, bearer: &mut Option<Bearer>) -> Result<Self, Stop> {
-        let digest = OpaqueToken::parse(text)
-            .ok_or_else(|| Refusal::MalformedToken("x-api-key".into()))?
-            .digest();
+    /// [`Refusal::MalformedToken`], [`Refusal::UnknownToken`], [`Refusal::TwoTokens`], and those of [`check_life`].
+    pub fn of_headers(
+        request: &HttpRequest,
+        bearer: &mut Option<Bearer>,
+    ) -> Result<Option<Self>, Stop> {
+        if request.token_headers.is_empty() {
+            return Ok(None);
+        }
+        let prefix = settings::token_prefix();
+        let prefix = Prefix::of_setting(&prefix);
+        let mut found: Option<Self> = None;
+        for (header, value) in &request.token_headers {
+            let incomplete = || Refusal::MalformedToken(header.name().to_owned());
+            let (digest, otherwise) = match header.judge(value, prefix) {
+                Presented::Nothing => continue,
+                Presented::Incomplete => return Err(incomplete().into()),
+                Presented::Unknown => return Err(Refusal::UnknownToken.into()),
+                Presented::Token(digest) => (digest, Otherwise::Unknown),
+                Presented::Perhaps(digest, otherwise) => (digest, otherwise),
+            };
+            let token = match (Self::opaque(&digest, bearer)?, otherwise) {
+                (Some(token), _) => token,
+                (None, Otherwise::Nothing) => continue,
+                (None, Otherwise::Incomplete) => return Err(incomplete().into()),
+                (None, Otherwise::Unknown) => return Err(Refusal::UnknownToken.into()),
+            };
+            if found
+                .as_ref()
+                .is_some_and(|other| other.stored.id != token.stored.id)
+            {
+                return Err(Refusal::TwoTokens.into());
+            }
+            found = Some(token);
+        }
+        Ok(found)
+    }
+
+    /// The opaque token of that digest, `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of [`check_life`].
+    fn opaque(
+        digest: &opaque_token::Digest,
+        bearer: &mut Option<Bearer>,
+    ) -> Result<Option<Self>, Stop> {
         let seen = liveness::horizon();
-        let stored = lookup::by_digest(&digest).ok_or(Refusal::UnknownToken)?;
+        let Some(stored) = lookup::by_digest(digest) else {
+            return Ok(None);
+        };
         *bearer = Some(Bearer {
             token: stored.id,
             user: stored.user,
         });
         check_life(&stored)?;
-        Ok(Self {
+        Ok(Some(Self {
             scopes: stored.scopes(),
             stored,
             seen,
             is_opaque: true,
-        })
+        }))
     }
 
     /// The token that the claims of the request name. `None` for what is no personal access token: a login, `anon`,

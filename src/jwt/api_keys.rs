@@ -17,6 +17,7 @@ use crate::pg::error::{SqlResult, reported};
 use crate::pg::rights;
 use crate::pg::settings;
 use crate::signing_keys::ring::{self, KeysInUse};
+use crate::tokens::lookup;
 
 // pgrx would call the second argument `r#ref`.
 #[pg_extern(
@@ -127,6 +128,10 @@ impl Installation for ThisInstallation {
 
     fn token_prefix(&self) -> Prefix<'_> {
         Prefix::of_setting(&self.token_prefix)
+    }
+
+    fn knows_token(&self, text: &str) -> bool {
+        lookup::by_text(text).is_some()
     }
 
     fn shared_secret(&self) -> Option<&[u8]> {

@@ -101,9 +101,9 @@ fn verify_jwt(
 #[pg_extern(stable, parallel_restricted, requires = ["schema"])]
 fn jwt_status(token: Option<&str>) -> &'static str {
     if let Some(text) = token
-        && opaque_token::is_like_one(text, Prefix::of_setting(&settings::token_prefix()))
+        && let Some(status) = opaque_status(text)
     {
-        return opaque_status(text);
+        return status;
     }
     match token.map_or(Err(Rejection::Malformed("it is null")), status) {
         Ok(()) => "valid",
@@ -111,17 +111,22 @@ fn jwt_status(token: Option<&str>) -> &'static str {
     }
 }
 
-/// The status of an opaque personal access token, in the same words.
-fn opaque_status(text: &str) -> &'static str {
-    let Some(token) = OpaqueToken::parse(text) else {
-        return "malformed";
-    };
-    match lookup::by_digest(&token.digest()) {
-        None => "unknown_key",
+/// The status of an opaque personal access token, in the same words. `None` for what is none.
+fn opaque_status(text: &str) -> Option<&'static str> {
+    let prefix = settings::token_prefix();
+    let is_like_one = opaque_token::is_like_one(text, Prefix::of_setting(&prefix));
+    let is_jwt = text.split('.').count() == 3;
+    if is_jwt && !is_like_one {
+        return None;
+    }
+    Some(match lookup::by_text(text) {
         Some(token) if liveness::token_verdict(token.id, token.user).is_live => "valid",
         Some(token) if !token.is_revoked && token.expires_at <= Instant::now() => "expired",
         Some(_) => "revoked",
-    }
+        None if OpaqueToken::parse(text).is_some() => "unknown_key",
+        None if is_like_one => "malformed",
+        None => return None,
+    })
 }
 
 /// Whether a JWT is valid.

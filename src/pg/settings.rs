@@ -4,9 +4,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::rc::Rc;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use supabase_pat_core::opaque_token::Prefix;
+use supabase_pat_core::presented::TokenHeader;
 
 use crate::pg::Local;
 use crate::pg::durability::Level;
@@ -56,6 +58,8 @@ static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static DEFAULT_SCHEMA: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"public"));
+static TOKEN_HEADERS: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"x-api-key"));
 static TRUSTED_PROXIES: GucSetting<i32> = GucSetting::<i32>::new(0);
 static GUARDED_LOGINS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"authenticator"));
@@ -255,6 +259,53 @@ pub fn outbox_lease() -> i64 {
 /// The schema that scopes name without a prefix.
 pub fn default_schema() -> String {
     text(&DEFAULT_SCHEMA)
+}
+
+/// The headers of [`token_headers`], until the setting has another value.
+static READ_TOKEN_HEADERS: Local<Option<Rc<[TokenHeader]>>> = Local::new(None);
+
+/// The headers whose value may be an opaque token.
+pub fn token_headers() -> Rc<[TokenHeader]> {
+    // SAFETY: the reference is gone at the end of the line.
+    if let Some(read) = unsafe { READ_TOKEN_HEADERS.get() } {
+        return Rc::clone(read);
+    }
+    let read: Rc<[TokenHeader]> = TokenHeader::parse_list(&text(&TOKEN_HEADERS))
+        .unwrap_or_default()
+        .into();
+    // SAFETY: as above.
+    unsafe { *READ_TOKEN_HEADERS.get() = Some(Rc::clone(&read)) };
+    read
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_token_headers(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: Postgres passes a place that holds null or a text that ends in NUL, and only reads the detail, which it
+    // clears before the next hook runs.
+    unsafe {
+        let text = (!(*value).is_null()).then(|| CStr::from_ptr(*value));
+        let is_fit = text
+            .and_then(|text| text.to_str().ok())
+            .is_some_and(|text| TokenHeader::parse_list(text).is_some());
+        if !is_fit {
+            pg_sys::GUC_check_errdetail_string =
+                c"It is a list of up to 8 names of headers, without authorization: the \
+                REST server takes only JWTs there."
+                    .as_ptr()
+                    .cast_mut();
+        }
+        is_fit
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn token_headers_assigned(_value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { *READ_TOKEN_HEADERS.get() = None };
 }
 
 /// How many proxies in front of the REST server add an entry to `X-Forwarded-For`, so that they can be believed.
@@ -672,6 +723,20 @@ pub fn define() {
             GucFlags::default(),
             None,
             Some(fast_auth_functions_assigned),
+            None,
+        );
+    }
+    // SAFETY: the hooks raise no error and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.token_headers",
+            c"The headers of a request whose value may be an opaque token.",
+            c"",
+            &TOKEN_HEADERS,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_token_headers),
+            Some(token_headers_assigned),
             None,
         );
     }

@@ -9,6 +9,7 @@ use pgrx::{PgList, pg_sys};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::forwarded::client_address;
 use supabase_pat_core::json::Members;
+use supabase_pat_core::presented::TokenHeader;
 
 use crate::pg::guc::{self, setting};
 use crate::pg::settings;
@@ -20,7 +21,8 @@ pub struct HttpRequest {
     /// The path below the address of the REST server, percent-encoded.
     pub path: String,
     pub authorization: Option<String>,
-    pub api_key: Option<String>,
+    /// What stands in the headers of `supabase_pat.token_headers`, as far as they are there.
+    pub token_headers: Vec<(TokenHeader, String)>,
     pub address: Option<IpAddr>,
     /// The schemas that its headers name, for reading and for writing.
     profiles: [Option<String>; 2],
@@ -34,7 +36,7 @@ impl HttpRequest {
             method: setting(c"request.method").unwrap_or_default(),
             path: setting(c"request.path").unwrap_or_default(),
             authorization: headers.text("authorization"),
-            api_key: headers.text("x-api-key"),
+            token_headers: headers.for_tokens(),
             address: headers.address(),
             profiles: ["accept-profile", "content-profile"].map(|name| headers.text(name)),
         }
@@ -83,6 +85,17 @@ impl Headers {
     fn text(&self, name: &str) -> Option<String> {
         let headers = Members::parse_lenient(self.0.as_deref()?).ok()?;
         headers.text(name).ok().flatten().map(Cow::into_owned)
+    }
+
+    fn for_tokens(&self) -> Vec<(TokenHeader, String)> {
+        let Some(Ok(headers)) = self.0.as_deref().map(Members::parse_lenient) else {
+            return Vec::new();
+        };
+        let value = |header: &TokenHeader| {
+            let value = headers.text(header.name()).ok().flatten()?;
+            Some((header.clone(), value.into_owned()))
+        };
+        settings::token_headers().iter().filter_map(value).collect()
     }
 
     /// The address that the request comes from, by the header `X-Forwarded-For`.

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use pgrx::pg_sys;
 use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::error::Error;
-use supabase_pat_core::opaque_token;
+use supabase_pat_core::opaque_token::{self, OpaqueToken};
+use supabase_pat_core::presented;
 use supabase_pat_core::rate::Limit;
 use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
@@ -89,6 +90,16 @@ pub fn by_digest(digest: &opaque_token::Digest) -> Option<StoredToken> {
             .token_digest
             .is_some_and(|stored| digest.is(&stored.to_bytes()))
     })
+}
+
+/// The opaque token of that text, dead or alive: one of ours, or an imported one. Only what is a whole token of ours, or
+/// no longer than an imported one may be, is looked up.
+pub fn by_text(text: &str) -> Option<StoredToken> {
+    let digest = match OpaqueToken::parse(text) {
+        Some(token) => token.digest(),
+        None => presented::digest_of_imported(text)?,
+    };
+    by_digest(&digest)
 }
 
 fn find<T: Indexed>(

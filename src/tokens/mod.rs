@@ -4,6 +4,7 @@ mod attributes;
 mod deletion;
 mod edit;
 mod grant;
+mod import;
 pub mod lookup;
 mod mint;
 pub mod revocation;
@@ -41,7 +42,8 @@ extension_sql_file!(
         rotate_pat,
         revoke_pat,
         revoke_pat_and_its_own,
-        revoke_all_pats
+        revoke_all_pats,
+        import::import_token
     ]
 );
 

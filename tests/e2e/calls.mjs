@@ -142,6 +142,8 @@ export function calls(tokens) {
   const writes = (name, sql, who, more = {}) => call(name, sql, who, { writes: true, takes: 200, ...more });
   writes('mint_pat, revoke_pat', "revoke_pat((mint_pat(name => 'robust')).id)", login, { takes: 150 });
   writes('mint_pat, opaque', "(mint_pat(name => 'robust', kind => 'opaque', allowed_ips => '{10.0.0.0/8}', rate_limit => 9)).id", login, { takes: 100 });
+  writes('pat.import_token', `pat.import_token('${ALICE}', 'robust', encode(sha256(i::text::bytea), 'hex'))`, service, { takes: 100 });
+  call('pat.import_token, refused', `pat.import_token('${ALICE}', 'robust', 'no digest')`, service, { raises: true, takes: 12 });
   call('mint_pat, refused', "mint_pat(name => 'robust', scopes => '{x}')", login, { raises: true, takes: 12 });
   writes('rotate_pat', "(rotate_pat((mint_pat(name => 'robust', expires_in => '1 hour')).id)).id", login, { takes: 250 });
   call('revoke_pat, none', `revoke_pat('${BOB}')`, login, { takes: 50 });

@@ -279,6 +279,12 @@ async function gate() {
   assert.equal((await ask({ headers: { 'x-api-key': opaque.token } })).status, 401);
   await fails('select pat.deny_token($1)', keep('no token', 'x.y.z-that-is-no-token'));
   await fails('select pat.deny_token($1)', 'sbpat_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ2zaKtE');
+  const old = keep('an imported token', `old-${randomBytes(12).toString('base64url')}`);
+  await works(`select pat.import_token($1, 'imported', encode(sha256($2::text::bytea), 'hex'))`, ALICE, old);
+  await fails(`select pat.import_token($1, 'imported', $2)`, ALICE, old);
+  assert.equal((await ask({ headers: { 'x-api-key': old } })).status, 200);
+  await works('select pat.deny_token($1)', old);
+  assert.equal((await ask({ headers: { 'x-api-key': old } })).status, 401);
   await db.query('delete from pat.denied_tokens');
   await works('select pat.status()');
   await works('select pat.server_state()');

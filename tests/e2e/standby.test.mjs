@@ -114,6 +114,7 @@ const WRITES = {
   'pat.deny_token': 'pat.deny_token(:jwt)',
   'pat.drop_setting': `pat.drop_setting('theme')`,
   'pat.import_signing_key': `pat.import_signing_key('{"kty": "oct", "alg": "HS256", "k": "${Buffer.alloc(32, 7).toString('base64url')}"}')`,
+  'pat.import_token': `pat.import_token(:alice, 'x', encode(sha256('a key'), 'hex'))`,
   'pat.issue_reset_code': `pat.issue_reset_code('alice@example.com')`,
   'pat.message_failed': `pat.message_failed(gen_random_uuid(), 'x')`,
   'pat.message_sent': 'pat.message_sent(gen_random_uuid())',

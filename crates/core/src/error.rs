@@ -90,6 +90,10 @@ pub enum Error {
     RoleNotAllowed(String),
     #[error("user {user} already has {max} live tokens")]
     TooManyTokens { user: Uuid, max: usize },
+    #[error("digest is no SHA-256 in hexadecimal, base64 or base64url")]
+    UnreadableDigest,
+    #[error("a token with this digest belongs to another user")]
+    DigestTaken,
     #[error("there is no live token {0}")]
     NoLiveToken(Uuid),
     #[error("there is no token {0}")]
@@ -367,6 +371,7 @@ impl Error {
             | SettingNotOverridable(_)
             | UnknownKind(_)
             | RestrictedOpaque
+            | UnreadableDigest
             | ClaimsTooLarge { .. }
             | NoNetworks
             | TooManyNetworks { .. }
@@ -378,7 +383,7 @@ impl Error {
             UnknownUser(_) | UnknownAddress => "23503",
             ReadOnly(_) => "25006",
             NotText => "22021",
-            KeyIdTaken(_) | AddressTaken => "23505",
+            KeyIdTaken(_) | AddressTaken | DigestTaken => "23505",
             Disabled(_) => "0A000",
             NoLiveToken(_) | UnknownToken(_) | UnknownKeyId(_) | NoSuchToken => "42704",
             BannedUser(_)
@@ -446,6 +451,9 @@ impl Error {
             }
             RoleNotAllowed(_) => {
                 "auth.users gives the user a trusted role, or one that could become such a role. Give the user another one."
+            }
+            UnreadableDigest => {
+                "It has 32 bytes: 64 hexadecimal digits, or 43 characters of base64 and perhaps a padding."
             }
             TooManyTokens { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
             ReadOnly(_) => {

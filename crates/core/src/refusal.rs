@@ -9,6 +9,8 @@ pub enum Refusal {
     /// The name of the header that has it.
     #[error("the value of {0} is not a complete token")]
     MalformedToken(String),
+    #[error("the request presents two different personal access tokens")]
+    TwoTokens,
     #[error("the claims of this request are malformed")]
     MalformedClaims,
     #[error("there is no such personal access token")]
@@ -88,6 +90,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             MalformedToken(_) => 0,
+            TwoTokens => 0,
             MalformedClaims => 1,
             UnknownToken => 2,
             Revoked => 3,
@@ -133,6 +136,7 @@ impl Refusal {
         use Refusal::*;
         Some(match self {
             MalformedToken(_) => "Copy it again, from its beginning to its end.",
+            TwoTokens => "Send one of them.",
             Revoked | Expired | UnknownToken => "Ask for a new one.",
             SessionEnded => "Log in again.",
             Denied => "Use another one.",

@@ -138,6 +138,7 @@ begin
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
             public.revoke_all_pats(uuid),
+            public.report_leaked_tokens(text[], text),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;

@@ -35,7 +35,7 @@ begin
                 'request_password_reset', 'verify_reset_code', 'reset_password',
                 'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
                 'is_active_session', 'session_info', 'signed_in_user',
-                'get_settings', 'set_settings')
+                'get_settings', 'set_settings', 'report_leaked_tokens')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)
         from pg_operator o

@@ -55,6 +55,10 @@ create function pat.import_token(user_id uuid, name text, digest text, scopes te
     language c
     as 'MODULE_PATHNAME', 'import_token_wrapper';
 
+create function public.report_leaked_tokens(tokens text[], found_at text default null) returns void
+    language c
+    as 'MODULE_PATHNAME', 'report_leaked_tokens_wrapper';
+
 -- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
 alter table pat.denied_tokens add column other_claims_digests bytea;
 
@@ -266,7 +270,8 @@ begin
         'function public.api_key_allows(text, text)', 'function public.api_key_attribute(text)',
         'function public.current_api_key()', 'function pat.key_attributes_changed()',
         'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)',
-        'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)']
+        'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
+        'function public.report_leaked_tokens(text[], text)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -288,7 +293,7 @@ begin
         pg_catalog.current_setting('supabase_pat.service_role')]
     loop
         if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
-            execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean),
+            execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean), public.report_leaked_tokens(text[], text),
                 public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) to %I', role);
         end if;
     end loop;
@@ -588,6 +593,7 @@ begin
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
             public.revoke_all_pats(uuid),
+            public.report_leaked_tokens(text[], text),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;
@@ -930,6 +936,8 @@ comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
     'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
+comment on function public.report_leaked_tokens(text[], text) is
+    'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, allowed_ips and rate_limit need pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is

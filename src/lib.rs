@@ -55,6 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
         passwords::attempts::init();
         passwords::throttle::init();
         gate::usage::init();
+        gate::leaks::init();
         gate::worker::register();
     }
 }

@@ -40,7 +40,7 @@ fn deny_token(token: Option<&str>, reason: default!(Option<&str>, "NULL")) -> Sq
         match lookup::by_text(token) {
             Some(stored) => revoke_opaque(&stored, reason),
             None if is_ours => Err(Error::NoSuchToken),
-            None => deny_jwt(token, reason),
+            None => deny_jwt(token, "token_denied", reason),
         }
     })
 }
@@ -55,7 +55,12 @@ fn revoke_opaque(token: &StoredToken, reason: Option<&str>) -> Result<(), Error>
     events::record("token_denied", about, reason)
 }
 
-fn deny_jwt(token: &str, reason: Option<&str>) -> Result<(), Error> {
+/// Denies a JWT, and revokes the token if it is a personal access token. `event` is what it leaves behind.
+pub(super) fn deny_jwt(
+    token: &str,
+    event: &'static str,
+    reason: Option<&str>,
+) -> Result<(), Error> {
     let now = Instant::now();
     // It is parsed strictly to tell what is wrong with it. A server that reads it in another way may still accept it.
     let parsed = Unverified::parse(token);
@@ -97,7 +102,7 @@ fn deny_jwt(token: &str, reason: Option<&str>) -> Result<(), Error> {
         user,
         token: personal,
     };
-    events::record("token_denied", about, reason)
+    events::record(event, about, reason)
 }
 
 /// Whether a token that is not valid is signed with one of our keys, as far as that was looked at.

@@ -18,6 +18,7 @@
 mod current;
 pub mod deny;
 pub mod guard;
+pub mod leaks;
 pub mod raise;
 mod rate_limit;
 pub mod reach;
@@ -50,7 +51,8 @@ extension_sql_file!(
         "request",
         current::current_api_key,
         deny::deny_token,
-        explain_access
+        explain_access,
+        leaks::report_leaked_tokens
     ]
 );
 

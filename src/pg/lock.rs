@@ -13,10 +13,16 @@ use crate::pg::relations::Table;
 /// All things share 1024 locks, so that a transaction that goes through all things does not fill Postgres's table of
 /// locks. Now and then two things share a lock and wait for each other, which is harmless.
 pub fn bucket(table: Table, thing: &impl Hash) {
+    let object = pg_sys::Oid::from(number_of(thing));
+    // SAFETY: Postgres takes the lock or raises an error, here under pgrx's guard. It needs no object of that number.
+    unsafe { pg_sys::LockDatabaseObject(table.oid, object, 0, pg_sys::ExclusiveLock as i32) };
+}
+
+/// The number of the lock that [`bucket`] takes. Whoever takes several locks takes them in the order of their numbers, so
+/// that two who do so never wait for each other.
+pub fn number_of(thing: &impl Hash) -> u32 {
     const LOCKS: u64 = 1024;
     let mut hasher = DefaultHasher::new();
     thing.hash(&mut hasher);
-    let object = pg_sys::Oid::from((hasher.finish() % LOCKS) as u32);
-    // SAFETY: Postgres takes the lock or raises an error, here under pgrx's guard. It needs no object of that number.
-    unsafe { pg_sys::LockDatabaseObject(table.oid, object, 0, pg_sys::ExclusiveLock as i32) };
+    (hasher.finish() % LOCKS) as u32
 }

@@ -54,6 +54,7 @@ static SESSION_TIMEBOX: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENABLE_SIGN_IN: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENABLE_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(false);
 static CONFIRM_SIGN_UP: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ENABLE_LEAK_REPORTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SINGLE_SESSION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static DEFAULT_SCHEMA: GucSetting<Option<CString>> =
@@ -245,6 +246,10 @@ pub fn enable_sign_up() -> bool {
 
 pub fn confirm_sign_up() -> bool {
     CONFIRM_SIGN_UP.get()
+}
+
+pub fn enable_leak_reports() -> bool {
+    ENABLE_LEAK_REPORTS.get()
 }
 
 pub fn single_session() -> bool {
@@ -542,6 +547,11 @@ pub fn define() {
         c"supabase_pat.confirm_sign_up",
         c"Whether new users must confirm their address before they can sign in.",
         &CONFIRM_SIGN_UP,
+    );
+    bool(
+        c"supabase_pat.enable_leak_reports",
+        c"Whether anybody may revoke tokens by reporting them as leaked.",
+        &ENABLE_LEAK_REPORTS,
     );
     bool(
         c"supabase_pat.single_session",

@@ -17,6 +17,7 @@ export const SETTINGS = {
   'supabase_pat.jwt_secret': SECRET,
   'supabase_pat.enable_sign_in': 'on',
   'supabase_pat.enable_sign_up': 'on',
+  'supabase_pat.enable_leak_reports': 'on',
   'supabase_pat.max_keys_per_user': 1000000,
   'supabase_pat.reset_requests_per_hour': 1000,
 };
@@ -167,6 +168,8 @@ export function calls(tokens) {
   call('edit_pat, refused', `edit_pat(${text(JSON.parse(claims.token).jti)}::uuid, scopes => '{tokens:write}')::text`, login, { raises: true, takes: 60 });
   writes('pat.define_key_attribute', `pat.drop_key_attribute(coalesce(pat.define_key_attribute('a' || i)::text, 'a') || i)::text`, service, { tidied: true, takes: 300 });
   writes('pat.deny_token', "pat.deny_token(pat.sign_jwt(jsonb_build_object('n', i % 100), '-2 days'))::text", service, { takes: 900 });
+  call('report_leaked_tokens, none live', `report_leaked_tokens(array[${text(tokens.dead)}, ${text(tokens.deadOpaque)}, i::text])`, service, { takes: 60 });
+  writes('report_leaked_tokens', "report_leaked_tokens(array[(mint_pat(user_id => '" + BOB + "', name => 'robust', kind => 'opaque')).token], 'here')", service, { takes: 400 });
   writes('pat.add_signing_key, revoke_signing_key', "pat.revoke_signing_key(pat.add_signing_key('HS256'))::text", service, { tidied: true, takes: 900 });
   writes('pat.rotate_signing_key', "pat.rotate_signing_key((array['es', 'hs', 'ed', 'rs'])[i % 4 + 1])::text", service, { takes: 900 });
   call('pat.import_signing_key, refused', "pat.import_signing_key('{\"kty\": \"EC\"}')", service, { raises: true, takes: 30 });

@@ -68,6 +68,7 @@ before(async () => {
       'pg_stat_statements.track': 'all',
       'supabase_pat.enable_sign_in': 'on',
       'supabase_pat.enable_sign_up': 'on',
+      'supabase_pat.enable_leak_reports': 'on',
       'supabase_pat.trusted_proxies': '1',
       'supabase_pat.reset_requests_per_hour': '1000',
       // Six digits are in a log by chance.
@@ -285,6 +286,12 @@ async function gate() {
   assert.equal((await ask({ headers: { 'x-api-key': old } })).status, 200);
   await works('select pat.deny_token($1)', old);
   assert.equal((await ask({ headers: { 'x-api-key': old } })).status, 401);
+  const { rows: leaked } = await db.query(`select token from unnest('{jwt,opaque}'::text[]) kind, mint_pat(user_id => $1, name => 'leaked', kind => kind)`, [ALICE]);
+  leaked.forEach((row) => keep('a leaked token', row.token));
+  const reported = [...leaked.map((row) => row.token), keep('another service key', await works(`select pat.mint_api_key('service_role', 'leaked')`)), keep('a reported guess', 'guess-0123456789')];
+  assert.ok((await rest('report_leaked_tokens', { tokens: reported, found_at: 'a log' })).status < 300);
+  assert.equal((await rest('report_leaked_tokens', { tokens: reported, found_at: 'two\nlines' })).status, 400);
+  await works('select report_leaked_tokens($1)', reported);
   await db.query('delete from pat.denied_tokens');
   await works('select pat.status()');
   await works('select pat.server_state()');

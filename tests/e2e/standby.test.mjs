@@ -12,7 +12,7 @@ let standby;
 let here;
 let there;
 before(async () => {
-  world = await open({ settings: { 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.enable_sign_up': 'on' } });
+  world = await open({ settings: { 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_leak_reports': 'on' } });
   world.cluster.psql('postgres', `select pat.add_signing_key('ES256', kid => 'one'), pat.rotate_signing_key('one');
     select pat.define_setting('theme', '"light"')`);
   standby = await world.cluster.standby();
@@ -125,6 +125,7 @@ const WRITES = {
   rotate_pat: 'rotate_pat(:key)',
   revoke_pat: 'revoke_pat(:key)',
   revoke_all_pats: 'revoke_all_pats(:alice)',
+  report_leaked_tokens: 'report_leaked_tokens(array[:jwt])',
   sign_up: `sign_up('new@example.com', 'correct horse')`,
   confirm_sign_up: `confirm_sign_up(:reset_token, :code)`,
   sign_in: `sign_in('alice@example.com', 'battery staple')`,

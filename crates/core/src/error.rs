@@ -90,6 +90,10 @@ pub enum Error {
     RoleNotAllowed(String),
     #[error("user {user} already has {max} live tokens")]
     TooManyTokens { user: Uuid, max: usize },
+    #[error("a report must not have more than {max} tokens")]
+    TooManyReported { max: usize },
+    #[error("found_at must not contain control characters")]
+    PlaceWithControlCharacters,
     #[error("digest is no SHA-256 in hexadecimal, base64 or base64url")]
     UnreadableDigest,
     #[error("a token with this digest belongs to another user")]
@@ -372,6 +376,8 @@ impl Error {
             | UnknownKind(_)
             | RestrictedOpaque
             | UnreadableDigest
+            | TooManyReported { .. }
+            | PlaceWithControlCharacters
             | ClaimsTooLarge { .. }
             | NoNetworks
             | TooManyNetworks { .. }
@@ -445,6 +451,9 @@ impl Error {
                 "pat.gate() refuses every request until it can call that function: see pat.status()."
             }
             Disabled("signing in") => "A superuser can set supabase_pat.enable_sign_in.",
+            Disabled("reporting leaked tokens") => {
+                "A superuser can set supabase_pat.enable_leak_reports."
+            }
             Disabled(_) => "A superuser can set supabase_pat.enable_sign_up.",
             NoUsersTable | NoPasswords | NoSessionsTable => {
                 "Install Supabase Auth, or call pat.install_auth_schema() for a minimal auth schema."

@@ -18,6 +18,7 @@ pub mod json;
 pub mod json_schema;
 pub mod jwt;
 pub mod key_ring;
+pub mod leak_reports;
 pub mod live_claims;
 pub mod merge_patch;
 pub mod opaque_token;

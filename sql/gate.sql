@@ -27,8 +27,9 @@ comment on function pat.explain_access(uuid, text) is
     'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
     'scope and is not shown; which rows they let through is not looked at. For trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is
-    'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was '
-    'made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up '
-    'to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on.';
+    'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what '
+    'was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the '
+    'events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
+    'supabase_pat.enable_leak_reports is on.';
 
 set local search_path = pat, pg_temp;

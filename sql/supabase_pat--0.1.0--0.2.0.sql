@@ -765,7 +765,8 @@ from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
         'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
-        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)']::regprocedure[]) function
+        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)'
+    ]::regprocedure[]) function
     where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
 ) granted
 union all

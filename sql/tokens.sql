@@ -213,8 +213,8 @@ comment on function public.revoke_all_pats(uuid) is
     'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a '
     'token needs the scope tokens:delete.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
-    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. digest: '
-    'in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for '
-    'mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
+    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. '
+    'digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The '
+    'rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
 
 set local search_path = pat, pg_temp;

@@ -37,8 +37,9 @@ pub struct Token {
 
 impl Token {
     /// The opaque token in the headers of the request. `None` if none of them holds one. If several do, it must be the
-    /// same one, and what is wrong with any of them refuses the request: whoever puts a good token beside a dead one, or
-    /// two good ones, does not get to choose which of them counts. `bearer` becomes the token, as soon as it is known.
+    /// same one, and what is wrong with any of them refuses the request: whoever puts a good token beside a dead one,
+    /// or two good ones, does not get to choose which of them counts. `bearer` becomes the token, as soon as it is
+    /// known.
     ///
     /// # Errors
     /// [`Refusal::MalformedToken`], [`Refusal::UnknownToken`], [`Refusal::TwoTokens`], and those of [`check_life`].

@@ -18,8 +18,8 @@ pub fn bucket(table: Table, thing: &impl Hash) {
     unsafe { pg_sys::LockDatabaseObject(table.oid, object, 0, pg_sys::ExclusiveLock as i32) };
 }
 
-/// The number of the lock that [`bucket`] takes. Whoever takes several locks takes them in the order of their numbers, so
-/// that two who do so never wait for each other.
+/// The number of the lock that [`bucket`] takes. Whoever takes several locks takes them in the order of their numbers,
+/// so that two who do so never wait for each other.
 pub fn number_of(thing: &impl Hash) -> u32 {
     const LOCKS: u64 = 1024;
     let mut hasher = DefaultHasher::new();

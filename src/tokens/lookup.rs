@@ -92,8 +92,8 @@ pub fn by_digest(digest: &opaque_token::Digest) -> Option<StoredToken> {
     })
 }
 
-/// The opaque token of that text, dead or alive: one of ours, or an imported one. Only what is a whole token of ours, or
-/// no longer than an imported one may be, is looked up.
+/// The opaque token of that text, dead or alive: one of ours, or an imported one. Only what is a whole token of ours,
+/// or no longer than an imported one may be, is looked up.
 pub fn by_text(text: &str) -> Option<StoredToken> {
     let digest = match OpaqueToken::parse(text) {
         Some(token) => token.digest(),

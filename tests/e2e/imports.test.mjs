@@ -25,7 +25,7 @@ describe('keys of other systems go on working', () => {
 
   test('better-auth', async () => {
     const key = (prefix = '') => prefix + randomBytes(48).toString('base64url').replace(/[-_]/g, 'x');
-    const [plain, reader, limited, disabled, expired, unconfirmed, ofOrganization] = Array.from({ length: 7 }, () => key('proj_'));
+    const [plain, reader, limited, disabled, expired, unconfirmed, ofOrganization, nothing] = Array.from({ length: 8 }, () => key('proj_'));
     await world.rows(`
       create table "user" (id text primary key, name text not null, email text not null unique, "emailVerified" boolean not null,
         image text, "createdAt" timestamptz not null default now(), "updatedAt" timestamptz not null default now());
@@ -51,6 +51,7 @@ describe('keys of other systems go on working', () => {
     await add('expired', expired, { expires: '2024-01-01' });
     await add('unconfirmed', unconfirmed, { user: 'kB4y' });
     await add('organization', ofOrganization, { user: 'an organization' });
+    await add('nothing', nothing, { permissions: '{"todos":[]}' });
     const imported = await world.rows(statement('better-auth'));
     assert.deepEqual(imported.map(({ id }) => id).sort(), ['expired', 'limited', 'plain', 'reader']);
 
@@ -61,7 +62,7 @@ describe('keys of other systems go on working', () => {
     assert.equal((await asked({ 'x-api-key': limited })).status, 429);
     assertRefused(await asked({ 'x-api-key': expired }), [401, 'the personal access token has expired', 'Ask for a new one.']);
     // Not imported: nobody's, as before.
-    for (const text of [disabled, unconfirmed, ofOrganization]) assert.deepEqual(titlesOf(await asked({ 'x-api-key': text })), []);
+    for (const text of [disabled, unconfirmed, ofOrganization, nothing]) assert.deepEqual(titlesOf(await asked({ 'x-api-key': text })), []);
     // Run again, it changes nothing, and brings nothing back.
     await world.rows('select revoke_pat($1)', [imported.find(({ id }) => id === 'plain').token]);
     assert.deepEqual(await world.rows(statement('better-auth')), imported);

@@ -108,8 +108,8 @@ pub fn is_meant(text: &str, present: Prefix) -> bool {
     prefix_of(text, present).is_some() || OpaqueToken::parse(text).is_some()
 }
 
-/// Whether a text is or was meant to be a token of ours: also one of a former prefix that has the right length and a wrong
-/// checksum.
+/// Whether a text is or was meant to be a token of ours: also one of a former prefix that has the right length and a
+/// wrong checksum.
 pub fn is_like_one(text: &str, present: Prefix) -> bool {
     prefix_of(text, present).is_some() || has_form(text)
 }

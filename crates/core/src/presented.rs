@@ -2,9 +2,9 @@
 //! somebody else's.
 //!
 //! A token that was imported can be any text, so each text that might be one has to be looked up. `x-api-key` and
-//! `apikey` are Supabase's headers too: what its clients send there with each request is no token, costs no look-up, and
-//! is never refused, and neither is what some other system may read there. Headers that an operator has named besides
-//! are for tokens alone, and whatever stands there must be one.
+//! `apikey` are Supabase's headers too: what its clients send there with each request is no token, costs no look-up,
+//! and is never refused, and neither is what some other system may read there. Headers that an operator has named
+//! besides are for tokens alone, and whatever stands there must be one.
 
 use aws_lc_rs::digest::{SHA512, digest};
 

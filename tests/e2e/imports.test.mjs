@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { examplesOf, sections } from './documentation.mjs';
 import { ALICE, BOB, sign } from './fixture.mjs';
-import { REVOKED, UNKNOWN, assertRefused, lacks, open, titlesOf } from './gate_world.mjs';
+import { REVOKED, UNKNOWN, assertRefused, eventually, lacks, open, titlesOf } from './gate_world.mjs';
 
 const sha = (algorithm, text) => createHash(algorithm).update(text);
 const TWO = [401, 'the request presents two different personal access tokens', 'Send one of them.'];
@@ -180,6 +180,12 @@ for (const road of ['guard', 'gate']) {
         assertRefused(await asked({ 'x-acme-key': text }), UNKNOWN);
       }
       assert.deepEqual(titlesOf(await asked({ 'x-acme-key': '' })), []);
+    });
+
+    test('guesses at imported tokens are in the events', async () => {
+      for (let i = 0; i < 5; i += 1) assertRefused(await asked({ 'x-acme-key': `a guess ${i}` }), UNKNOWN);
+      const counted = () => world.value(`select coalesce(sum(count), 0)::int from pat.events where event = 'refused' and detail = 'unknown_token'`);
+      await eventually(async () => await counted() >= 5);
     });
 
     test('a good token does not outweigh a dead, an unknown or another one', async () => {

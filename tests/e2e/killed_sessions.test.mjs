@@ -116,7 +116,7 @@ test('after that every function works, and shared memory too', async () => {
 test('the tables hold nothing that is half done', async () => {
   const none = (what, sql) => assert.equal(cluster.psql('postgres', `select count(*) from ${sql}`), '0', what);
   none('a key without an event', `pat.api_keys k where name = 'robust' and not exists (
-    select from pat.events e where e.key_id = k.id and e.event in ('token_minted', 'token_rotated'))`);
+    select from pat.events e where e.key_id = k.id and e.event in ('token_minted', 'token_rotated', 'token_imported'))`);
   none('a key that was replaced by none', 'pat.api_keys k where replaced_by is not null and not exists (select from pat.api_keys n where n.id = k.replaced_by)');
   none('a signing key without its private part', 'pat.signing_keys s where not exists (select from pat.private_keys p where p.kid = s.kid)');
   none('a private part without its key', 'pat.private_keys p where not exists (select from pat.signing_keys s where s.kid = p.kid)');

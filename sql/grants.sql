@@ -21,7 +21,8 @@ begin
                 or d.classid = 'pg_class'::regclass
                 or d.classid = 'pg_type'::regclass
                     and d.objid = any ('{public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
-                        public.minted_session, public.signed_up, pat.session_report, pat.server_state}'::regtype[]))
+                        public.minted_session, public.signed_up, pat.session_report, pat.server_state,
+                        public.exchanged_token}'::regtype[]))
     loop
         execute format('revoke all on %s from public', object);
         for grantee in
@@ -38,7 +39,7 @@ $$;
 -- Policies run their functions as the role of the request, whichever it is.
 grant usage on schema pat to public;
 grant usage on type public.minted_pat, pat.decoded_jwt, pat.api_key_report, pat.issued_reset_code,
-    public.minted_session, public.signed_up, pat.session_report, pat.server_state to public;
+    public.minted_session, public.signed_up, pat.session_report, pat.server_state, public.exchanged_token to public;
 grant execute on function
     public.is_valid_api_token(),
     public.has_scope(text),
@@ -139,6 +140,7 @@ begin
             public.revoke_pat(uuid, boolean),
             public.revoke_all_pats(uuid),
             public.report_leaked_tokens(text[], text),
+            public.exchange_token(interval, text[]),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;
@@ -164,6 +166,7 @@ begin
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
                 pat.verify_jwt(text, text, boolean),
+                public.introspect_token(text, text),
                 pat.add_signing_key(text, text, text),
                 pat.import_signing_key(jsonb),
                 pat.rotate_signing_key(text),

@@ -23,7 +23,8 @@ begin
         from pg_class c
         where c.relnamespace = 'pat'::regnamespace
             or c.relnamespace = 'public'::regnamespace
-            and c.relname in ('api_keys', 'api_key_events', 'minted_pat', 'minted_session', 'signed_up')
+            and c.relname in ('api_keys', 'api_key_events', 'minted_pat', 'minted_session', 'signed_up',
+                'exchanged_token')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p
@@ -35,7 +36,8 @@ begin
                 'request_password_reset', 'verify_reset_code', 'reset_password',
                 'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
                 'is_active_session', 'session_info', 'signed_in_user',
-                'get_settings', 'set_settings', 'report_leaked_tokens')
+                'get_settings', 'set_settings', 'report_leaked_tokens',
+                'introspect_token', 'exchange_token')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)
         from pg_operator o
@@ -79,6 +81,10 @@ $$;
 -- types from the schemas that the REST server exposes.
 create type public.minted_pat as (token text, id uuid, name text, expires_at timestamptz);
 comment on type public.minted_pat is 'A token that has just been minted, shown once.';
+
+-- What exchange_token returns, by the names of RFC 8693 section 2.2.1.
+create type public.exchanged_token as (access_token text, token_type text, expires_in integer, scope text);
+comment on type public.exchanged_token is 'A JWT for a while that was made of a token, shown once.';
 
 -- What pat.decode_jwt and pat.inspect_api_key return.
 create type pat.decoded_jwt as (header jsonb, payload jsonb);

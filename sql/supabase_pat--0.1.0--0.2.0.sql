@@ -59,6 +59,17 @@ create function public.report_leaked_tokens(tokens text[], found_at text default
     language c
     as 'MODULE_PATHNAME', 'report_leaked_tokens_wrapper';
 
+-- What is there already keeps its name: the update fails, as the installation does.
+create type public.exchanged_token as (access_token text, token_type text, expires_in integer, scope text);
+comment on type public.exchanged_token is 'A JWT for a while that was made of a token, shown once.';
+create function public.introspect_token(token text, scope text default null) returns jsonb
+    language c stable parallel restricted
+    as 'MODULE_PATHNAME', 'introspect_token_wrapper';
+create function public.exchange_token(lifetime interval default '5 minutes', scopes text[] default null)
+    returns public.exchanged_token
+    language c stable parallel restricted
+    as 'MODULE_PATHNAME', 'exchange_token_wrapper';
+
 -- Denied tokens: more digests of their claims. What was denied before has none; to deny it again adds them.
 alter table pat.denied_tokens add column other_claims_digests bytea;
 
@@ -271,7 +282,9 @@ begin
         'function public.current_api_key()', 'function pat.key_attributes_changed()',
         'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)',
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
-        'function public.report_leaked_tokens(text[], text)']
+        'function public.report_leaked_tokens(text[], text)',
+        'function public.introspect_token(text, text)', 'function public.exchange_token(interval, text[])',
+        'type public.exchanged_token']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -283,6 +296,7 @@ begin
         end loop;
     end loop;
     grant execute on function pat.reset_code_digits() to public;
+    grant usage on type public.exchanged_token to public;
     grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
     grant execute on function public.api_key_allows(text, text), public.api_key_attribute(text), public.current_api_key()
         to public;
@@ -294,6 +308,7 @@ begin
     loop
         if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
             execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean), public.report_leaked_tokens(text[], text),
+                public.exchange_token(interval, text[]),
                 public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) to %I', role);
         end if;
     end loop;
@@ -301,7 +316,8 @@ begin
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text),
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
-            pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) to %I', role);
+            pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
+            public.introspect_token(text, text) to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes to %I', role);
     end if;
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
@@ -594,6 +610,7 @@ begin
             public.revoke_pat(uuid, boolean),
             public.revoke_all_pats(uuid),
             public.report_leaked_tokens(text[], text),
+            public.exchange_token(interval, text[]),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;
@@ -619,6 +636,7 @@ begin
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
                 pat.verify_jwt(text, text, boolean),
+                public.introspect_token(text, text),
                 pat.add_signing_key(text, text, text),
                 pat.import_signing_key(jsonb),
                 pat.rotate_signing_key(text),
@@ -935,6 +953,18 @@ comment on function pat.auth_function_problem(text) is
     'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
 comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
+comment on function public.introspect_token(text, text) is
+    'For another service that is handed a token: what RFC 7662 has it know. {"active": false} for whatever is not '
+    'good, without a reason and never an error; else also sub, role, scope, exp, iat, iss, aud, jti, username, name '
+    'and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. With '
+    'scope (several with spaces between them) active only if the token grants it. A token with allowed_ips or a rate '
+    'limit is not active, since only pat.gate() can hold it to them. Notes the use of a token. For trusted roles.';
+comment on function public.exchange_token(interval, text[]) is
+    'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
+    'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '
+    'most as long as the token and an hour, and has the token''s scopes, or those of them that are named, without '
+    'tokens:write and tokens:delete. Tokens with allowed_ips or a rate limit are not exchanged. Stores nothing, and '
+    'needs no scope.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
     'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is

@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 mod administration;
 mod events;
 mod gate;
+mod introspection;
 mod jwt;
 mod passwords;
 mod pg;

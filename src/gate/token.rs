@@ -120,11 +120,17 @@ impl Token {
                 (Credential::Login, _) if !request.is_active() => Err(Refusal::SessionEnded),
                 (Credential::Login, _) => Ok(None),
                 (Credential::Token(token), _) => {
-                    Ok(Some((token.id, token.user, token.scopes.clone())))
+                    let has_ended = token.have_ended(Instant::now().unix_seconds());
+                    Ok(Some((
+                        token.id,
+                        token.user,
+                        token.scopes.clone(),
+                        has_ended,
+                    )))
                 }
             }
         })?;
-        let Some((id, user, scopes)) = claimed else {
+        let Some((id, user, scopes, has_ended)) = claimed else {
             return Ok(None);
         };
         let seen = liveness::horizon();
@@ -132,6 +138,9 @@ impl Token {
         let stored = stored.ok_or(Refusal::UnknownToken)?;
         *bearer = Some(Bearer { token: id, user });
         check_life(&stored)?;
+        if has_ended {
+            return Err(Refusal::Expired.into());
+        }
         Ok(Some(Self {
             scopes: stored.narrow(&scopes),
             stored,

@@ -137,14 +137,38 @@ pub fn status(token: &str) -> Result<(), Rejection> {
     let token = Unverified::parse(token)?;
     // A secret that cannot be used is taken for none.
     let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
-    let checks = Checks {
+    verify(&token, &keys, checks_now(&settings::issuer())).map(|_| ())
+}
+
+/// A JWT that is valid by itself, and not denied. Whether the token or the session that it names is live is another
+/// question.
+///
+/// # Errors
+/// The reason why it is not.
+pub fn valid_by_itself(token: &str) -> Result<Verified, Rejection> {
+    let token = Unverified::parse(token)?;
+    let keys = KeysInUse::for_token(&token).map_err(|_| Rejection::UnknownKey)?;
+    let verified = Verified::check(&token, &keys.borrow(), &checks_now(&settings::issuer()))?;
+    require_not_denied(&token)?;
+    Ok(verified)
+}
+
+/// The checks of a JWT for which nobody asks for more.
+fn checks_now(issuer: &str) -> Checks<'_> {
+    Checks {
         audience: None,
         requires_expiry: true,
         now: Instant::now().unix_seconds(),
-        issuer: &settings::issuer(),
+        issuer,
         clock_skew: settings::clock_skew(),
-    };
-    verify(&token, &keys, checks).map(|_| ())
+    }
+}
+
+fn require_not_denied(token: &Unverified) -> Result<(), Rejection> {
+    match denied::tokens().has(Some(token.digest())) {
+        true => Err(Rejection::Denied),
+        false => Ok(()),
+    }
 }
 
 /// What a JWT says that is signed with a key of this database and has not expired. It may be denied, or that of a dead
@@ -171,10 +195,8 @@ fn verify(token: &Unverified, keys: &KeysInUse, checks: Checks) -> Result<Verifi
     if verified.is_personal_access_token() && !is_live(verified.payload()) {
         return Err(Rejection::DeadToken);
     }
-    match denied::tokens().has(Some(token.digest())) {
-        true => Err(Rejection::Denied),
-        false => Ok(verified),
-    }
+    require_not_denied(token)?;
+    Ok(verified)
 }
 
 /// False for claims of a personal access token that is dead or malformed; true for all others.
@@ -185,7 +207,10 @@ pub fn is_live(claims: &str) -> bool {
     };
     match Identity::from_settings(&settings).credential {
         Credential::Login => true,
-        Credential::Token(token) => liveness::token_verdict(token.id, token.user).is_live,
+        Credential::Token(token) => {
+            !token.have_ended(Instant::now().unix_seconds())
+                && liveness::token_verdict(token.id, token.user).is_live
+        }
         Credential::Malformed => false,
     }
 }

@@ -128,8 +128,13 @@ impl Request {
                     let verdict = verdict(&self.identity, || {
                         liveness::token_verdict(token.id, token.user)
                     });
+                    // The row of a token that was exchanged for a lesser one does not say what that one may do.
+                    let is_listed = matches!(token.scopes, Scopes::Only(_));
                     verdict.is_some_and(|verdict| {
-                        verdict.is_live && (!verdict.needs_gate || admitted::has_admitted(token.id))
+                        verdict.is_live
+                            && !token.have_ended(Instant::now().unix_seconds())
+                            && (!verdict.needs_gate && !is_listed
+                                || admitted::has_admitted(token.id))
                     })
                 }
             })

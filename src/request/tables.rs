@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::pg::column::{
-    Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Texts, Timestamp,
+    Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts, Timestamp,
 };
 use crate::pg::relations::{self, Rows, Table, layout};
 use crate::pg::scan::Row;
@@ -24,6 +24,7 @@ pub struct Tokens {
     pub revoked_at: Column<Timestamp>,
     pub rate_limit: Column<Integer>,
     pub rate_window: Column<Duration>,
+    pub name: Column<Text>,
     pub scopes: Column<Texts>,
     pub allowed_ips: Column<NetworkList>,
     pub token_digest: Column<Bytes>,
@@ -58,6 +59,7 @@ layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
         revoked_at: open.column(c"revoked_at")?,
         rate_limit: open.column(c"rate_limit")?,
         rate_window: open.column(c"rate_window")?,
+        name: open.column(c"name")?,
         scopes: open.column(c"scopes")?,
         allowed_ips: open.column(c"allowed_ips")?,
         token_digest,

@@ -12,13 +12,13 @@ use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
-use crate::pg::column::{BytesCopy, Column, JsonCopy, TextsCopy};
+use crate::pg::column::{BytesCopy, Column, JsonCopy, TextCopy, TextsCopy};
 use crate::pg::net::Networks;
 use crate::pg::relations::Indexed;
 use crate::pg::scan::{Sought, SoughtDigest, look, look_at_both};
 use crate::request::liveness::live_until;
 use crate::request::tables::Tokens;
-use crate::users::state::{self, UserState, Users, state_of};
+use crate::users::state::{self, Named, UserState, Users, named_state_of, state_of};
 
 /// A token, dead or alive, as its row and that of its user say.
 #[derive(Clone, Copy)]
@@ -71,45 +71,86 @@ impl StoredToken {
         self.limit.is_some() || self.allowed_ips.is_some() || self.scopes.is_some()
     }
 
+    /// Whether it is neither revoked nor disabled nor expired at `now`, and its user may log in.
+    pub fn is_live(&self, now: Instant) -> bool {
+        !self.is_revoked
+            && !self.is_disabled
+            && self.expires_at > now
+            && self.user_state == UserState::Active
+    }
+
+    /// Whether it is for certain addresses, or has a limit: what nobody but the gate can hold it to.
+    pub fn is_limited(&self) -> bool {
+        self.limit.is_some() || self.allowed_ips.is_some()
+    }
+
     /// The networks that it may be used from. `None` for all.
     pub fn allowed_networks(&self) -> Option<Networks> {
         self.allowed_ips
     }
 }
 
+/// A token with what people know it by, and its user.
+#[derive(Clone, Copy)]
+pub struct Described {
+    pub token: StoredToken,
+    /// It is in the memory context that was current when it was read.
+    pub name: Option<TextCopy>,
+    pub user: Named,
+}
+
 /// The token of that id, dead or alive.
 pub fn by_id(id: Uuid) -> Option<StoredToken> {
-    find(|tokens| (tokens.id, tokens.by_id), &id)
+    find::<false, _>(|tokens| (tokens.id, tokens.by_id), &id).map(|found| found.token)
 }
 
 /// The opaque token of that digest, dead or alive.
 pub fn by_digest(digest: &opaque_token::Digest) -> Option<StoredToken> {
+    find_digest::<false>(digest).map(|found| found.token)
+}
+
+/// As [`by_id`], with what people know it by.
+pub fn described_by_id(id: Uuid) -> Option<Described> {
+    find::<true, _>(|tokens| (tokens.id, tokens.by_id), &id)
+}
+
+/// As [`by_text`], with what people know it by.
+pub fn described_by_text(text: &str) -> Option<Described> {
+    find_digest::<true>(&digest_of(text)?)
+}
+
+fn find_digest<const DESCRIBED: bool>(digest: &opaque_token::Digest) -> Option<Described> {
     let sought = SoughtDigest::new(&digest.0);
-    find(|tokens| (tokens.token_digest, tokens.by_digest), &sought).filter(|token| {
-        token
-            .token_digest
-            .is_some_and(|stored| digest.is(&stored.to_bytes()))
+    let found = find::<DESCRIBED, _>(|tokens| (tokens.token_digest, tokens.by_digest), &sought);
+    found.filter(|found| {
+        let stored = found.token.token_digest;
+        stored.is_some_and(|stored| digest.is(&stored.to_bytes()))
     })
 }
 
 /// The opaque token of that text, dead or alive: one of ours, or an imported one. Only what is a whole token of ours,
 /// or no longer than an imported one may be, is looked up.
 pub fn by_text(text: &str) -> Option<StoredToken> {
-    let digest = match OpaqueToken::parse(text) {
-        Some(token) => token.digest(),
-        None => presented::digest_of_imported(text)?,
-    };
-    by_digest(&digest)
+    by_digest(&digest_of(text)?)
 }
 
-fn find<T: Indexed>(
+fn digest_of(text: &str) -> Option<opaque_token::Digest> {
+    match OpaqueToken::parse(text) {
+        Some(token) => Some(token.digest()),
+        None => presented::digest_of_imported(text),
+    }
+}
+
+/// Only what is `DESCRIBED` has a name and a user's: each request asks for the rest.
+fn find<const DESCRIBED: bool, T: Indexed>(
     by: fn(&Tokens) -> (Column<T>, pg_sys::Oid),
     sought: &impl Sought<T>,
-) -> Option<StoredToken> {
+) -> Option<Described> {
     look_at_both::<Tokens, Users, _>(|tokens, users| {
         let layout = &tokens.layout;
         let (column, index) = by(layout);
         let mut found: Option<StoredToken> = None;
+        let mut name = None;
         tokens.rows_with(column, index, sought, |row| {
             let limit = || {
                 Some(Limit {
@@ -134,11 +175,21 @@ fn find<T: Indexed>(
                     token_digest: row.get(layout.token_digest),
                     attributes: layout.attributes.as_expected().and_then(|it| row.get(it)),
                 });
+            if DESCRIBED {
+                name = row.get(layout.name);
+            }
             ControlFlow::Break(())
         });
-        found.map(|token| StoredToken {
-            user_state: state_of(users, &token.user),
-            ..token
+        found.map(|token| {
+            let (user_state, user) = match DESCRIBED {
+                true => named_state_of(users, &token.user),
+                false => (state_of(users, &token.user), Named::default()),
+            };
+            let token = StoredToken {
+                user_state,
+                ..token
+            };
+            Described { token, name, user }
         })
     })?
 }

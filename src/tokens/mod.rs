@@ -3,6 +3,7 @@
 mod attributes;
 mod deletion;
 mod edit;
+mod exchange;
 mod grant;
 mod import;
 pub mod lookup;
@@ -43,7 +44,8 @@ extension_sql_file!(
         revoke_pat,
         revoke_pat_and_its_own,
         revoke_all_pats,
-        import::import_token
+        import::import_token,
+        exchange::exchange_token
     ]
 );
 

@@ -10,10 +10,10 @@ use supabase_pat_core::live_claims::LiveUser;
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
-use crate::pg::column::{Boolean, Column, Found, Id, Json, JsonCopy, Text, Timestamp};
+use crate::pg::column::{Boolean, Column, Found, Id, Json, JsonCopy, Text, TextCopy, Timestamp};
 use crate::pg::error::reported;
 use crate::pg::relations::{self, Rows, Table, layout};
-use crate::pg::scan::{Open, look};
+use crate::pg::scan::{Open, Row, look};
 
 /// `auth.users`, which is Supabase's table: a column other than `id` may be missing or have another type.
 #[derive(Clone, Copy)]
@@ -74,6 +74,40 @@ pub fn state_of_user(user: Uuid) -> Result<UserState, Error> {
 
 /// As [`state_of_user`], in a table that is open.
 pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
+    state_and(users, user, |_| ())
+}
+
+/// Who a user is to others. The texts are in the memory context that was current when they were read.
+#[derive(Clone, Copy, Default)]
+pub struct Named {
+    pub email: Option<TextCopy>,
+    pub role: Option<TextCopy>,
+    pub is_anonymous: Option<bool>,
+    /// There is a role, which cannot be read.
+    pub has_unfit_role: bool,
+}
+
+/// As [`state_of`], with who the user is.
+pub fn named_state_of(users: &Open<Users>, user: &Uuid) -> (UserState, Named) {
+    let layout = &users.layout;
+    let mut named = Named::default();
+    let state = state_and(users, user, |row| {
+        named = Named {
+            email: layout.email.as_expected().and_then(|it| row.get(it)),
+            role: layout.role.as_expected().and_then(|it| row.get(it)),
+            is_anonymous: (layout.is_anonymous.as_expected()).and_then(|it| row.get(it)),
+            has_unfit_role: matches!(layout.role, Found::OfAnotherType(it) if row.has(it)),
+        };
+    });
+    (state, named)
+}
+
+/// Whether a user is anonymous, as their row says now. `None` if there is no such user, or no column for it.
+pub fn is_anonymous(user: Uuid) -> Option<bool> {
+    look::<Users, _>(|users| named_state_of(users, &user).1.is_anonymous)?
+}
+
+fn state_and(users: &Open<Users>, user: &Uuid, mut also: impl FnMut(&Row)) -> UserState {
     let layout = &users.layout;
     let mut state = UserState::Gone;
     users.rows_with(layout.id, layout.by_id, user, |row| {
@@ -93,6 +127,7 @@ pub fn state_of(users: &Open<Users>, user: &Uuid) -> UserState {
             Some(until) if until > Instant::now() => UserState::Banned { until },
             _ => UserState::Active,
         };
+        also(row);
         ControlFlow::Break(())
     });
     state

@@ -129,6 +129,12 @@ export function calls(tokens) {
   call('current_api_key', 'current_api_key()', token, { takes: 60 });
   call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });
   call('pat.explain_access, refused', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select frm')}))`, service, { raises: true, takes: 60 });
+  call('introspect_token, JWT', `introspect_token(${text(tokens.scoped)}, 'todos:read')`, service, { takes: 12 });
+  call('introspect_token, opaque', `introspect_token(${text(tokens.opaque)})`, service, { takes: 12 });
+  call('introspect_token, login', `introspect_token(${text(tokens.login)})`, service, { takes: 12 });
+  call('introspect_token, inactive', `introspect_token(${text(tokens.dead)})`, service, { takes: 12 });
+  call('exchange_token', "(exchange_token(scopes => '{todos:read}')).expires_in", token, { takes: 15 });
+  call('exchange_token, refused', "(exchange_token('2 hours')).expires_in", token, { raises: true, takes: 12 });
   call('pat.mint_api_key', `pat.mint_api_key(${text('anon')})`, service, { takes: 6 });
 
   call('pat.sign', `pat.sign(${text('{"a": 1}')}::json, 'secret')`, anon, { takes: 4 });

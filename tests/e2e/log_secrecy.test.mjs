@@ -271,6 +271,20 @@ async function gate() {
   await works(`select pat.define_key_attribute('project', '{"type": "array"}')`);
   await works(`select api_key_allows('project', 'p1'), api_key_attribute('project'), current_api_key()`);
   await works(`select pat.drop_key_attribute('project')`);
+  const exchanged = await world.request('POST', '/rpc/exchange_token', { headers: { 'x-api-key': opaque.token }, body: {} });
+  assert.equal(exchanged.status, 200, JSON.stringify(exchanged.data));
+  keep('an exchanged token', exchanged.data.access_token);
+  for (const token of [opaque.token, jwt.token, exchanged.data.access_token, service]) {
+    assert.equal(await works(`select introspect_token($1) ->> 'active'`, token), 'true');
+    const answer = await world.request('POST', '/rpc/introspect_token', { token: service, body: { token } });
+    assert.equal(answer.data.active, true, JSON.stringify(answer.data));
+  }
+  await works(`select set_config('request.jwt.claims', (pat.decode_jwt($1)).payload::text, false)`, exchanged.data.access_token);
+  await db.query('set role authenticated');
+  keep('a token exchanged again', await works('select (exchange_token()).access_token'));
+  await fails(`select exchange_token('2 hours')`);
+  await fails('select introspect_token($1)', opaque.token);
+  await db.query('reset role; reset "request.jwt.claims"');
   await works('select count(*) from pat.explain_access($1, $2)', jwt.id, 'select token_digest from pat.api_keys');
   await fails('select pat.explain_access($1)', BOB);
   await works('select pat.deny_token($1)', service);

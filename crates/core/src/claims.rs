@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::scope::Scopes;
@@ -85,6 +86,16 @@ pub struct TokenClaims {
     pub id: Uuid,
     pub user: Uuid,
     pub scopes: Scopes,
+    /// When these claims end, in Unix seconds; the token may live longer. `None` if they do not say.
+    pub expires_at: Option<i64>,
+}
+
+impl TokenClaims {
+    /// Whether the claims have ended at `now`, in Unix seconds. The server that verified them may give some seconds
+    /// more, and the row of a token that was exchanged for a shorter one says nothing of it.
+    pub fn have_ended(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
 }
 
 impl Identity {
@@ -149,10 +160,16 @@ fn credential(
         Some(claim) => Scopes::from_claim(claim),
         None => Scopes::Unlimited,
     };
+    let expires_at = match payload.exp {
+        Date::Absent => None,
+        Date::At(seconds) => Some(seconds),
+        Date::None => return None,
+    };
     (user == Some(subject)).then_some(Credential::Token(TokenClaims {
         id,
         user: subject,
         scopes,
+        expires_at,
     }))
 }
 
@@ -182,8 +199,32 @@ struct Payload<'a> {
     jti: Claim<'a>,
     scope: Claim<'a>,
     session_id: Claim<'a>,
+    exp: Date,
     /// Whether one of them stands there twice.
     has_doubles: bool,
+}
+
+/// A NumericDate (RFC 7519 section 2).
+#[derive(Default)]
+enum Date {
+    /// Missing or null.
+    #[default]
+    Absent,
+    /// Unix seconds, without a fraction.
+    At(i64),
+    /// The value is no number.
+    None,
+}
+
+impl Date {
+    fn of(value: &RawValue) -> Self {
+        match value.get() {
+            "null" => Self::Absent,
+            number => number
+                .parse()
+                .map_or(Self::None, |seconds: f64| Self::At(seconds.floor() as i64)),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -216,7 +257,7 @@ impl<'de> Deserialize<'de> for Payload<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut payload = Payload::default();
-                let mut seen = [false; 5];
+                let mut seen = [false; 6];
                 while let Some(name) = map.next_key::<Name>()? {
                     let (index, claim) = match &*name.0 {
                         "sub" => (0, &mut payload.sub),
@@ -224,6 +265,11 @@ impl<'de> Deserialize<'de> for Payload<'de> {
                         "jti" => (2, &mut payload.jti),
                         "scope" => (3, &mut payload.scope),
                         "session_id" => (4, &mut payload.session_id),
+                        "exp" => {
+                            payload.exp = Date::of(map.next_value()?);
+                            payload.has_doubles |= std::mem::replace(&mut seen[5], true);
+                            continue;
+                        }
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -313,6 +359,39 @@ mod tests {
 
     fn pat(extra: &str) -> String {
         format!(r#"{{"sub":"{ALICE}","type":"{TOKEN_TYPE}","jti":"{TOKEN}"{extra}}}"#)
+    }
+
+    #[test]
+    fn claims_end_when_they_say_so() {
+        let expiry = |extra: &str| match identity(&pat(extra)).credential {
+            Credential::Token(token) => Some(token.expires_at),
+            _ => None,
+        };
+        assert_eq!(expiry(""), Some(None));
+        assert_eq!(expiry(r#","exp":null"#), Some(None));
+        assert_eq!(expiry(r#","exp":100.9"#), Some(Some(100)));
+        assert_eq!(expiry(r#","exp":-1e300"#), Some(Some(i64::MIN)));
+        for no_date in [
+            r#","exp":"100""#,
+            r#","exp":[1]"#,
+            r#","exp":true"#,
+            r#","exp":1,"exp":2"#,
+        ] {
+            assert_eq!(expiry(no_date), None, "{no_date}");
+        }
+        let ends = |expires_at| {
+            let token = TokenClaims {
+                id: Uuid::nil(),
+                user: Uuid::nil(),
+                scopes: Scopes::Unlimited,
+                expires_at,
+            };
+            [99, 100].map(|now| token.have_ended(now))
+        };
+        assert_eq!(ends(Some(100)), [false, true]);
+        assert_eq!(ends(None), [false, false]);
+        // A login's expiry is for the server to look at.
+        assert!(is_login(&identity(r#"{"exp":"x"}"#)));
     }
 
     fn is_login(identity: &Identity) -> bool {

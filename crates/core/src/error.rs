@@ -140,6 +140,12 @@ pub enum Error {
     OldSchema,
     #[error("a personal access token with allowed_ips or a rate limit may not {0}")]
     NotWithLimitedToken(&'static str),
+    #[error("only a personal access token can be exchanged")]
+    NothingToExchange,
+    #[error("lifetime must be from 1 second to {} minutes", max_seconds / 60)]
+    ExchangeLifetime { max_seconds: i64 },
+    #[error("a token that is made in exchange has neither tokens:write nor tokens:delete")]
+    ScopeNotExchanged,
 
     #[error("no JWT secret is configured")]
     NoSecret,
@@ -335,6 +341,8 @@ impl Error {
             | LifetimeInfinite
             | LifetimeTooLong { .. }
             | GraceOutOfRange
+            | NothingToExchange
+            | ExchangeLifetime { .. }
             | MalformedScope(_)
             | NoScopes
             | TooManyScopes { .. }
@@ -409,6 +417,7 @@ impl Error {
             | RoleOfLogin(..)
             | RestrictedLogin(..)
             | AalTooLow(..)
+            | ScopeNotExchanged
             | NotWithLimitedToken(_) => "42501",
             TooManyTokens { .. } => "23514",
             NoUsersTable
@@ -446,6 +455,8 @@ impl Error {
             NoScopes => "Pass null for a token that is not limited by scopes.",
             LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
             NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
+            NothingToExchange => "The access token of a login is a JWT already: send that one.",
+            ScopeNotExchanged => "Mint, rotate and revoke with the token itself.",
             NoNetworks => "Pass null for a token that may be used from everywhere.",
             NextPreRequest { .. } => {
                 "pat.gate() refuses every request until it can call that function: see pat.status()."

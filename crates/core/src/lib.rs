@@ -14,6 +14,7 @@ pub mod denied;
 pub mod error;
 pub mod forwarded;
 pub mod guessing;
+pub mod introspection;
 pub mod json;
 pub mod json_schema;
 pub mod jwt;

@@ -14,7 +14,7 @@
 //!
 //! What is not in the table is refused to a token that has a list of scopes. The extension's own
 //! functions and views are also covered by the scopes that they ask for themselves, and a token may
-//! always ask to be revoked.
+//! always ask to be revoked, or to be exchanged for a lesser one.
 
 use std::borrow::Cow;
 
@@ -153,7 +153,10 @@ fn of_view(name: &str) -> Option<&'static str> {
 /// Whether a function of the extension's asks what the token may do by what is asked of it: any token may end or narrow
 /// itself, and ask what it is.
 fn decides_itself(name: &str) -> bool {
-    matches!(name, "revoke_pat" | "edit_pat" | "current_api_key")
+    matches!(
+        name,
+        "revoke_pat" | "edit_pat" | "current_api_key" | "exchange_token"
+    )
 }
 
 fn of_function(name: &str) -> Option<(&'static str, &'static str)> {
@@ -340,6 +343,11 @@ mod tests {
     #[test]
     fn our_own_functions_know_what_they_ask_for() {
         assert_eq!(needed("POST", "/rpc/revoke_pat"), "nothing");
+        assert_eq!(needed("GET", "/rpc/exchange_token"), "nothing");
+        assert_eq!(
+            needed_in(Some("private"), "POST", "/rpc/exchange_token"),
+            "rpc/private.exchange_token:call"
+        );
         assert_eq!(
             needed("POST", "/rpc/mint_pat"),
             "tokens:write or rpc/mint_pat:call"
@@ -388,7 +396,7 @@ mod tests {
             let narrow = Scopes::requested(["todos:read"]).unwrap();
             let decoded = decoded(path.trim_matches('/'));
             let is_todos = decoded.is_some_and(|name| name == "todos");
-            let is_about_itself = ["revoke_pat", "edit_pat", "current_api_key"].iter().any(|name| path.contains(name));
+            let is_about_itself = ["revoke_pat", "edit_pat", "current_api_key", "exchange_token"].iter().any(|name| path.contains(name));
             prop_assert!(is_todos || is_about_itself || !Needed::of(by_default(&method, &path)).is_granted_by(&narrow));
         }
     }

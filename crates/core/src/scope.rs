@@ -185,6 +185,17 @@ impl Scopes {
         }
     }
 
+    /// What of these a token has that is made in exchange: all but [`TOKENS_WRITE`] and [`TOKENS_DELETE`].
+    pub fn without_those_over_tokens(self) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Only(mut scopes) => {
+                scopes.retain(|scope| !scope.must_be_named());
+                Self::Only(scopes)
+            }
+        }
+    }
+
     /// Whether there is a list, and all that it names is reading.
     pub fn are_read_only(&self) -> bool {
         match self {
@@ -271,6 +282,21 @@ mod tests {
         assert!(only(&[TOKENS_WRITE, "*"]).include(&Scopes::Unlimited));
         assert!(Scopes::Unlimited.include(&only(&["*"])));
         assert!(!Scopes::Unlimited.include(&only(&[TOKENS_WRITE])));
+    }
+
+    #[test]
+    fn what_is_exchanged_makes_and_ends_no_tokens() {
+        let exchanged = |texts: &[&str]| {
+            let scopes = Scopes::requested(texts.iter().copied()).unwrap();
+            scopes.without_those_over_tokens().to_claim()
+        };
+        assert_eq!(
+            exchanged(&["*", TOKENS_WRITE, "tokens:read", TOKENS_DELETE, "tokens:*"]).as_deref(),
+            Some("* tokens:read tokens:*")
+        );
+        assert_eq!(exchanged(&[TOKENS_WRITE]).as_deref(), Some(""));
+        let unlimited = Scopes::Unlimited.without_those_over_tokens();
+        assert!(unlimited.to_claim().is_none());
     }
 
     #[test]

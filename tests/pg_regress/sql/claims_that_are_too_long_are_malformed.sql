@@ -11,8 +11,15 @@ $$;
 create function pg_temp.with_scope(scope text) returns text language sql as $$
     select rtrim(current_setting('tests.claims'), '}') || ', "scope": "' || scope || '"}'
 $$;
-select uid, is_valid, may_read, key = :'id' as is_key, is_active from pg_temp.answers(pg_temp.with_scope('a:read'));
-select uid, is_valid, may_read, key = :'id' as is_key, is_active from pg_temp.answers(pg_temp.with_scope('a:read' || repeat(' b:read', 140000)));
+create function pg_temp.answers_behind_the_gate(claims text) returns table (uid uuid, is_valid boolean, may_read boolean, key uuid, is_active boolean) language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', claims, true);
+    call tests.judge();
+    return query select * from pg_temp.answers(claims);
+end
+$$;
+select uid, is_valid, may_read, key = :'id' as is_key, is_active from pg_temp.answers_behind_the_gate(pg_temp.with_scope('a:read'));
+select uid, is_valid, may_read, key = :'id' as is_key, is_active from pg_temp.answers_behind_the_gate(pg_temp.with_scope('a:read' || repeat(' b:read', 140000)));
 set statement_timeout = '5s';
 select * from pg_temp.answers(pg_temp.with_scope('a:read' || repeat(' b:read', 150000)));
 select * from pg_temp.answers(pg_temp.with_scope(repeat('b:read ', 1200000)));

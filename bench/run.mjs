@@ -211,6 +211,14 @@ for (let round = 0; round < rounds; round += 1) {
   await db.query('rollback');
 }
 await db.query('delete from pat.signing_keys');
+const opaque = await value(`select (mint_pat('${USER}', 'bench', kind => 'opaque')).token`);
+for (let round = 0; round < rounds; round += 1) {
+  const nothing = await time(NOTHING);
+  for (const [name, input] of Object.entries({ token, login, opaque })) {
+    if (name !== 'opaque') note(`verify ${name}`, await time('pat.verify_jwt(input) is null', 100_000, input) - nothing);
+    note(`introspect ${name}`, await time('introspect_token(input) is null', 100_000, input) - nothing);
+  }
+}
 
 // 4. Minting, for many users in one transaction.
 const mint = async (name, statement) => {
@@ -317,6 +325,9 @@ for (const what of ['sign', 'verify']) {
   for (const alg of ALGORITHMS) report.slower(`${what}_jwt, ${alg}`, m(`${what} ${alg}`), 'jsonwebtoken, natively', m(`${what} ${alg} natively`), us, 1.5);
   report.faster(`pat.${what}, as in pgjwt`, m(`pgjwt ${what}`), 'pgjwt\'s way', m(`${what} by hand`), us);
 }
+report.slower('introspect_token, a personal access token', m('introspect token'), 'verify_jwt', m('verify token'), us, 2);
+report.slower('introspect_token, a login', m('introspect login'), 'verify_jwt', m('verify login'), us, 2);
+report.slower('introspect_token, an opaque token', m('introspect opaque'), 'verify_jwt of a JWT', m('verify token'), us, 2);
 report.slower('mint_pat in one transaction', m('mint'), 'the bare INSERT', m('insert'), us, 2);
 report.faster('', m('mint'), 'hand-written', m('mint by hand'), us);
 report.faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);

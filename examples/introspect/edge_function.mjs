@@ -19,18 +19,23 @@ async function introspect(token, scope) {
   return answer.json();
 }
 
-const refuse = (status, error) => Response.json({ error }, { status, headers: { 'www-authenticate': `Bearer error="${error}"` } });
+const refuse = (status, error) =>
+  Response.json({ error }, { status, headers: { 'www-authenticate': `Bearer error="${error}"` } });
 
 /** Lets a request through to `handler(request, who)` if somebody's token comes with it that has the scope. */
 export function guarded(scope, handler) {
   return async (request) => {
-    const token = request.headers.get('x-api-key') ?? request.headers.get('authorization')?.match(/^Bearer +(\S+)$/i)?.[1];
+    const bearer = request.headers.get('authorization')?.match(/^Bearer +(\S+)$/i)?.[1];
+    const token = request.headers.get('x-api-key') ?? bearer;
     if (!token) return refuse(401, 'missing_token');
     let who;
     try {
       who = await introspect(token, scope);
       // An API key is nobody's. Everybody has the one of the anonymous role.
-      if (!who.sub) return (await introspect(token)).sub ? refuse(403, 'insufficient_scope') : refuse(401, 'invalid_token');
+      if (!who.sub) {
+        const { sub } = await introspect(token);
+        return sub ? refuse(403, 'insufficient_scope') : refuse(401, 'invalid_token');
+      }
     } catch (error) {
       console.error(error.message);
       return refuse(503, 'temporarily_unavailable');
@@ -39,6 +44,7 @@ export function guarded(scope, handler) {
   };
 }
 
-const handler = guarded('reports:create', (request, who) => Response.json({ user: who.sub, token: who.name ?? null, kind: who.kind }));
+const handler = guarded('reports:create', (request, { sub, name = null, kind }) =>
+  Response.json({ user: sub, token: name, kind }));
 globalThis.Deno?.serve(handler);
 export default handler;

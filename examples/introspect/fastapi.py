@@ -1,5 +1,5 @@
-"""A middleware for FastAPI, Starlette and any other ASGI application that takes personal access tokens and logins alike:
-it asks the database what a token is worth. It needs nothing but Python.
+"""A middleware for FastAPI, Starlette and any other ASGI application that takes personal access tokens and logins
+alike: it asks the database what a token is worth. It needs nothing but Python.
 
 Usage: copy this file as introspection.py, set REST_URL (https://example.supabase.co/rest/v1, say) and SERVICE_KEY, and
 
@@ -24,7 +24,8 @@ def introspect(token, scope=None):
     key = os.environ["SERVICE_KEY"]
     headers = {"apikey": key, "authorization": f"Bearer {key}", "content-type": "application/json"}
     question = {"token": token} if scope is None else {"token": token, "scope": scope}
-    request = urllib.request.Request(os.environ["REST_URL"] + "/rpc/introspect_token", json.dumps(question).encode(), headers)
+    url = os.environ["REST_URL"] + "/rpc/introspect_token"
+    request = urllib.request.Request(url, json.dumps(question).encode(), headers)
     with urllib.request.urlopen(request, timeout=5) as answer:
         return json.load(answer)
 

@@ -1,8 +1,8 @@
 //! A JWT for a while in the place of a token: for servers that take nothing but JWTs, or should be handed less.
 //!
-//! It has the same id, so that whatever ends the token ends it too, and there is nothing to store: it works on a standby
-//! and in a GET. So the caller is judged once: a revocation that comes in between is found at each use. What the row
-//! does not say of it, its earlier end and its fewer scopes, is in its claims, which every check looks at.
+//! It has the same id, so that whatever ends the token ends it too, and there is nothing to store: it works on a
+//! standby and in a GET. So the caller is judged once: a revocation that comes in between is found at each use. What
+//! the row does not say of it, its earlier end and its fewer scopes, is in its claims, which every check looks at.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;

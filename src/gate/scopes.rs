@@ -22,7 +22,7 @@ pub fn check(scopes: &Scopes, request: &HttpRequest) -> Result<(), Stop> {
     let mut asks_itself = true;
     for schema in &schemas {
         match Needed::of(route(request, schema)) {
-            Needed::Nothing => (),
+            Needed::Nothing { writes } => asks_itself &= writes,
             needed if needed.is_granted_by(scopes) => asks_itself = false,
             Needed::Scope(scope, _) => {
                 let scope = scope.to_string();

@@ -92,7 +92,8 @@ export function calls(tokens) {
   call('is_valid_api_token, token', 'is_valid_api_token()', token);
   call('is_valid_api_token, login', 'is_valid_api_token()', login);
   call('pat.uid', 'pat.uid()', token);
-  call('has_scope', `has_scope(${text('todos:read')})`, as('authenticated', claims.scoped));
+  call('has_scope', `has_scope(${text('todos:read')})`, token);
+  call('has_scope, of a token that nobody has judged', `has_scope(${text('todos:read')})`, as('authenticated', claims.scoped));
   call('current_api_key_id', 'current_api_key_id()', token);
   call('is_active_session, login', 'is_active_session()', login);
   call('is_active_session, token', 'is_active_session()', token);

@@ -51,7 +51,10 @@ impl Access {
 /// What a token must have to make a request, or to touch a table.
 pub enum Needed {
     /// Nothing: the function that is called decides for itself.
-    Nothing,
+    Nothing {
+        /// Whether the function writes.
+        writes: bool,
+    },
     /// This scope, or else the other one.
     Scope(Scope, Option<Scope>),
     /// No list of scopes: it is not known what the request does.
@@ -125,7 +128,7 @@ impl Needed {
 
     pub fn is_granted_by(&self, scopes: &Scopes) -> bool {
         match (scopes, self) {
-            (Scopes::Unlimited, _) | (_, Self::Nothing) => true,
+            (Scopes::Unlimited, _) | (_, Self::Nothing { .. }) => true,
             (Scopes::Only(_), Self::Everything) => false,
             (scopes, Self::Scope(scope, other)) => {
                 scopes.grants(scope) || other.as_ref().is_some_and(|other| scopes.grants(other))
@@ -221,7 +224,8 @@ mod tests {
 
     fn name_of(needed: &Needed) -> String {
         match needed {
-            Needed::Nothing => "nothing".into(),
+            Needed::Nothing { writes: true } => "nothing".into(),
+            Needed::Nothing { writes: false } => "nothing, to read".into(),
             Needed::Everything => "everything".into(),
             Needed::Scope(scope, None) => scope.to_string(),
             Needed::Scope(scope, Some(other)) => format!("{scope} or {other}"),
@@ -343,7 +347,7 @@ mod tests {
     #[test]
     fn our_own_functions_know_what_they_ask_for() {
         assert_eq!(needed("POST", "/rpc/revoke_pat"), "nothing");
-        assert_eq!(needed("GET", "/rpc/exchange_token"), "nothing");
+        assert_eq!(needed("GET", "/rpc/exchange_token"), "nothing, to read");
         assert_eq!(
             needed_in(Some("private"), "POST", "/rpc/exchange_token"),
             "rpc/private.exchange_token:call"

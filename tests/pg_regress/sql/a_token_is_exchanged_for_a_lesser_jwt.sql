@@ -49,9 +49,10 @@ begin;
 call pg_temp.pass_with(:'minter');
 select * from tests.error($$select exchange_token()$$);
 rollback;
--- A token that only reads may, in a transaction that only reads, and needs no scope for it.
-begin read only;
+-- A token that only reads may, and needs no scope for it. Its transaction only reads.
+begin;
 call pg_temp.pass_with(:'reader');
+show transaction_read_only;
 select scope, expires_in from exchange_token('1 minute');
 rollback;
 

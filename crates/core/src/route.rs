@@ -93,7 +93,12 @@ impl Needed {
             Some((start, name)) if decoded(start).is_some_and(|start| start == "rpc") => {
                 let is_call = matches!(method, "GET" | "HEAD" | "OPTIONS" | "POST");
                 match named(name).filter(|_| is_call && !name.contains('/')) {
-                    Some(name) if decides_itself(&name) && is_ours(schema) => Self::Nothing,
+                    Some(name)
+                        if is_ours(schema)
+                            && let Some(writes) = decides_itself(&name) =>
+                    {
+                        Self::Nothing { writes }
+                    }
                     Some(name) => Self::either(
                         of_function(&name)
                             .filter(|_| is_ours(schema))
@@ -153,13 +158,14 @@ fn of_view(name: &str) -> Option<&'static str> {
     matches!(name, "api_keys" | "api_key_events").then_some("tokens")
 }
 
-/// Whether a function of the extension's asks what the token may do by what is asked of it: any token may end or narrow
-/// itself, and ask what it is.
-fn decides_itself(name: &str) -> bool {
-    matches!(
-        name,
-        "revoke_pat" | "edit_pat" | "current_api_key" | "exchange_token"
-    )
+/// Whether a function of the extension's writes, if it asks what the token may do by what is asked of it: any token may
+/// end or narrow itself, ask what it is, and be exchanged for a lesser one.
+fn decides_itself(name: &str) -> Option<bool> {
+    match name {
+        "revoke_pat" | "edit_pat" => Some(true),
+        "current_api_key" | "exchange_token" => Some(false),
+        _ => None,
+    }
 }
 
 fn of_function(name: &str) -> Option<(&'static str, &'static str)> {

@@ -2,7 +2,7 @@
 //!
 //! Within an interval, refusals with the same reason are added up: for each token, up to 16 of a user; for the rest of
 //! that user's tokens together; and, if no place is left for the user, for all such users of the database together. The
-//! last kind has places of its own, one for each of the 16 reasons in eight databases. So no refusal is left out while
+//! last kind has places of its own, one for each reason in eight databases. So no refusal is left out while
 //! eight databases or fewer have any.
 
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::pg::clock::Instant;
 /// How many kinds of refusals can wait to be written: one kind in each place.
 pub const REFUSALS: usize = 1024;
 /// How many of the places are for refusals that name no user, so that there is always room for these.
-const NAMELESS_REFUSALS: usize = 128;
+const NAMELESS_REFUSALS: usize = 8 * REASONS.len();
 /// How many tokens of one user have refusals of their own within an interval.
 const REFUSED_TOKENS_OF_A_USER: usize = 16;
 

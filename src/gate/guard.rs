@@ -42,6 +42,7 @@ use uuid::Uuid;
 use super::raise::{self, Decision};
 use crate::pg::error::reported;
 use crate::pg::guc::{self, Moment, OwnSetting, Watch};
+use crate::pg::hooks::utility_hook;
 use crate::pg::{Local, memory, relations, settings, unguarded};
 use crate::request::run;
 
@@ -523,45 +524,13 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
-unsafe extern "C-unwind" fn process_utility(
-    statement: *mut pg_sys::PlannedStmt,
-    text: *const c_char,
-    is_read_only: bool,
-    context: pg_sys::ProcessUtilityContext::Type,
-    parameters: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    destination: *mut pg_sys::DestReceiver,
-    completion: *mut pg_sys::QueryCompletion,
-) {
-    // SAFETY: as above.
-    unsafe {
-        if !only_prepares(statement) {
-            before(Coming::Other);
-        }
-        match *NEXT_UTILITY.get() {
-            Some(next) => next(
-                statement,
-                text,
-                is_read_only,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-            None => unguarded::standard_ProcessUtility(
-                statement,
-                text,
-                is_read_only,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-        }
+utility_hook!(
+    process_utility,
+    NEXT_UTILITY,
+    |statement| if !only_prepares(statement) {
+        before(Coming::Other);
     }
-}
+);
 
 /// Whether a command only begins, ends or sets up what may follow, and shows nothing of a table.
 unsafe fn only_prepares(statement: *mut pg_sys::PlannedStmt) -> bool {

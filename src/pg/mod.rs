@@ -11,6 +11,7 @@ pub mod durability;
 pub mod error;
 pub mod function;
 pub mod guc;
+pub mod hooks;
 pub mod json;
 pub mod kept;
 mod local;

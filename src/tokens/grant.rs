@@ -12,7 +12,7 @@ use crate::pg::rights;
 use crate::pg::settings;
 use crate::request::caller::Caller;
 use crate::request::{identity, run, session};
-use crate::users;
+use crate::users::state;
 
 impl Caller {
     /// Whether the caller may make a token with these scopes and attributes. A token must not renew itself or make another one, unless
@@ -89,7 +89,7 @@ impl Caller {
         user: Uuid,
         scopes: &Scopes,
     ) -> Result<Restrictions, Error> {
-        let is_anonymous = users::is_anonymous(user)?;
+        let is_anonymous = state::is_anonymous(user);
         if self.is_trusted() {
             return Ok(Restrictions::of_user(is_anonymous));
         }

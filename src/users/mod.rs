@@ -25,7 +25,7 @@ use crate::pg::clock::Instant;
 use crate::pg::relations;
 use crate::pg::rights;
 use crate::pg::settings;
-use crate::pg::statement::{read_once, run_once, run_once_on_latest};
+use crate::pg::statement::{read_once, run_once};
 use crate::pg::uuid::pg_uuid;
 
 extension_sql_file!("../../sql/users.sql", name = "users");
@@ -124,20 +124,6 @@ pub fn row(user: Uuid) -> Result<Option<User>, Error> {
         }
     })?;
     Ok(text.and_then(|text| User::from_row(&text)))
-}
-
-/// Whether a user is anonymous, by what has committed by now. `None` if `auth.users` has no column for it.
-///
-/// # Errors
-/// [`Error::NoUsersTable`].
-pub fn is_anonymous(user: Uuid) -> Result<Option<bool>, Error> {
-    let users = state::table().ok_or(Error::NoUsersTable)?.table;
-    let column = relations::find_column(users.oid, c"is_anonymous", Some(pgrx::pg_sys::BOOLOID));
-    if column.is_none() {
-        return Ok(None);
-    }
-    let sql = "select from auth.users where id operator(pg_catalog.=) $1 and is_anonymous";
-    run_once_on_latest(users, sql, &[pg_uuid(user).into()]).map(|count| Some(count > 0))
 }
 
 /// Notes in `auth.users` that a user has signed in at `now`, if there is a column for it.

@@ -95,7 +95,8 @@ pub fn named_state_of(users: &Open<Users>, user: &Uuid) -> (UserState, Named) {
         named = Named {
             email: layout.email.as_expected().and_then(|it| row.get(it)),
             role: layout.role.as_expected().and_then(|it| row.get(it)),
-            is_anonymous: (layout.is_anonymous.as_expected()).and_then(|it| row.get(it)),
+            is_anonymous: (layout.is_anonymous.as_expected())
+                .map(|it| row.get(it).unwrap_or(false)),
             has_unfit_role: matches!(layout.role, Found::OfAnotherType(it) if row.has(it)),
         };
     });

@@ -1,14 +1,13 @@
 //! Attributes of a personal access token: what it is limited to beside scopes, such as projects or tenants. An operator
 //! declares them, a token has values of them, and policies ask for these.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::json::Members;
-use crate::json_schema::{Flaw, Interrupts, MAX_SCHEMA, Schema};
+use crate::json_schema::{self, Flaw, Interrupts, MAX_SCHEMA, Unmet};
 
 const MAX_NAME_LENGTH: usize = 63;
 /// In one token.
@@ -19,12 +18,8 @@ const MAX_SIZE: usize = 128 << 10;
 /// A declared attribute.
 pub struct Attribute {
     name: String,
-    /// A JSON Schema.
-    schema: Option<String>,
+    schema: json_schema::Declared,
     is_required: bool,
-    /// Compiled when the first value is to be checked.
-    compiled: OnceCell<Result<Schema, Flaw>>,
-    interrupts: Interrupts,
 }
 
 impl Attribute {
@@ -56,10 +51,10 @@ impl Attribute {
             return Err(unfit(format!("longer than {MAX_SCHEMA} bytes")));
         }
         let attribute = Self::from_stored(name.to_owned(), schema, is_required, interrupts);
-        match attribute.compiled() {
-            Some(Err(Flaw::External)) => Err(unfit("it refers to something else".into())),
-            Some(Err(Flaw::Malformed(at))) => Err(unfit(at.clone())),
-            Some(Ok(_)) | None => Ok(attribute),
+        match attribute.schema.flaw() {
+            Some(Flaw::External) => Err(unfit("it refers to something else".into())),
+            Some(Flaw::Malformed(at)) => Err(unfit(at.clone())),
+            None => Ok(attribute),
         }
     }
 
@@ -72,10 +67,8 @@ impl Attribute {
     ) -> Self {
         Self {
             name,
-            schema,
+            schema: json_schema::Declared::new(schema, interrupts),
             is_required,
-            compiled: OnceCell::new(),
-            interrupts,
         }
     }
 
@@ -84,34 +77,24 @@ impl Attribute {
     }
 
     pub fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
+        self.schema.text()
     }
 
     pub fn is_required(&self) -> bool {
         self.is_required
     }
 
-    fn compiled(&self) -> Option<&Result<Schema, Flaw>> {
-        let schema = self.schema.as_ref()?;
-        Some(
-            self.compiled
-                .get_or_init(|| Schema::parse(schema, self.interrupts)),
-        )
-    }
-
     fn check(&self, value: &str) -> Result<(), Error> {
-        (self.interrupts)();
-        let name = || self.name.clone();
-        match self.compiled() {
-            None => Ok(()),
-            Some(Err(_)) => Err(Error::AttributeSchema {
-                name: name(),
-                at: String::new(),
-            }),
-            Some(Ok(schema)) => schema
-                .check(value)
-                .map_err(|rule| Error::AttributeRefused { name: name(), rule }),
-        }
+        self.schema.check(value).map_err(|unmet| {
+            let name = self.name.clone();
+            match unmet {
+                Unmet::Unreadable => Error::AttributeSchema {
+                    name,
+                    at: String::new(),
+                },
+                Unmet::Rule(rule) => Error::AttributeRefused { name, rule },
+            }
+        })
     }
 }
 

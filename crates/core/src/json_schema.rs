@@ -8,6 +8,8 @@
 //! for a value of 60 KB. So that product is bounded, and before each match the caller is asked whether somebody still
 //! waits for the answer.
 
+use std::cell::OnceCell;
+
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
 use regex::{Regex, RegexBuilder};
@@ -98,6 +100,59 @@ impl Schema {
                 .validate(&value)
                 .map_or_else(|error| error.schema_path().to_string(), |()| String::new()),
         })
+    }
+}
+
+/// A schema as somebody has declared it, or none, which any value meets.
+pub struct Declared {
+    text: Option<String>,
+    /// Compiled when the first value is to be checked: that takes 10 µs and more, and 2 ms for the first schema of
+    /// a backend.
+    compiled: OnceCell<Result<Schema, Flaw>>,
+    interrupts: Interrupts,
+}
+
+/// Why a value does not meet a declared schema.
+pub enum Unmet {
+    /// The schema has become one that cannot be used.
+    Unreadable,
+    /// The rule, as [`Schema::check`] has it.
+    Rule(String),
+}
+
+impl Declared {
+    pub fn new(text: Option<String>, interrupts: Interrupts) -> Self {
+        Self {
+            text,
+            compiled: OnceCell::new(),
+            interrupts,
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// What is wrong with the schema.
+    pub fn flaw(&self) -> Option<&Flaw> {
+        self.compiled()?.as_ref().err()
+    }
+
+    /// # Errors
+    /// [`Unmet`].
+    pub fn check(&self, value: &str) -> Result<(), Unmet> {
+        (self.interrupts)();
+        match self.compiled() {
+            None => Ok(()),
+            Some(Err(_)) => Err(Unmet::Unreadable),
+            Some(Ok(schema)) => schema.check(value).map_err(Unmet::Rule),
+        }
+    }
+
+    fn compiled(&self) -> Option<&Result<Schema, Flaw>> {
+        let text = self.text.as_ref()?;
+        let parse = || Schema::parse(text, self.interrupts);
+        Some(self.compiled.get_or_init(parse))
     }
 }
 

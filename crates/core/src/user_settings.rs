@@ -4,11 +4,9 @@
 //! A setting's value is its default, patched with the user's own value, patched with the request's
 //! (RFC 7396). A value of a user or a request that is null is none.
 
-use std::cell::OnceCell;
-
 use crate::error::Error;
 use crate::json::Members;
-use crate::json_schema::{Flaw, Interrupts, MAX_SCHEMA, Schema};
+use crate::json_schema::{Declared, Flaw, Interrupts, MAX_SCHEMA, Unmet};
 use crate::merge_patch::{self, MAX_DEPTH, ObjectWriter};
 
 const MAX_KEY_LENGTH: usize = 100;
@@ -21,12 +19,8 @@ pub const PATCH: &str = "patch";
 pub struct Definition {
     key: String,
     default: String,
-    schema: Option<String>,
-    /// Compiled when the first value is to be checked: that takes 10 µs and more, and 2 ms for the first schema of
-    /// a backend.
-    compiled: OnceCell<Result<Schema, Flaw>>,
+    schema: Declared,
     is_overridable: bool,
-    interrupts: Interrupts,
 }
 
 /// What a definition says. The JSON is as jsonb prints it.
@@ -72,14 +66,14 @@ impl Definition {
             });
         }
         let definition = Self::from_stored(declaration, interrupts);
-        match definition.compiled() {
-            Some(Err(Flaw::External)) => return Err(Error::SchemaReference(definition.key)),
-            Some(Err(Flaw::Malformed(at))) => {
+        match definition.schema.flaw() {
+            Some(Flaw::External) => return Err(Error::SchemaReference(definition.key)),
+            Some(Flaw::Malformed(at)) => {
                 let at = at.clone();
                 let key = definition.key;
                 return Err(Error::MalformedSchema { key, at });
             }
-            Some(Ok(_)) | None => (),
+            None => (),
         }
         definition.check_depth(&definition.default)?;
         definition.check(&definition.default)?;
@@ -91,10 +85,8 @@ impl Definition {
         Self {
             key: declaration.key,
             default: declaration.default,
-            schema: declaration.schema,
-            compiled: OnceCell::new(),
+            schema: Declared::new(declaration.schema, interrupts),
             is_overridable: declaration.is_overridable,
-            interrupts,
         }
     }
 
@@ -107,7 +99,7 @@ impl Definition {
     }
 
     pub fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
+        self.schema.text()
     }
 
     pub fn is_overridable(&self) -> bool {
@@ -123,24 +115,14 @@ impl Definition {
         merge_patch::apply(Some(&self.default), patch)
     }
 
-    fn compiled(&self) -> Option<&Result<Schema, Flaw>> {
-        let schema = self.schema.as_ref()?;
-        Some(
-            self.compiled
-                .get_or_init(|| Schema::parse(schema, self.interrupts)),
-        )
-    }
-
     fn check(&self, value: &str) -> Result<(), Error> {
-        (self.interrupts)();
-        let key = || self.key.clone();
-        match self.compiled() {
-            None => Ok(()),
-            Some(Err(_)) => Err(Error::UnreadableSchema(key())),
-            Some(Ok(schema)) => schema
-                .check(value)
-                .map_err(|rule| Error::SettingRefused { key: key(), rule }),
-        }
+        self.schema.check(value).map_err(|unmet| {
+            let key = self.key.clone();
+            match unmet {
+                Unmet::Unreadable => Error::UnreadableSchema(key),
+                Unmet::Rule(rule) => Error::SettingRefused { key, rule },
+            }
+        })
     }
 
     fn check_depth(&self, value: &str) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Commands that are not planned, and do not ask for privileges as statements do. COPY does.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 
 use pgrx::pg_sys::NodeTag::*;
 use pgrx::{PgList, pg_guard, pg_sys};
@@ -11,6 +11,7 @@ use supabase_pat_core::scope::Scopes;
 
 use super::{ADMITTED, Table, decision, is_limited};
 use crate::gate::raise::{self, Decision};
+use crate::pg::hooks::utility_hook;
 use crate::pg::{Local, memory, unguarded};
 use crate::request::admitted;
 
@@ -24,45 +25,9 @@ pub fn install() {
     }
 }
 
-unsafe extern "C-unwind" fn process_utility(
-    statement: *mut pg_sys::PlannedStmt,
-    text: *const c_char,
-    is_read_only: bool,
-    context: pg_sys::ProcessUtilityContext::Type,
-    parameters: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    destination: *mut pg_sys::DestReceiver,
-    completion: *mut pg_sys::QueryCompletion,
-) {
-    // SAFETY: as above.
-    unsafe {
-        if is_limited() {
-            raise::carry_out(judge_command((*statement).utilityStmt));
-        }
-        match *NEXT.get() {
-            Some(next) => next(
-                statement,
-                text,
-                is_read_only,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-            None => unguarded::standard_ProcessUtility(
-                statement,
-                text,
-                is_read_only,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-        }
-    }
-}
+utility_hook!(process_utility, NEXT, |statement| if is_limited() {
+    raise::carry_out(judge_command((*statement).utilityStmt));
+});
 
 #[cold]
 #[pg_guard]

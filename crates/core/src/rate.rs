@@ -43,31 +43,28 @@ impl Limit {
 }
 
 /// What a token has used of its present window. It lies in shared memory.
+///
+/// It says when the window ends, and not when it began: so a window lasts as long as it did when it was begun, and whoever
+/// gives a token a longer one does not end the present one by that.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Counter {
-    /// When the window began, in microseconds since 1970.
-    start: i64,
+    /// Microseconds since 1970.
+    end: i64,
     used: u32,
 }
 
 impl Counter {
-    pub const NEW: Self = Self { start: 0, used: 0 };
+    pub const NEW: Self = Self { end: 0, used: 0 };
 
     /// Counts a request at the time `now`, microseconds since 1970.
     ///
     /// # Errors
     /// If the present window is used up: how many microseconds remain until the next one, at least one.
     pub fn admit(&mut self, limit: Limit, now: i64) -> Result<(), i64> {
-        let start = now - now.rem_euclid(limit.window);
-        // Two requests may arrive in another order than they read the clock. The earlier time then counts in the window
-        // that has already begun. If the clock was set back by more than one window, counting starts anew.
-        let is_present = self.start >= start && self.start - start <= limit.window;
-        if !is_present {
-            *self = Self { start, used: 0 };
-        }
+        *self = self.at(limit, now);
         if self.used >= limit.requests {
-            return Err((self.start + limit.window - now).max(1));
+            return Err((self.end - now).max(1));
         }
         self.used += 1;
         Ok(())
@@ -76,16 +73,29 @@ impl Counter {
     /// How many requests have been made in the present window, and when the next one begins, in microseconds since
     /// 1970.
     pub fn used(&self, limit: Limit, now: i64) -> (u32, i64) {
-        let start = now - now.rem_euclid(limit.window);
-        match self.start >= start && self.start - start <= limit.window {
-            true => (self.used, self.start + limit.window),
-            false => (0, start + limit.window),
-        }
+        let present = self.at(limit, now);
+        (present.used, present.end)
     }
 
     /// Whether the counter can be forgotten at the time `now` without letting anybody make a request too many.
-    pub fn is_over(&self, limit: Limit, now: i64) -> bool {
-        self.start.saturating_add(limit.window) <= now
+    pub fn is_over(&self, now: i64) -> bool {
+        self.end <= now
+    }
+
+    /// The counter of the window that is the present one at the time `now`.
+    fn at(self, limit: Limit, now: i64) -> Self {
+        let start = now - now.rem_euclid(limit.window);
+        // Two requests may arrive in another order than they read the clock. The earlier time then counts in the window
+        // that has already begun. If the clock was set back by more than one window, counting starts anew.
+        if now < self.end && self.end - start <= 2 * limit.window {
+            return self;
+        }
+        // The end of a window of another length says where the next one may begin, so that none is cut short.
+        let end = match self.end.rem_euclid(limit.window) {
+            0 => start + limit.window,
+            _ => now + limit.window,
+        };
+        Self { end, used: 0 }
     }
 }
 
@@ -159,13 +169,50 @@ mod tests {
     #[test]
     fn a_counter_may_be_forgotten_once_its_window_is_over() {
         let mut counter = Counter::NEW;
-        assert!(counter.is_over(MINUTE, 60_000_000));
+        assert!(counter.is_over(60_000_000));
         assert!(counter.admit(MINUTE, 60_000_000 * 1000).is_ok());
-        assert!(!counter.is_over(MINUTE, 60_000_000 * 1001 - 1));
-        assert!(counter.is_over(MINUTE, 60_000_000 * 1001));
+        assert!(!counter.is_over(60_000_000 * 1001 - 1));
+        assert!(counter.is_over(60_000_000 * 1001));
+    }
+
+    #[test]
+    fn another_window_does_not_begin_before_the_present_one_ends() {
+        let mut counter = Counter::NEW;
+        let now = 60_000_000 * 1000;
+        let admitted = (0..200)
+            .filter(|longer| {
+                // Each would begin at this very moment, counted from 1970.
+                let window = now / (1000 - longer);
+                counter.admit(Limit { window, ..MINUTE }, now).is_ok()
+            })
+            .count();
+        assert_eq!(admitted, 3);
     }
 
     proptest! {
+        #[test]
+        fn whoever_makes_windows_longer_gets_no_request_more(
+            requests in 1..5_u32,
+            window in 1..100_i64,
+            steps in prop::collection::vec((0..60_i64, 0..50_i64), 1..300),
+        ) {
+            let mut limit = Limit { requests, window };
+            let mut counter = Counter::NEW;
+            let mut now = 1_000_000;
+            let mut admitted = Vec::new();
+            for (wait, longer) in steps {
+                now += wait;
+                limit.window += longer / 40 * longer;
+                if counter.admit(limit, now).is_ok() {
+                    admitted.push(now);
+                }
+            }
+            // A time of one window may lie in two of them.
+            for times in admitted.windows(2 * requests as usize + 1) {
+                prop_assert!(times[2 * requests as usize] - times[0] >= window);
+            }
+        }
+
         #[test]
         fn in_order_no_window_gets_too_many_or_too_few(
             requests in 1..20_u32,

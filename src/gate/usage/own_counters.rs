@@ -15,14 +15,14 @@ const MAX_TOKENS: usize = 10_000;
 /// Dead tokens are looked for at most once in so many microseconds, since all tokens are looked up then.
 const MINUTE: i64 = 60_000_000;
 
-static COUNTERS: Local<Option<HashMap<Uuid, (Limit, Counter)>>> = Local::new(None);
+static COUNTERS: Local<Option<HashMap<Uuid, Counter>>> = Local::new(None);
 static LOOKED_UP_AT: Local<i64> = Local::new(0);
 
 /// What a token has counted in this backend.
 pub fn counter(token: Uuid) -> Option<Counter> {
     // SAFETY: the reference is gone at the end of the line.
     let counters = unsafe { COUNTERS.get() }.as_ref()?;
-    counters.get(&token).map(|(_, counter)| *counter)
+    counters.get(&token).copied()
 }
 
 /// As [`super::admit`], for a token with a limit.
@@ -31,7 +31,7 @@ pub fn admit(token: Uuid, limit: Limit, is_dead: impl Fn(Uuid) -> bool) -> Resul
     // SAFETY: each reference is gone at the end of its line.
     let counters = || unsafe { COUNTERS.get() }.get_or_insert_default();
     if counters().len() >= MAX_TOKENS && !counters().contains_key(&token) {
-        counters().retain(|_, (limit, counter)| !counter.is_over(*limit, now));
+        counters().retain(|_, counter| !counter.is_over(now));
         // SAFETY: as above.
         let looked_up_at = unsafe { *LOOKED_UP_AT.get() };
         if counters().len() >= MAX_TOKENS && now - looked_up_at > MINUTE {
@@ -47,7 +47,6 @@ pub fn admit(token: Uuid, limit: Limit, is_dead: impl Fn(Uuid) -> bool) -> Resul
             return Err(NotAdmitted::NoRoom);
         }
     }
-    let (known, counter) = counters().entry(token).or_insert((limit, Counter::NEW));
-    *known = limit;
+    let counter = counters().entry(token).or_insert(Counter::NEW);
     counter.admit(limit, now).map_err(NotAdmitted::UsedUp)
 }

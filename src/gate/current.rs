@@ -1,6 +1,8 @@
 //! What a token may know of itself.
 
-use pgrx::pg_sys::BuiltinOid::UUIDOID;
+use std::rc::Rc;
+
+use pgrx::pg_sys::BuiltinOid::{TEXTARRAYOID, TIMESTAMPTZOID, UUIDOID};
 use pgrx::prelude::*;
 use supabase_pat_core::claims::Credential;
 use supabase_pat_core::error::Error;
@@ -18,10 +20,12 @@ use crate::request::run;
 use crate::tokens::lookup;
 
 thread_local! {
-    // Not all of these columns are in the table of 0.1.0.
+    // Not all of these columns are in the table of 0.1.0. What its claims say less of than its row counts.
     static DESCRIBE: Statement = const { Statement::new(
-        "select pg_catalog.to_jsonb(token) from pat.api_keys as token where id operator(pg_catalog.=) $1",
-        &[UUIDOID],
+        "select pg_catalog.to_jsonb(token) operator(pg_catalog.||) \
+             pg_catalog.jsonb_build_object('scopes', $2, 'expires_at', least(token.expires_at, $3)) \
+         from pat.api_keys as token where id operator(pg_catalog.=) $1",
+        &[UUIDOID, TEXTARRAYOID, TIMESTAMPTZOID],
     ) };
 }
 
@@ -40,19 +44,26 @@ const TOLD: [&str; 8] = [
 #[pg_extern(schema = "public", stable, requires = ["schema"])]
 fn current_api_key() -> SqlResult<Option<JsonbText>> {
     reported(|| {
-        let token = run::with_request(|request| match &request.identity.credential {
-            Credential::Token(token) => Some((token.id, token.user)),
-            _ => None,
-        });
-        let Some((id, user)) = token.filter(|_| run::with_request(|request| request.is_valid()))
-        else {
+        let (identity, is_valid) =
+            run::with_request(|request| (Rc::clone(&request.identity), request.is_valid()));
+        let token = match &identity.credential {
+            Credential::Token(token) if is_valid => token,
+            _ => return Ok(None),
+        };
+        let id = token.id;
+        let Some(stored) = lookup::by_id(id).filter(|stored| stored.user == token.user) else {
             return Ok(None);
         };
-        let Some(stored) = lookup::by_id(id).filter(|stored| stored.user == user) else {
-            return Ok(None);
-        };
+        let ends_sooner = |&end: &i64| end < stored.expires_at.unix_seconds();
+        let end = token.expires_at.filter(ends_sooner);
+        let end = end.map(|end| Instant::from_unix_micros(end.saturating_mul(1_000_000)));
+        let arguments = [
+            pg_uuid(id).into(),
+            stored.narrow(&token.scopes).to_texts().into(),
+            end.map(Instant::to_timestamp).transpose()?.into(),
+        ];
         let row = DESCRIBE.with(|statement| {
-            statement.read(&[pg_uuid(id).into()], |rows| match rows.is_empty() {
+            statement.read(&arguments, |rows| match rows.is_empty() {
                 true => Ok(None),
                 false => rows.first().get_one::<JsonbText>(),
             })

@@ -123,7 +123,9 @@ fn usable(
 ) -> Option<String> {
     let stored = &found.token;
     let is_granted = wanted.is_none_or(|wanted| wanted.are_granted_by(scopes));
-    if !stored.is_live(Instant::now()) || stored.is_limited() || !is_granted {
+    // An empty list would be an empty text, which a service could take for no list.
+    let grants_nothing = matches!(scopes, Scopes::Only(list) if list.is_empty());
+    if !stored.is_live(Instant::now()) || stored.is_limited() || !is_granted || grants_nothing {
         return None;
     }
     let role = match (settings::live_claims(), claimed_role) {

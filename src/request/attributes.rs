@@ -34,10 +34,10 @@ pub enum Held {
     Of(Rc<Attributes>),
 }
 
-/// The attributes of the last request's token, and what could be seen when they were read.
+/// What the last request's token is limited to, and what could be seen when that was read.
 pub struct KeptAttributes {
     seen: Horizon,
-    attributes: Option<Rc<Attributes>>,
+    held: Held,
 }
 
 impl Request {
@@ -47,13 +47,13 @@ impl Request {
         }
         let held = match (self.is_valid(), &self.identity.credential) {
             (false, _) => Held::Dead,
-            (true, Credential::Token(token)) => self.kept(token.id).map_or(Held::None, Held::Of),
+            (true, Credential::Token(token)) => self.kept(token.id).unwrap_or(Held::Dead),
             (true, _) => Held::None,
         };
         self.attributes.insert(held).clone()
     }
 
-    fn kept(&self, token: Uuid) -> Option<Rc<Attributes>> {
+    fn kept(&self, token: Uuid) -> Option<Held> {
         let seen = liveness::horizon()?;
         let last = || {
             // SAFETY: the reference is not held while Postgres is called.
@@ -64,16 +64,16 @@ impl Request {
         if let Some(kept) = last().and_then(|last| last.attributes.as_ref())
             && kept.seen == seen
         {
-            return kept.attributes.clone();
+            return Some(kept.held.clone());
         }
-        let attributes = stored(token).map(|text| Rc::new(Attributes::parse(&text)));
+        let held = stored(token);
         if let Some(last) = last() {
             last.attributes = Some(KeptAttributes {
                 seen,
-                attributes: attributes.clone(),
+                held: held.clone(),
             });
         }
-        attributes
+        Some(held)
     }
 
     /// What [`Self::held`] has found in this run of the executor, if anything has asked.
@@ -83,22 +83,31 @@ impl Request {
     }
 }
 
-/// The column `attributes` of a token. What cannot be read allows nothing.
-fn stored(token: Uuid) -> Option<String> {
+/// The column `attributes` of a token. What cannot be read allows nothing, and neither does a token whose row has gone
+/// since the statement found it valid.
+fn stored(token: Uuid) -> Held {
     look::<Tokens, _>(|tokens| {
         let layout = &tokens.layout;
         let mut found = None;
         tokens.rows_with(layout.id, layout.by_id, &token, |row| {
-            found = match layout.attributes {
-                Found::Missing => None,
-                Found::AsExpected(column) => row.get(column),
-                Found::OfAnotherType(_) => None,
-            };
+            found = Some(match layout.attributes {
+                Found::Missing => Ok(None),
+                Found::AsExpected(column) => Ok(row.get(column)),
+                Found::OfAnotherType(column) => match row.has(column) {
+                    true => Err(()),
+                    false => Ok(None),
+                },
+            });
             ControlFlow::Break(())
         });
         found
-    })?
-    .map(|attributes| attributes.into_text())
+    })
+    .flatten()
+    .map_or(Held::Dead, |found| match found {
+        Ok(Some(attributes)) => Held::Of(Rc::new(Attributes::parse(&attributes.into_text()))),
+        Ok(None) => Held::None,
+        Err(()) => Held::Dead,
+    })
 }
 
 version_1!(pg_finfo_supabase_pat_api_key_allows);

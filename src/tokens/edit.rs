@@ -86,8 +86,7 @@ fn edit_pat(
         let old = lookup::by_id(id).filter(is_live);
         let old = old.ok_or(Error::NoLiveToken(id))?;
         if disabled == Some(false) {
-            // It brings back what the token may do.
-            caller.check_may_grant("enable tokens", &old.scopes(), &old.attributes())?;
+            caller.check_may_enable(&old)?;
         }
 
         let scopes = match scopes {

@@ -7,7 +7,7 @@ use supabase_pat_core::restrictions::Restrictions;
 use supabase_pat_core::scope::{Scopes, TOKENS_DELETE, TOKENS_WRITE};
 use uuid::Uuid;
 
-use super::lookup;
+use super::lookup::{self, StoredToken};
 use crate::pg::rights;
 use crate::pg::settings;
 use crate::request::caller::Caller;
@@ -74,6 +74,22 @@ impl Caller {
         match own.id != token || loosens {
             true => self.require_scope(EDIT, TOKENS_WRITE),
             false => Ok(()),
+        }
+    }
+
+    /// Whether the caller may enable that token again. It brings back what the token may do, so it is as good as minting
+    /// one; but the token would not say what restricts the login, so a restricted one enables none, whatever it may mint.
+    ///
+    /// # Errors
+    /// Those of [`Caller::check_may_grant`] and [`Caller::restrictions`].
+    pub fn check_may_enable(&self, token: &StoredToken) -> Result<(), Error> {
+        const ENABLE: &str = "enable tokens";
+        let scopes = token.scopes();
+        self.check_may_grant(ENABLE, &scopes, &token.attributes())?;
+        let found = self.restrictions(ENABLE, token.user, &scopes)?;
+        match (found.carried().to_json()?, found.kind()) {
+            (Some(_), Some(kind)) => Err(Error::RestrictedLogin(ENABLE, kind)),
+            _ => Ok(()),
         }
     }
 

@@ -146,7 +146,7 @@ struct Held {
 }
 
 impl Attributes {
-    /// Those of a JSON object, as jsonb prints it. What is none has no attribute that allows anything.
+    /// Those of a JSON object, as jsonb prints it. What is none has no attributes: the table of tokens has no such value.
     pub fn parse(text: &str) -> Self {
         let Ok(members) = Members::parse_lenient(text) else {
             return Self::default();

@@ -76,10 +76,7 @@ impl Caller {
                 lock_user(user);
             }
             match (&self.identity.credential, self.identity.session) {
-                (Credential::Token(token), _) => {
-                    let id = [pg_uuid(token.id).into()];
-                    HOLD_TOKEN.with(|statement| statement.run_on_latest(&id))?;
-                }
+                (Credential::Token(token), _) => hold_token(token.id)?,
                 (Credential::Login, SessionClaim::Id(session)) => session::hold(session)?,
                 _ => (),
             }
@@ -198,6 +195,17 @@ pub fn lock_user(user: Uuid) {
     if let Some(tokens) = tables::tokens() {
         lock::bucket(tokens.table, &user);
     }
+}
+
+/// Waits for whoever changes the row of a token by hand, and makes them wait: what is read of it from now on stays so to
+/// the end of the transaction. To be called behind the lock on its user, as [`Caller::judged_after`] says.
+///
+/// # Errors
+/// Those of [`Statement::run`].
+pub fn hold_token(token: Uuid) -> Result<(), Error> {
+    let id = [pg_uuid(token).into()];
+    HOLD_TOKEN.with(|statement| statement.run_on_latest(&id))?;
+    Ok(())
 }
 
 /// Goes on only if the user may log in.

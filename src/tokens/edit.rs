@@ -25,7 +25,7 @@ use crate::pg::net::Networks;
 use crate::pg::statement::Statement;
 use crate::pg::uuid::{pg_uuid, to_uuid};
 use crate::pg::{rights, settings};
-use crate::request::caller::Caller;
+use crate::request::caller::{Caller, hold_token};
 
 thread_local! {
     // What is null stays as it is. An empty description is none.
@@ -80,6 +80,7 @@ fn edit_pat(
         let user = lookup::owner_of(id).filter(|&user| owner.is_none_or(|owner| owner == user));
         let user = user.ok_or(Error::NoLiveToken(id))?;
         let to_edit = caller.judged_after(store::lock_to_revoke(user))?;
+        hold_token(id)?;
         caller.check_may_edit(id, loosens)?;
         let now = Instant::now();
         let is_live = |old: &StoredToken| !old.is_revoked && old.expires_at > now;

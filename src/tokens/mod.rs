@@ -26,7 +26,7 @@ use crate::pg::json::JsonbText;
 use crate::pg::net::Networks;
 use crate::pg::uuid::{pg_uuid, to_uuid};
 use crate::pg::{random, rights, settings};
-use crate::request::caller::Caller;
+use crate::request::caller::{Caller, hold_token};
 use mint::{Wanted, expiry, grace_end, requested_rate, requested_scopes};
 use revocation::Others;
 use store::{Details, Limits, Replacement};
@@ -198,6 +198,7 @@ fn rotate_pat(
             .ok_or(Error::NoLiveToken(old_id))?;
 
         let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+        hold_token(old_id)?;
         let held = match lookup::by_id(old_id) {
             Some(old) if !old.is_disabled => old.attributes(),
             _ => return Err(Error::NoLiveToken(old_id)),

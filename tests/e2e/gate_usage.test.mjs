@@ -62,6 +62,21 @@ describe('behind a trusted proxy', () => {
     });
   }
 
+  test('a token that gives itself longer and longer windows has no request more', async () => {
+    for (const kind of KINDS) {
+      const { id, send } = await world.mint(ALICE, { kind, limit: 3, window: '1 day' });
+      const edit = (window) => world.ask('POST', '/rpc/edit_pat', { ...send, body: { id, rate_window: `${window} seconds` } });
+      // Each window would have begun a moment ago, counted from 1970.
+      const now = Math.floor(Date.now() / 1000);
+      const windows = Math.floor(now / 86400);
+      const answers = [];
+      for (let n = 1; n <= 12; n += 1) answers.push((await edit(Math.floor(now / (windows - n)))).status);
+      // Midnight may be among them.
+      assert.ok([3, 6].includes(answers.filter((status) => status === 204).length), answers.join());
+      assert.equal(answers.at(-1), 429);
+    }
+  });
+
   test('a refused address writes nothing', async () => {
     const { send } = await world.mint(ALICE, { allowedIps: ['127.0.0.2/32'] });
     const { port } = proxies.list.address();

@@ -494,6 +494,7 @@ impl Error {
             RoleOfLogin(..) => {
                 "Tokens have the role of supabase_pat.authenticated_role. A trusted role can mint for the user."
             }
+            RestrictedLogin("enable tokens", _) => "Log in as the user.",
             RestrictedLogin(..) => {
                 "Log in as the user. If a superuser sets supabase_pat.mint_for_restricted_logins, the token is \
                  restricted in the same way."

@@ -66,6 +66,25 @@ select is_valid_api_token();
 call tests.log_in('alice');
 select name, scopes from api_keys where id = :'id';
 
+-- Nor does a login that may not mint one, whatever it may mint for itself.
+select edit_pat(:'id', disabled => true);
+call tests.request('authenticated', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "client_id": "an-app"}');
+select edit_pat(:'id', disabled => false);
+reset role;
+set supabase_pat.mint_for_restricted_logins = on;
+call tests.request('authenticated', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "client_id": "an-app"}');
+select edit_pat(:'id', disabled => false);
+reset role;
+reset supabase_pat.mint_for_restricted_logins;
+set supabase_pat.mint_requires_aal = 'aal2';
+call tests.request('authenticated', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "aal": "aal1"}');
+select edit_pat(:'id', disabled => false);
+call tests.request('authenticated', '{"role": "authenticated", "sub": "11111111-1111-1111-1111-111111111111", "aal": "aal2"}');
+select edit_pat(:'id', disabled => false);
+reset role;
+reset supabase_pat.mint_requires_aal;
+call tests.log_in('alice');
+
 -- What cannot be.
 select edit_pat(null);
 select edit_pat('00000000-0000-0000-0000-000000000000', name => 'x');

@@ -64,9 +64,15 @@ select code, error from tests.pass('POST', '/todos');
 begin;
 select code from tests.pass('GET', '/todos');
 select is_valid_api_token(), has_scope('todos:read') as read, has_scope('todos:write') as write, (select count(*) from todos) as todos;
+select current_api_key() -> 'scopes' as scopes, (current_api_key() ->> 'expires_at')::timestamptz < now() + '10 minutes' as ends_soon;
 rollback;
 reset role;
 select introspect_token(:'lesser', 'todos:read') -> 'active' as read, introspect_token(:'lesser', 'todos:write') -> 'active' as write;
+-- Where its token has lost all that it was made with, nothing is left of it.
+begin;
+select edit_pat(:'id', scopes => '{todos:write}');
+select introspect_token(:'lesser');
+rollback;
 -- It does not mint, rotate, or end others, though its token may. To end itself ends the token: whoever has found it may stop it.
 create procedure pg_temp.judged(token text) language plpgsql as $$
 begin

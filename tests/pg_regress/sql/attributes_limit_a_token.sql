@@ -108,3 +108,13 @@ select pat.define_key_attribute('Project');
 select pat.define_key_attribute('x', '{"type": 1}');
 select pat.define_key_attribute('x', '{"$ref": "https://example.com"}');
 select pat.define_key_attribute(null);
+
+-- One that is deleted while a statement runs that has found it valid is allowed nothing more.
+reset role;
+create function tests.delete_token(token uuid) returns boolean language sql security definer
+    as 'delete from pat.api_keys where id = token returning true';
+call tests.log_in('alice');
+select token, id from mint_pat(name => 'short-lived', attributes => '{"project": ["p1"]}') \gset
+call tests.use_token(:'token');
+select case when is_valid_api_token() and tests.delete_token(:'id') then api_key_allows('project', 'p2') end as another,
+    api_key_attribute('project') as project;

@@ -44,10 +44,12 @@ fn introspect_token(
 /// no business of whoever holds it.
 fn introspect(token: &str, scope: Option<&str>) -> Option<String> {
     let wanted = scope.map(Wanted::parse).transpose().ok()?;
-    match Unverified::parse(token).is_ok() {
+    let of_jwt = match Unverified::parse(token).is_ok() {
         true => jwt(token, wanted.as_ref()),
-        false => opaque(token, wanted.as_ref()),
-    }
+        false => None,
+    };
+    // An imported token may have any form, that of a JWT too.
+    of_jwt.or_else(|| opaque(token, wanted.as_ref()))
 }
 
 fn opaque(token: &str, wanted: Option<&Wanted>) -> Option<String> {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use pgrx::{PgList, pg_sys};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::forwarded::client_address;
-use supabase_pat_core::json::Members;
+use supabase_pat_core::json::{Members, WrongType};
 use supabase_pat_core::presented::TokenHeader;
 
 use crate::pg::guc::{self, setting};
@@ -98,7 +98,15 @@ impl<'a> Headers<'a> {
         if self.0.is_none() {
             return Vec::new();
         }
-        let value = |header: &TokenHeader| Some((header.clone(), self.text(header.name())?));
+        let value = |header: &TokenHeader| {
+            let headers = self.0.as_ref()?;
+            let value = match headers.text(header.name()) {
+                Ok(text) => text?.into_owned(),
+                // A list, or half a character: whatever is in it must not be overlooked.
+                Err(WrongType) => headers.get(header.name())?.get().to_owned(),
+            };
+            Some((header.clone(), value))
+        };
         settings::token_headers().iter().filter_map(value).collect()
     }
 

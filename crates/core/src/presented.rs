@@ -67,26 +67,22 @@ impl TokenHeader {
         if let Some(token) = OpaqueToken::parse(text) {
             return Presented::Token(token.digest());
         }
-        let is_not_ours = match self.is_shared() {
-            true => Presented::Nothing,
-            false => Presented::Unknown,
-        };
         if text.starts_with(opaque_token::DEFAULT_PREFIX) {
             return Presented::Incomplete;
         }
         if self.is_shared() && is_of_supabase(text) {
             return Presented::Nothing;
         }
-        let Some(digest) = digest_of_imported(text) else {
-            return is_not_ours;
+        let otherwise = match holds_token(text, prefix) {
+            true => Otherwise::Incomplete,
+            false if self.is_shared() => Otherwise::Nothing,
+            false => Otherwise::Unknown,
         };
         // An imported token may begin with what is the prefix now: whoever brings tokens along keeps their prefix too.
-        let otherwise = match opaque_token::prefix_of(text, prefix) {
-            Some(_) => Otherwise::Incomplete,
-            None if self.is_shared() => Otherwise::Nothing,
-            None => Otherwise::Unknown,
-        };
-        Presented::Perhaps(digest, otherwise)
+        match digest_of_imported(text) {
+            Some(digest) => Presented::Perhaps(digest, otherwise),
+            None => otherwise.into(),
+        }
     }
 }
 
@@ -113,11 +109,32 @@ pub enum Otherwise {
     Unknown,
 }
 
-/// Whether a text is a key of Supabase's, or a JWT.
+impl From<Otherwise> for Presented {
+    fn from(otherwise: Otherwise) -> Self {
+        match otherwise {
+            Otherwise::Nothing => Self::Nothing,
+            Otherwise::Incomplete => Self::Incomplete,
+            Otherwise::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Whether a text is one key of Supabase's, or one JWT. Two, which a proxy has joined by a comma, are neither.
 fn is_of_supabase(text: &str) -> bool {
     let is_jwt =
         || ["ey", "ew"].iter().any(|start| text.starts_with(start)) && text.split('.').count() == 3;
-    text.starts_with("sb_publishable_") || text.starts_with("sb_secret_") || is_jwt()
+    let is_one = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte));
+    is_one && (text.starts_with("sb_publishable_") || text.starts_with("sb_secret_") || is_jwt())
+}
+
+/// Whether a token of ours, whole or cut, stands anywhere in a text: in quotation marks, after another word, or beside
+/// other values of the same header. Else what was meant as a token would be taken for none, and the request for that of
+/// whatever else it carries.
+fn holds_token(text: &str, prefix: Prefix) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .any(|word| opaque_token::is_meant(word, prefix))
 }
 
 /// What is stored of an imported token: the SHA-256 of its text, or what stands for it with KeyHippo. `None` for what
@@ -280,6 +297,47 @@ mod tests {
                 judge(name, &format!("Bearer {}", &token("sbpat_")[..40])),
                 "incomplete"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_with_something_around_it_is_not_taken_for_none() {
+        let (acme, former) = (token("acme_"), token("former_"));
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2lnbmF0dXJl";
+        for name in ["x-api-key", "x-old"] {
+            for token in [&acme, &former, &token("sbpat_")] {
+                for value in [
+                    format!("\"{token}\""),
+                    format!("{token},"),
+                    format!("{token}, {token}"),
+                    format!("Token {token}"),
+                    format!("Bearer Bearer {token}"),
+                    format!("key={token}"),
+                    format!("\u{e9}{token}"),
+                    format!("[\"{token}\"]"),
+                    format!("sb_publishable_x, {token}"),
+                    format!("{jwt},{token}"),
+                ] {
+                    let judged = judge(name, &value);
+                    assert!(judged.ends_with("incomplete"), "{name}: {value}: {judged}");
+                }
+                for value in [
+                    format!("{token} {}", "x".repeat(MAX_BYTES)),
+                    format!("{token}\u{7}"),
+                ] {
+                    assert_eq!(judge(name, &value), "incomplete", "{name}: {value}");
+                }
+            }
+        }
+        // What is cut is told by its beginning, and so only with a prefix that is known.
+        assert_eq!(judge("x-api-key", "'acme_0'"), "perhaps, else incomplete");
+        assert_eq!(judge("x-api-key", "'sbpat_0'"), "perhaps, else incomplete");
+        for value in [
+            "'former_0'".to_owned(),
+            "my_acme_0".to_owned(),
+            format!("{jwt}, {jwt}"),
+        ] {
+            assert_eq!(judge("x-api-key", &value), "perhaps, else nothing");
         }
     }
 

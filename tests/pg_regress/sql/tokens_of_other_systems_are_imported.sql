@@ -108,6 +108,24 @@ select pat.deny_token('three-of-a-kind', 'leaked');
 select pat.jwt_status('three-of-a-kind');
 select code, error from tests.error($$select pat.deny_token('key-six')$$);
 
+-- They may have any form: that of a JWT, that of a name before a value, and the present prefix at the beginning.
+set supabase_pat.token_prefix = 'acme_';
+select count(pat.import_token(:'alice', 'of any form', sha256(text::bytea)::text)) as imported from unnest(array[
+    'SG.one.two', 'eyJhbGciOiJub25lIn0.e30.c2ln', 'team:secret', 'acme_live_1', 'sk_live_' || repeat('0', 42)]) text;
+select left(text, 20) as text, pat.jwt_status(text), introspect_token(text) -> 'active' as active, report.format, report.signature, report.problems
+from unnest(array['SG.one.two', 'eyJhbGciOiJub25lIn0.e30.c2ln', 'team:secret', 'acme_live_1', 'sk_live_' || repeat('0', 42)]) text,
+    pat.inspect_api_key(text) report;
+reset supabase_pat.token_prefix;
+
+-- A token of ours with something around it is not taken for none, and neither is a list of them.
+select token from mint_pat(:'alice', 'ours', kind => 'opaque') \gset
+call tests.request('anon', '{"role": "anon"}');
+select value, code, error from unnest(array['"%s"', '%s,', '%s, %s', 'Token %s', 'Bearer Bearer %s', 'sb_publishable_x, %s']) value,
+    lateral tests.pass(headers => jsonb_build_object('x-api-key', replace(value, '%s', :'token')));
+select code, error from tests.pass(headers => jsonb_build_object('x-api-key', array[:'token']));
+select code, role from tests.pass(headers => '{"x-api-key": ["sb_publishable_x"]}');
+reset role;
+
 -- A digest belongs to one user.
 select code, error from tests.error($$select pat.import_token('22222222-2222-2222-2222-222222222222', 'of bob', sha256('key-three')::text)$$);
 -- What cannot be imported.

@@ -1,15 +1,17 @@
 //! Tokens that somebody has found where they should not be: a scanner for secrets, a colleague, a stranger.
 //!
 //! Having the whole token is the proof. Whoever has it could use it, so revoking it takes nothing from anybody, and the
-//! answer tells nothing of which tokens were known. What strangers may report is limited ([`leak_reports`]), counted in
-//! memory, where no rollback undoes it, and before anything is looked up. All connections share the memory if the
-//! library is preloaded.
+//! answer tells nothing of which tokens were known. What was made with it goes too, where it could have made anything:
+//! a JWT that was exchanged for less, and handed to somebody for some minutes, ends its token and no other.
+//!
+//! What strangers may report is limited ([`leak_reports`]), counted in memory, where no rollback undoes it, and before
+//! anything is looked up. All connections share the memory if the library is preloaded.
 //!
 //! The API key of the anonymous role is no secret, and whoever could have it denied by showing it could close the
 //! database to everybody. It is left alone.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
@@ -22,6 +24,7 @@ use supabase_pat_core::jwt::bearer_token;
 use supabase_pat_core::leak_reports::{
     MAX_TOKEN_BYTES, MAX_TOKENS, REPORTER, STRANGERS, Spent, place, reporter_key,
 };
+use supabase_pat_core::scope::TOKENS_WRITE;
 use uuid::Uuid;
 
 use super::deny;
@@ -35,6 +38,7 @@ use crate::request::run;
 use crate::tokens::lookup::{self, StoredToken};
 use crate::tokens::revocation::{self, Others};
 use crate::tokens::store::{self, ToRevoke};
+use crate::users::state;
 
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn report_leaked_tokens(
@@ -68,8 +72,8 @@ fn report_leaked_tokens(
 /// each other.
 #[derive(Default)]
 struct Leaked {
-    /// The number of the lock of the user, the user, and the id of the token.
-    tokens: BTreeSet<(u32, Uuid, Uuid)>,
+    /// By the number of the lock of the user, the user, and the id of the token.
+    tokens: BTreeMap<(u32, Uuid, Uuid), Others>,
     /// JWTs of the service role, by their digests.
     keys: BTreeSet<(Digest, String)>,
 }
@@ -81,18 +85,23 @@ impl Leaked {
         if text.len() > MAX_TOKEN_BYTES {
             return;
         }
-        let token = match lookup::by_text(text) {
-            Some(token) => Some(token),
+        let found = match lookup::by_text(text) {
+            Some(token) => Some((token, Others::GoToo)),
             None => self.add_jwt(text),
         };
-        if let Some(token) = token.filter(|token| !token.is_revoked && token.expires_at > now) {
-            let number = lock::number_of(&token.user);
-            self.tokens.insert((number, token.user, token.id));
+        let is_live = |token: &StoredToken| !token.is_revoked && token.expires_at > now;
+        if let Some((token, others)) = found.filter(|(token, _)| is_live(token)) {
+            let key = (lock::number_of(&token.user), token.user, token.id);
+            let reported = self.tokens.entry(key).or_insert(others);
+            if others == Others::GoToo {
+                *reported = others;
+            }
         }
     }
 
-    /// Adds a JWT of the service role, and returns the personal access token that a JWT is.
-    fn add_jwt(&mut self, text: &str) -> Option<StoredToken> {
+    /// Adds a JWT of the service role, and returns the personal access token that a JWT is, with what becomes of those
+    /// that were made with it. The claims say what it could make: the row may have been given fewer scopes since.
+    fn add_jwt(&mut self, text: &str) -> Option<(StoredToken, Others)> {
         let verified = jwt::signed(text).ok()?;
         let claims = ClaimSettings {
             claims: Some(verified.payload()),
@@ -100,7 +109,12 @@ impl Leaked {
         };
         match Identity::from_settings(&claims).credential {
             Credential::Token(claimed) => {
-                lookup::by_id(claimed.id).filter(|token| token.user == claimed.user)
+                let others = match claimed.scopes.grants(&TOKENS_WRITE.parse().ok()?) {
+                    true => Others::GoToo,
+                    false => Others::Stay,
+                };
+                let found = lookup::by_id(claimed.id).filter(|token| token.user == claimed.user);
+                found.map(|token| (token, others))
             }
             Credential::Malformed => None,
             Credential::Login => {
@@ -121,17 +135,17 @@ impl Leaked {
         let users: BTreeSet<(u32, Uuid)> = self
             .tokens
             .iter()
-            .map(|&(number, user, _)| (number, user))
+            .map(|(&(number, user, _), _)| (number, user))
             .collect();
         let locks: Vec<ToRevoke> = users
             .into_iter()
             .map(|(_, user)| store::lock_to_revoke(user))
             .collect();
-        for (_, user, id) in self.tokens {
+        for ((_, user, id), others) in self.tokens {
             let lock = locks.iter().find(|lock| lock.user() == user);
             // Another transaction may have ended it before this one got the lock.
             let was_live = match lock {
-                Some(lock) => revocation::revoke(lock, id, Others::GoToo, now)?,
+                Some(lock) => revocation::revoke(lock, id, others, now)?,
                 None => false,
             };
             if was_live {
@@ -178,14 +192,15 @@ pub fn init() {
 
 /// Counts so many tokens for whoever reports them. False if that is more than there may be, and then nothing is counted.
 /// Trusted roles pay nothing. A user pays from a budget of their own, a stranger from one of the network and from one of
-/// all strangers.
+/// all strangers. An anonymous user, whom anybody can become as often as they like, is a stranger.
 fn pay_for(tokens: usize, now: Instant) -> bool {
     if rights::is_trusted() {
         return true;
     }
     let database = cluster::database().to_u32();
     let is_anonymous = rights::current_role_is(&settings::anon_role());
-    let user = run::with_request(|request| request.identity.user).filter(|_| !is_anonymous);
+    let user = run::with_request(|request| request.identity.user)
+        .filter(|user| !is_anonymous && state::is_anonymous(*user) != Some(true));
     let reporter = match user {
         Some(user) => Some(reporter_key(database, "user", user.as_bytes())),
         None => Origin::of_request().address.map(|address| {

@@ -83,7 +83,7 @@ pub fn revoke(to_revoke: &ToRevoke, id: Uuid, others: Others, now: Instant) -> R
 }
 
 /// What becomes of the tokens that were made with one that is revoked.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Others {
     Stay,
     GoToo,

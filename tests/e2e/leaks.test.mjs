@@ -116,8 +116,12 @@ describe('the rule for gitleaks', () => {
     for (const text of [
       token, `PAT=${token}`, `"${token}"`, `{"x-api-key":"${token}"}`, `-H 'x-api-key: ${token}' https://example.com`,
       `https://example.com/?key=${token}&page=1`, `a\n${token}\nb`, `Bearer ${token}.`,
+      // As they stand in JSON, in addresses and in the colours of a terminal.
+      `"a\\n${token}\\n"`, `Bearer%20${token}`, `\u001b[1m${token}\u001b[0m`,
     ]) assert.deepEqual(find(text), [token], text);
-    for (const text of [token.slice(0, -1), `${token}0`, `x${token}`, token.replace('sbpat', 'sbpit'), token.slice(6), `sbpat_${'-'.repeat(42)}`, 'sbpat_']) {
+    // Each of a list, whatever stands between them.
+    for (const between of [',', ' ', '\n', '|']) assert.deepEqual(find([token, token, token].join(between)), [token, token, token]);
+    for (const text of [token.slice(0, -1), `${token}0`, token.replace('sbpat', 'sbpit'), token.slice(6), `sbpat_${'-'.repeat(42)}`, 'sbpat_']) {
       assert.deepEqual(find(text), [], text);
     }
   });

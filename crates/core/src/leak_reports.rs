@@ -24,7 +24,8 @@ const MAX_PLACE: usize = 200;
 /// # Errors
 /// [`Error::PlaceWithControlCharacters`].
 pub fn place(found_at: &str) -> Result<Option<String>, Error> {
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Those that Unicode calls Bidi_Control, and the two that end a line or a paragraph.
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if found_at.chars().any(|c| c.is_control() || turns(c)) {
         return Err(Error::PlaceWithControlCharacters);
     }
@@ -125,6 +126,7 @@ mod tests {
             "\u{1b}[31m",
             "a\u{85}b",
             "a\u{202e}b",
+            "a\u{61c}b",
             "a\u{2028}b",
             "a\u{2066}b",
         ] {

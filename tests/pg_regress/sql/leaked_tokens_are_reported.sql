@@ -56,6 +56,29 @@ reset role;
 update auth.users set banned_until = null;
 select pat.jwt_status(:'other');
 
+-- What was exchanged for less ends its token, and nothing that it could not have made itself.
+select token as giver, id as giver_id from mint_pat(:'bob', 'giver', scopes => '{tokens:write,todos:read}') \gset
+begin;
+call tests.use_judged_token(:'giver');
+select token as given from mint_pat(name => 'given', scopes => '{todos:read}') \gset
+select access_token as lesser from exchange_token(scopes => '{todos:read}') \gset
+commit;
+call tests.request('anon', '{"role": "anon"}');
+select report_leaked_tokens(array[:'lesser']);
+reset role;
+select pat.jwt_status(:'giver') as giver, pat.jwt_status(:'given') as given;
+-- Beside the token itself it changes nothing.
+select token as giver from mint_pat(:'bob', 'giver', scopes => '{tokens:write,todos:read}') \gset
+begin;
+call tests.use_judged_token(:'giver');
+select token as given from mint_pat(name => 'given', scopes => '{todos:read}') \gset
+select access_token as lesser from exchange_token(scopes => '{todos:read}') \gset
+commit;
+call tests.request('anon', '{"role": "anon"}');
+select report_leaked_tokens(array[:'giver', :'lesser']);
+reset role;
+select pat.jwt_status(:'giver') as giver, pat.jwt_status(:'given') as given;
+
 -- A key of the service role is denied, and the operator told. The anonymous one is public, and stays.
 select pat.mint_api_key('service_role') as service, pat.mint_api_key('anon') as anon \gset
 select (pat.mint_session(:'bob')).access_token as login \gset
@@ -116,4 +139,13 @@ set request.headers = '{"x-forwarded-for": "198.51.100.8"}';
 begin;
 select report_leaked_tokens(array_fill('no token'::text, '{100}'));
 select nullif(current_setting('response.status', true), '') as status;
+commit;
+-- Anybody can become an anonymous user, again and again: such a user is a stranger.
+reset role;
+update auth.users set is_anonymous = true where id = :'alice';
+call tests.log_in('alice');
+set request.headers = '{"x-forwarded-for": "198.51.100.8"}';
+begin;
+select report_leaked_tokens('{x}');
+select current_setting('response.status') as status;
 commit;

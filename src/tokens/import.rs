@@ -60,7 +60,7 @@ fn import_token(
         rights::require_writable("importing a token")?;
         let user = to_uuid(user_id.ok_or(Error::NullArgument("user_id"))?);
         let name = name.ok_or(Error::NullArgument("name"))?;
-        token::check_name(name, settings::max_name_length())?;
+        let name = token::fit_name(name, settings::max_name_length());
         let digest = presented::read_digest(digest.ok_or(Error::NullArgument("digest"))?)
             .ok_or(Error::UnreadableDigest)?;
         let scopes = requested_scopes(scopes.as_deref())?;
@@ -89,7 +89,7 @@ fn import_token(
         let arguments = [
             pg_uuid(id).into(),
             pg_uuid(to_grant.user()).into(),
-            name.into(),
+            name.as_str().into(),
             scopes.to_texts().into(),
             created_at.min(now).max(epoch).to_timestamp()?.into(),
             expires_at.to_timestamp()?.into(),

@@ -62,6 +62,17 @@ pub fn check_name(name: &str, max_length: usize) -> Result<(), Error> {
     }
 }
 
+/// The name of a token of another system, made into one that [`check_name`] takes: without control characters, cut, and
+/// `imported` if nothing is left. Users have chosen these names, and one must not stop the import of all.
+pub fn fit_name(name: &str, max_length: usize) -> String {
+    let plain = name.replace(char::is_control, " ");
+    let cut: String = plain.trim().chars().take(max_length).collect();
+    match cut.trim() {
+        "" => "imported".chars().take(max_length).collect(),
+        fit => fit.to_owned(),
+    }
+}
+
 const MAX_DESCRIPTION: usize = 1000;
 
 /// # Errors
@@ -131,6 +142,25 @@ mod tests {
             "\u{1F469}\u{200D}\u{1F4BB} \u{0645}",
         ] {
             assert!(check_name(name, 100).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_of_another_system_is_made_fit() {
+        for (name, fit) in [
+            ("", "imported"),
+            ("\t\u{a0}\u{2003}\0", "imported"),
+            (" a\nb ", "a b"),
+            ("\u{1b}[31mred", "[31mred"),
+            (
+                "O'Brien \u{1F469}\u{200D}\u{1F4BB}",
+                "O'Brien \u{1F469}\u{200D}\u{1F4BB}",
+            ),
+            ("0123456789 123456789 x", "0123456789 123456789"),
+        ] {
+            assert_eq!(fit_name(name, 21), fit);
+            assert!(check_name(&fit_name(name, 21), 21).is_ok());
+            assert!(check_name(&fit_name(name, 1), 1).is_ok());
         }
     }
 

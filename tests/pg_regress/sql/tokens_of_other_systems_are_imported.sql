@@ -128,12 +128,16 @@ reset role;
 
 -- A digest belongs to one user.
 select code, error from tests.error($$select pat.import_token('22222222-2222-2222-2222-222222222222', 'of bob', sha256('key-three')::text)$$);
+-- A name that a user has chosen does not stop the import of all.
+begin;
+select count(pat.import_token(:'alice', name, sha256(name::bytea)::text)) from unnest(array[U&'\00a0', E'a\nb', repeat('x', 101)]) name;
+select name from pat.api_keys where token_digest = any (array[sha256(U&'\00a0'::bytea), sha256(E'a\nb'::text::bytea), sha256(repeat('x', 101)::bytea)]) order by name;
+rollback;
 -- What cannot be imported.
 select code, error from tests.error($$select pat.import_token('33333333-3333-3333-3333-333333333333', 'of nobody', sha256('x')::text)$$);
 select code, error from tests.error($$select pat.import_token('11111111-1111-1111-1111-111111111111', 'x', 'key-three')$$);
 select code, error from tests.error($$select pat.import_token('11111111-1111-1111-1111-111111111111', 'x', null)$$);
 select code, error from tests.error($$select pat.import_token(null, 'x', sha256('x')::text)$$);
-select code, error from tests.error($$select pat.import_token('11111111-1111-1111-1111-111111111111', ' ', sha256('x')::text)$$);
 select code, error from tests.error($$select pat.import_token('11111111-1111-1111-1111-111111111111', 'x', sha256('x')::text, scopes => '{x}')$$);
 select code, error from tests.error($$select pat.import_token('11111111-1111-1111-1111-111111111111', 'x', sha256('x')::text, rate_limit => 0)$$);
 begin read only;

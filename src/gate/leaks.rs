@@ -38,7 +38,7 @@ use crate::request::run;
 use crate::tokens::lookup::{self, StoredToken};
 use crate::tokens::revocation::{self, Others};
 use crate::tokens::store::{self, ToRevoke};
-use crate::users::state;
+use crate::users::state::{self, UserState};
 
 #[pg_extern(schema = "public", requires = ["schema"])]
 fn report_leaked_tokens(
@@ -192,15 +192,20 @@ pub fn init() {
 
 /// Counts so many tokens for whoever reports them. False if that is more than there may be, and then nothing is counted.
 /// Trusted roles pay nothing. A user pays from a budget of their own, a stranger from one of the network and from one of
-/// all strangers. An anonymous user, whom anybody can become as often as they like, is a stranger.
+/// all strangers. Who is no user that may log in is a stranger, and so is an anonymous one: anybody can become one as
+/// often as they like.
 fn pay_for(tokens: usize, now: Instant) -> bool {
     if rights::is_trusted() {
         return true;
     }
     let database = cluster::database().to_u32();
     let is_anonymous = rights::current_role_is(&settings::anon_role());
+    let is_known = |user: Uuid| {
+        matches!(state::state_of_user(user), Ok(UserState::Active))
+            && state::is_anonymous(user) != Some(true)
+    };
     let user = run::with_request(|request| request.identity.user)
-        .filter(|user| !is_anonymous && state::is_anonymous(*user) != Some(true));
+        .filter(|user| !is_anonymous && is_known(*user));
     let reporter = match user {
         Some(user) => Some(reporter_key(database, "user", user.as_bytes())),
         None => Origin::of_request().address.map(|address| {

@@ -149,3 +149,10 @@ begin;
 select report_leaked_tokens('{x}');
 select current_setting('response.status') as status;
 commit;
+-- So is one who does not exist.
+call tests.request('authenticated', '{"role": "authenticated", "sub": "44444444-4444-4444-4444-444444444444"}');
+set request.headers = '{"x-forwarded-for": "198.51.100.8"}';
+begin;
+select report_leaked_tokens('{x}');
+select current_setting('response.status') as status;
+commit;

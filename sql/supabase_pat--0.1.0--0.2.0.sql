@@ -966,7 +966,7 @@ comment on function public.exchange_token(interval, text[]) is
     'tokens:write and tokens:delete. Tokens with allowed_ips or a rate limit are not exchanged. Stores nothing, and '
     'needs no scope.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
-    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
+    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is
     'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is

@@ -214,8 +214,9 @@ comment on function public.revoke_all_pats(uuid) is
     'token needs the scope tokens:delete.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
     'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. '
-    'digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The '
-    'rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
+    'name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. '
+    'expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is '
+    'one token; for two users it is an error. For trusted roles.';
 comment on function public.exchange_token(interval, text[]) is
     'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
     'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '

@@ -141,8 +141,6 @@ struct Held {
     json: Box<str>,
     /// What the attribute allows, if it is a text, a number, a boolean or a list of these, as SQL casts them to text.
     values: HashSet<Box<str>>,
-    /// Whether it is one of these.
-    is_plain: bool,
 }
 
 impl Attributes {
@@ -177,30 +175,41 @@ impl Attributes {
         }
     }
 
-    /// Whether `other` allows no more than these do.
+    /// Whether `other` allows no more than these do: a list may lose values, or become one of them. Whatever else there is
+    /// stays what it is, since a policy may ask for it: what is `true` becomes neither `"true"` nor an empty list.
     pub fn include(&self, other: &Attributes) -> bool {
-        self.0.iter().all(|(name, mine)| {
-            other.get(name).is_some_and(|theirs| {
-                mine.json == theirs.json
-                    || mine.is_plain && theirs.is_plain && theirs.values.is_subset(&mine.values)
-            })
-        })
+        self.0
+            .iter()
+            .all(|(name, mine)| other.get(name).is_some_and(|theirs| mine.includes(theirs)))
     }
 }
 
 impl Held {
     fn parse(json: &str) -> Self {
-        let list: Result<Vec<&RawValue>, _> = serde_json::from_str(json);
-        let values: Vec<_> = match &list {
-            Ok(list) => list.iter().map(|value| text_of(value.get())).collect(),
-            Err(_) => vec![text_of(json)],
-        };
+        let values = elements(json).unwrap_or_else(|| vec![json]);
         Self {
             json: json.into(),
-            is_plain: values.iter().all(Option::is_some),
-            values: values.into_iter().flatten().collect(),
+            values: values.into_iter().filter_map(text_of).collect(),
         }
     }
+
+    fn includes(&self, other: &Self) -> bool {
+        if self.json == other.json {
+            return true;
+        }
+        let Some(mine) = elements(&self.json) else {
+            return false;
+        };
+        let mine: HashSet<&str> = mine.into_iter().collect();
+        let theirs = elements(&other.json).unwrap_or_else(|| vec![&other.json]);
+        theirs.iter().all(|value| mine.contains(value))
+    }
+}
+
+/// The values of a list, as JSON. `None` for what is none.
+fn elements(json: &str) -> Option<Vec<&str>> {
+    let list: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+    Some(list.into_iter().map(RawValue::get).collect())
 }
 
 /// What SQL makes of a JSON text, number or boolean as a text. `None` for null, lists and objects.
@@ -293,7 +302,8 @@ mod tests {
 
     #[test]
     fn attributes_become_narrower_only() {
-        let includes = |mine, theirs| Attributes::parse(mine).include(&Attributes::parse(theirs));
+        let includes =
+            |mine: &str, theirs: &str| Attributes::parse(mine).include(&Attributes::parse(theirs));
         assert!(includes("{}", r#"{"a": ["x"]}"#));
         assert!(!includes(r#"{"a": ["x"]}"#, "{}"));
         assert!(includes(r#"{"a": ["x", "y"]}"#, r#"{"a": ["x"]}"#));
@@ -302,6 +312,25 @@ mod tests {
         assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": ["x", "y"]}"#));
         assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": [["z"]]}"#));
         assert!(!includes(r#"{"a": ["x"]}"#, r#"{"a": {"x": 1}}"#));
+        for value in [r#""x""#, "1", "true", "null", r#"{"x": 1}"#] {
+            let as_is = format!(r#"{{"a": {value}}}"#);
+            for other in [
+                r#""true""#,
+                r#""1""#,
+                "[]",
+                "{}",
+                "false",
+                &format!("[{value}]"),
+            ] {
+                assert!(
+                    !includes(&as_is, &format!(r#"{{"a": {other}}}"#)),
+                    "{value}"
+                );
+            }
+            assert!(includes(&format!(r#"{{"a": ["y", {value}]}}"#), &as_is));
+        }
+        assert!(!includes(r#"{"a": [1, true]}"#, r#"{"a": ["1"]}"#));
+        assert!(!includes(r#"{"a": [1, true]}"#, r#"{"a": ["true"]}"#));
         assert!(includes(r#"{"a": {"max": 1}}"#, r#"{"a": {"max": 1}}"#));
         assert!(!includes(r#"{"a": {"max": 1}}"#, r#"{"a": {"max": 2}}"#));
         assert!(!includes(r#"{"a": {"max": 1}}"#, r#"{"a": []}"#));

@@ -16,7 +16,8 @@ const DAY: i64 = 86_400 * SECOND;
 const MAX_DAYS: i64 = 31;
 
 impl Limit {
-    /// A limit that somebody asks for. `window` is in microseconds.
+    /// A limit that somebody asks for. `window` is in microseconds; a part of a second counts as a whole one, so that
+    /// nobody gets more than they have asked for.
     ///
     /// # Errors
     /// [`Error::RateLimitTooLow`], [`Error::RateWindowOutOfRange`].
@@ -26,7 +27,10 @@ impl Limit {
             return Err(Error::RateLimitTooLow);
         }
         match (SECOND..=MAX_DAYS * DAY).contains(&window) {
-            true => Ok(Self { requests, window }),
+            true => Ok(Self {
+                requests,
+                window: (window + SECOND - 1) / SECOND * SECOND,
+            }),
             false => Err(Error::RateWindowOutOfRange { max_days: MAX_DAYS }),
         }
     }
@@ -113,6 +117,7 @@ mod tests {
     fn limits_that_make_no_sense_are_refused() {
         assert_eq!(Limit::requested(3, 60_000_000).unwrap(), MINUTE);
         assert_eq!(MINUTE.seconds(), 60);
+        assert_eq!(Limit::requested(3, 59_000_001).unwrap(), MINUTE);
         for requests in [0, -1, i32::MIN] {
             assert!(Limit::requested(requests, 60_000_000).is_err());
         }

@@ -112,7 +112,7 @@ fn rate_limit(requests: i64, window: i64, times: &[i64]) {
     for time in times {
         latest = latest.max(time);
         let used = admitted.entry(latest.div_euclid(window)).or_default();
-        if counter.is_over(limit, latest) {
+        if counter.is_over(latest) {
             assert_eq!(
                 *used, 0,
                 "what is forgotten has counted nothing in this window"

@@ -86,6 +86,8 @@ fn rate_limit(requests: i64, window: i64, times: &[i64]) {
         }
     };
     assert!((1..=31 * 86_400).contains(&limit.seconds()));
+    assert!((0..1_000_000).contains(&(limit.window - window)));
+    let window = limit.window;
     // Clocks show the years 1970 to 9999.
     let times = times
         .iter()

@@ -293,8 +293,8 @@ for (const [reset, settings] of [
           ['a user who was banned', `update auth.users set banned_until = 'infinity' where id = (select user_id from pat.api_keys where id = $1)`,
             'the user of the personal access token is banned', 'update auth.users set banned_until = null where $1::uuid is not null'],
           ['scopes that were taken away', `update pat.api_keys set scopes = '{notes:read}' where id = $1`,
-            // Those of a JWT are in the JWT.
-            kind === 'jwt' ? undefined : 'the personal access token lacks the scope todos:read',
+            // Those of a JWT are in the JWT, and count no more than those of its row.
+            'the personal access token lacks the scope todos:read',
             'update pat.api_keys set scopes = null where id = $1'],
           ["the user's data", `update auth.users set raw_app_meta_data = '{"plan": "new"}' where id = (select user_id from pat.api_keys where id = $1)`,
             undefined, `update auth.users set raw_app_meta_data = jsonb_build_object('plan', email) where $1::uuid is not null`],

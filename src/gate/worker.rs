@@ -98,7 +98,9 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: set before a worker runs.
     usage::worker_is(unsafe { pg_sys::MyProcPid });
-    while BackgroundWorker::wait_latch(Some(Duration::from_secs(settings::flush_interval()))) {
+    'rounds: while BackgroundWorker::wait_latch(Some(Duration::from_secs(
+        settings::flush_interval(),
+    ))) {
         if BackgroundWorker::sighup_received() {
             // SAFETY: between transactions, as Postgres's own workers do it.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
@@ -113,8 +115,9 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
             usage::flushed();
         }
         for database in databases {
+            // It is told once: another round would go on as if the server were not shutting down.
             if BackgroundWorker::sigterm_received() {
-                break;
+                break 'rounds;
             }
             match exists(database) {
                 true => write_out(database),

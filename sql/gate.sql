@@ -5,10 +5,11 @@ create function pat.gate() returns void
     language c volatile
     as 'MODULE_PATHNAME', 'supabase_pat_gate';
 comment on function pat.gate() is
-    'For db-pre-request of PostgREST: refuses requests that should not run, before any query: 401 for tokens that are '
-    'not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate '
-    'limits. Takes opaque tokens from the header x-api-key, and calls supabase_pat.next_pre_request for what it lets '
-    'through.';
+    'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any '
+    'query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and '
+    'scopes; 429 for rate limits. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls '
+    'supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has '
+    'been judged already, and is neither judged nor counted again.';
 
 comment on function pat.deny_token(text, text) is
     'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '

@@ -14,8 +14,8 @@ create function public.is_valid_api_token() returns boolean
     as 'MODULE_PATHNAME', 'supabase_pat_is_valid_api_token';
 comment on function public.is_valid_api_token() is
     'For policies: true unless the request was made with a personal access token that is unknown, another user''s, '
-    'revoked or expired, or whose user is deleted or banned. True for logins, anon and sessions without claims. Never '
-    'raises an error.';
+    'revoked, disabled or expired, or whose user is deleted or banned, or that needs the guard or the gate and has not been '
+    'let through by it. True for logins, anon and sessions without claims. Never raises an error.';
 
 -- What stands for Supabase's functions in plans: see src/request/auth_functions.
 create function pat.auth_uid() returns uuid

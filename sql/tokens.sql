@@ -181,9 +181,9 @@ comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], 
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
     'user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: '
     'null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: '
-    'jwt, or opaque for a short one that goes into the header x-api-key. allowed_ips: from where it may be used; null '
-    'for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, '
-    'allowed_ips and rate_limit need pat.gate(). attributes: an object of what it is limited to besides, as declared with '
+    'jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may '
+    'be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. '
+    'Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with '
     'pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and '
     'grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
     'supabase_pat.mint_for_restricted_logins is on.';

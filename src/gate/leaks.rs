@@ -236,16 +236,22 @@ impl Reports {
         now: i64,
     ) -> bool {
         let has_room = reporter
-            .is_none_or(|key| self.reporters.of(&key).has_room(REPORTER, tokens, now))
-            && strangers.is_none_or(|key| self.strangers.of(&key).has_room(STRANGERS, tokens, now));
+            .is_none_or(|key| self.reporters.of(&key).has_room(REPORTER.cost(tokens), now))
+            && strangers.is_none_or(|key| {
+                self.strangers
+                    .of(&key)
+                    .has_room(STRANGERS.cost(tokens), now)
+            });
         if has_room {
             if let Some(key) = reporter {
-                self.reporters.place(&key, now).spend(REPORTER, tokens, now);
+                self.reporters
+                    .place(&key, now)
+                    .raise(REPORTER.cost(tokens), now);
             }
             if let Some(key) = strangers {
                 self.strangers
                     .place(&key, now)
-                    .spend(STRANGERS, tokens, now);
+                    .raise(STRANGERS.cost(tokens), now);
             }
         }
         has_room

@@ -128,6 +128,27 @@ fn names_in(list: &CStr) -> Option<Vec<CString>> {
     }
 }
 
+/// For a check hook: whether a setting of type string may have that value, which is `None` for null. If not, `detail` is
+/// told.
+///
+/// # Safety
+/// `value` is what Postgres passes to a check hook.
+unsafe fn is_fit(
+    value: *mut *mut c_char,
+    detail: &'static CStr,
+    judge: impl FnOnce(Option<&CStr>) -> bool,
+) -> bool {
+    // SAFETY: a place that holds null or a text that ends in NUL. Postgres only reads the detail, and clears it before
+    // the next hook runs.
+    unsafe {
+        let is_fit = judge((!(*value).is_null()).then(|| CStr::from_ptr(*value)));
+        if !is_fit {
+            pg_sys::GUC_check_errdetail_string = detail.as_ptr().cast_mut();
+        }
+        is_fit
+    }
+}
+
 /// A list that names nobody by mistake would leave all logins unguarded.
 #[pg_guard]
 unsafe extern "C-unwind" fn check_guarded_logins(
@@ -135,17 +156,13 @@ unsafe extern "C-unwind" fn check_guarded_logins(
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: Postgres passes a place that holds the new value or null, and only reads the detail, which it clears
-    // before the next hook runs.
+    // SAFETY: what Postgres has passed.
     unsafe {
-        let is_list = (*value).is_null() || names_in(CStr::from_ptr(*value)).is_some();
-        if !is_list {
-            pg_sys::GUC_check_errdetail_string =
-                c"It must be a list of names, separated by commas."
-                    .as_ptr()
-                    .cast_mut();
-        }
-        is_list
+        is_fit(
+            value,
+            c"It must be a list of names, separated by commas.",
+            |text| text.is_none_or(|text| names_in(text).is_some()),
+        )
     }
 }
 
@@ -289,21 +306,16 @@ unsafe extern "C-unwind" fn check_token_headers(
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: Postgres passes a place that holds null or a text that ends in NUL, and only reads the detail, which it
-    // clears before the next hook runs.
+    // SAFETY: what Postgres has passed.
     unsafe {
-        let text = (!(*value).is_null()).then(|| CStr::from_ptr(*value));
-        let is_fit = text
-            .and_then(|text| text.to_str().ok())
-            .is_some_and(|text| TokenHeader::parse_list(text).is_some());
-        if !is_fit {
-            pg_sys::GUC_check_errdetail_string =
-                c"It is a list of up to 8 names of headers, without authorization: the \
-                REST server takes only JWTs there."
-                    .as_ptr()
-                    .cast_mut();
-        }
-        is_fit
+        is_fit(
+            value,
+            c"It is a list of up to 8 names of headers, without authorization: the REST server takes only JWTs there.",
+            |text| {
+                let text = text.and_then(|text| text.to_str().ok());
+                text.is_some_and(|text| TokenHeader::parse_list(text).is_some())
+            },
+        )
     }
 }
 
@@ -404,21 +416,17 @@ unsafe extern "C-unwind" fn check_token_prefix(
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: Postgres passes a place that holds null or a text that ends in NUL, and only reads the detail, which it
-    // clears before the next hook runs.
+    // SAFETY: what Postgres has passed.
     unsafe {
-        let text = (!(*value).is_null()).then(|| CStr::from_ptr(*value));
-        let is_fit = text
-            .and_then(|text| text.to_str().ok())
-            .is_some_and(|text| Prefix::parse(text).is_some());
-        if !is_fit {
-            pg_sys::GUC_check_errdetail_string =
-                c"A prefix has 3 to 32 lower-case letters, digits and underscores, ends \
-                in an underscore, and does not begin with sb_, sbp_, ey or ew."
-                    .as_ptr()
-                    .cast_mut();
-        }
-        is_fit
+        is_fit(
+            value,
+            c"A prefix has 3 to 32 lower-case letters, digits and underscores, ends in an underscore, and does not \
+            begin with sb_, sbp_, ey or ew.",
+            |text| {
+                let text = text.and_then(|text| text.to_str().ok());
+                text.is_some_and(|text| Prefix::parse(text).is_some())
+            },
+        )
     }
 }
 

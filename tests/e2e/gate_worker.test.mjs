@@ -202,10 +202,10 @@ async function survives(crash, { restart = false } = {}) {
   await workerIsOk();
 }
 
-const kill = (process_) => {
+const kill = (process_, signal = 'SIGKILL') => {
   assert.ok(process_ > 1, 'no such process');
   try {
-    process.kill(process_, 'SIGKILL');
+    process.kill(process_, signal);
   } catch (error) {
     // It has followed another one by itself.
     if (error.code !== 'ESRCH') throw error;
@@ -338,6 +338,23 @@ test('a writer that is terminated while it writes takes nobody with it', async (
   await until(() => sql('select count(*) = 1000 from pat.api_key_usage', where) === 't', 'all uses in the table');
   await client.end();
   sql('drop database terminated');
+});
+
+test('a launcher that is terminated while a writer is at work ends, and does not go on with the next database', async () => {
+  const where = createDatabase('flushed');
+  const holders = [await connect(), await connect('flushed')];
+  for (const holder of holders) await holder.query('begin; lock table pat.api_key_usage');
+  pass(mint());
+  pass(mint(where), where);
+  // The databases are written in the order of their ids, and this one was there first.
+  await until(() => sql(`select pid from pg_stat_activity where backend_type = 'supabase_pat writer' and datname = 'postgres'
+    and wait_event_type = 'Lock'`), 'a writer that waits');
+  const launcher = processOf('launcher');
+  kill(launcher, 'SIGTERM');
+  await until(() => isGone(launcher), 'the end of the launcher', 5);
+  for (const holder of holders) await holder.query('rollback');
+  await until(() => processOf('launcher'), 'another launcher', 8);
+  sql('drop database flushed with (force)');
 });
 
 test('a launcher that is terminated comes again within seconds', async () => {

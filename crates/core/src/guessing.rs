@@ -79,7 +79,7 @@ pub const INSTALLATION: Allowance = Allowance {
 
 /// A part of an allowance, as the time in which it grows back, in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cost(i64);
+pub struct Cost(pub i64);
 
 impl Allowance {
     /// What a try of that chance takes of it, rounded up.
@@ -89,25 +89,24 @@ impl Allowance {
     }
 }
 
-/// How much of an allowance is used: the time at which it will have grown back, in microseconds since 1970. So it
-/// needs no upkeep, and of two levels the later is the larger, whenever they are compared.
+/// How much is used of what grows back within a period of so many microseconds: the time at which it will have grown
+/// back, in microseconds since 1970. So it needs no upkeep, and of two the later is the larger, whenever they are
+/// compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Level(i64);
+pub struct Used<const PERIOD: i64>(i64);
 
-impl Level {
+/// How much of an allowance is used.
+pub type Level = Used<DAY>;
+
+impl<const PERIOD: i64> Used<PERIOD> {
     /// When it will have grown back. No more than all of it can be used, even if the clock was set back.
     fn whole_at(self, now: i64) -> i64 {
-        self.0.clamp(now, now.saturating_add(DAY))
+        self.0.clamp(now, now.saturating_add(PERIOD))
     }
 
     pub fn has_room(self, cost: Cost, now: i64) -> bool {
-        let room = now.saturating_add(DAY) - self.whole_at(now);
+        let room = now.saturating_add(PERIOD) - self.whole_at(now);
         cost.0 <= room
-    }
-
-    /// Whether short codes may be given out.
-    pub fn is_half_free(self, now: i64) -> bool {
-        self.has_room(Cost(DAY / 2), now)
     }
 
     pub fn raise(&mut self, cost: Cost, now: i64) {
@@ -116,6 +115,13 @@ impl Level {
 
     pub fn lower(&mut self, cost: Cost) {
         self.0 = self.0.saturating_sub(cost.0);
+    }
+}
+
+impl Level {
+    /// Whether short codes may be given out.
+    pub fn is_half_free(self, now: i64) -> bool {
+        self.has_room(Cost(DAY / 2), now)
     }
 }
 
@@ -148,7 +154,7 @@ pub trait Amount: Copy {
     fn rank(self) -> i64;
 }
 
-impl Amount for Level {
+impl<const PERIOD: i64> Amount for Used<PERIOD> {
     const NONE: Self = Self(i64::MIN);
 
     fn is_over(self, now: i64) -> bool {

@@ -7,7 +7,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::error::Error;
-use crate::guessing::{Amount, LookupKey};
+use crate::guessing::{Cost, LookupKey, Used};
 
 /// How many tokens a report may have.
 pub const MAX_TOKENS: usize = 100;
@@ -48,48 +48,14 @@ pub const REPORTER: Budget = Budget { tokens: 300 };
 /// taken for another because places give way.
 pub const STRANGERS: Budget = Budget { tokens: 3000 };
 
-/// What is used of a budget: the time at which it will have grown back, in microseconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Spent(i64);
-
-impl Spent {
-    /// No more than all of it can be used, even if the clock was set back.
-    fn whole_at(self, now: i64) -> i64 {
-        self.0.clamp(now, now.saturating_add(HOUR))
-    }
-
-    /// Whether so many tokens are within the budget.
-    pub fn has_room(self, budget: Budget, tokens: usize, now: i64) -> bool {
-        self.whole_at(now).saturating_add(budget.cost(tokens)) <= now.saturating_add(HOUR)
-    }
-
-    pub fn spend(&mut self, budget: Budget, tokens: usize, now: i64) {
-        self.0 = self.whole_at(now).saturating_add(budget.cost(tokens));
-    }
-}
+/// What is used of a budget.
+pub type Spent = Used<HOUR>;
 
 impl Budget {
-    /// As the time in which it grows back.
-    fn cost(self, tokens: usize) -> i64 {
-        i64::try_from(tokens)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(HOUR / self.tokens)
-    }
-}
-
-impl Amount for Spent {
-    const NONE: Self = Self(i64::MIN);
-
-    fn is_over(self, now: i64) -> bool {
-        self.0 <= now
-    }
-
-    fn or(self, other: Self) -> Self {
-        Self(self.0.max(other.0))
-    }
-
-    fn rank(self) -> i64 {
-        self.0
+    /// What so many tokens take of it.
+    pub fn cost(self, tokens: usize) -> Cost {
+        let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
+        Cost(tokens.saturating_mul(HOUR / self.tokens))
     }
 }
 
@@ -108,6 +74,7 @@ pub fn reporter_key(database: u32, kind: &str, reporter: &[u8]) -> LookupKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guessing::Amount;
 
     const NOW: i64 = 1_800_000_000_000_000;
 
@@ -141,20 +108,20 @@ mod tests {
     fn a_budget_is_used_up_and_grows_back_within_an_hour() {
         let mut spent = Spent::NONE;
         for _ in 0..3 {
-            assert!(spent.has_room(REPORTER, 100, NOW));
-            spent.spend(REPORTER, 100, NOW);
+            assert!(spent.has_room(REPORTER.cost(100), NOW));
+            spent.raise(REPORTER.cost(100), NOW);
         }
-        assert!(!spent.has_room(REPORTER, 1, NOW));
-        assert!(spent.has_room(REPORTER, 0, NOW));
-        assert!(spent.has_room(REPORTER, 1, NOW + HOUR / 300));
-        assert!(!spent.has_room(REPORTER, 2, NOW + HOUR / 300));
-        assert!(spent.has_room(REPORTER, 300, NOW + HOUR));
-        assert!(!spent.has_room(REPORTER, 301, NOW + 10 * HOUR));
+        assert!(!spent.has_room(REPORTER.cost(1), NOW));
+        assert!(spent.has_room(REPORTER.cost(0), NOW));
+        assert!(spent.has_room(REPORTER.cost(1), NOW + HOUR / 300));
+        assert!(!spent.has_room(REPORTER.cost(2), NOW + HOUR / 300));
+        assert!(spent.has_room(REPORTER.cost(300), NOW + HOUR));
+        assert!(!spent.has_room(REPORTER.cost(301), NOW + 10 * HOUR));
         // A clock that is set back takes nothing away for longer than an hour.
-        assert!(!spent.has_room(REPORTER, 1, NOW - 100 * HOUR));
+        assert!(!spent.has_room(REPORTER.cost(1), NOW - 100 * HOUR));
         let mut early = spent;
-        early.spend(REPORTER, 0, NOW - 100 * HOUR);
-        assert!(early.has_room(REPORTER, 300, NOW - 99 * HOUR));
+        early.raise(REPORTER.cost(0), NOW - 100 * HOUR);
+        assert!(early.has_room(REPORTER.cost(300), NOW - 99 * HOUR));
     }
 
     #[test]

@@ -983,6 +983,8 @@ comment on function pat.drop_key_attribute(text) is
     'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
 comment on function public.current_api_key() is
     'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
+comment on function public.rotate_pat(uuid, interval) is
+    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete.';
 comment on function public.revoke_pat(uuid) is
     'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token that the request was made with. True if it was live; false if it was dead already or is not yours.';
 comment on function public.revoke_pat(uuid, boolean) is

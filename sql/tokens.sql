@@ -196,7 +196,7 @@ comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, c
 comment on function public.rotate_pat(uuid, interval) is
     'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, '
     'limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs '
-    'the scope tokens:write.';
+    'the scope tokens:write and, for other tokens, tokens:delete.';
 comment on function pat.define_key_attribute(text, jsonb, boolean) is
     'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a '
     'JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must '

@@ -46,15 +46,24 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may rotate tokens at all. What the token has that is replaced is asked later.
+    /// Whether the caller may rotate that token, which ends it: so a token needs more for another one than for itself.
+    /// What the token has that is replaced is asked later.
     ///
     /// # Errors
     /// [`Error::NotWithLimitedToken`], [`Error::DeadToken`], and those of [`Caller::require_scope`].
-    pub fn check_may_rotate(&self) -> Result<(), Error> {
+    pub fn check_may_rotate(&self, token: Uuid) -> Result<(), Error> {
+        const ROTATE: &str = "rotate tokens";
         let nothing = Scopes::Only(Vec::new());
-        match self.token().and_then(|token| lookup::by_id(token.id)) {
-            Some(token) => self.check_may_grant("rotate tokens", &nothing, &token.attributes()),
-            None => self.check_may_grant("rotate tokens", &nothing, &Attributes::default()),
+        match self.token() {
+            None => self.check_may_grant(ROTATE, &nothing, &Attributes::default()),
+            Some(own) => {
+                let attributes = lookup::by_id(own.id).map(|token| token.attributes());
+                self.check_may_grant(ROTATE, &nothing, &attributes.unwrap_or_default())?;
+                match own.id == token {
+                    true => Ok(()),
+                    false => self.require_scope("rotate other tokens", TOKENS_DELETE),
+                }
+            }
         }
     }
 

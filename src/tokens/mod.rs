@@ -189,7 +189,7 @@ fn rotate_pat(
         let caller = Caller::now()?;
         let old_id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
         let owner = caller.owner_filter()?;
-        caller.check_may_rotate()?;
+        caller.check_may_rotate(old_id)?;
 
         let grace = grace.ok_or(Error::NullArgument("grace"))?;
         grace_end(Instant::now(), grace)?;

@@ -66,9 +66,9 @@ async function insist(call) {
 test('of eight clients that mint with a leaked token none has a live one once its user has revoked all', { timeout: 120_000 }, async () => {
   let minted = 0;
   for (let round = 0; round < ROUNDS; round++) {
-    const scopes = '{tokens:read,tokens:write}';
+    const scopes = '{tokens:read,tokens:write,tokens:delete}';
     const leaked = await value(db, `select id from mint_pat($1, 'leaked')`, ALICE);
-    const thieves = await connections({ type: 'personal_access_token', jti: leaked, scope: 'tokens:read tokens:write' });
+    const thieves = await connections({ type: 'personal_access_token', jti: leaked, scope: 'tokens:read tokens:write tokens:delete' });
     const session = randomUUID();
     await db.query('insert into auth.sessions (id, user_id) values ($1, $2)', [session, ALICE]);
     const [owner] = await connections({ session_id: session }, 1);

@@ -53,6 +53,13 @@ select * from tests.error('select revoke_all_pats()');
 commit;
 reset role;
 select token as ender from mint_pat('11111111-1111-1111-1111-111111111111', 'ender', scopes => '{tokens:delete}') \gset
+-- Whoever may make tokens ends no other one by rotating it, without the scope for that.
+begin;
+call tests.use_judged_token(:'minter');
+select * from tests.error(format('select rotate_pat(%L)', :'reader_id'));
+select name from rotate_pat(:'minter_id');
+rollback;
+reset role;
 begin;
 call tests.use_judged_token(:'ender');
 select revoke_pat(:'reader_id') as one, revoke_all_pats() > 0 as others;
@@ -80,13 +87,14 @@ select * from tests.error($$select mint_pat(name => 'child', scopes => '{notes:r
 select * from tests.error($$select mint_pat(name => 'child', scopes => '{*}')$$);
 select * from tests.error($$select mint_pat(name => 'child')$$);
 select * from tests.error($$select mint_pat('22222222-2222-2222-2222-222222222222', 'child', scopes => '{todos:read}')$$);
-select name from rotate_pat(:'reader_id');
 commit;
 reset role;
 select name from pat.api_keys where name like '%child%' or name like 'second%' order by created_at;
 select id as unlimited_id from pat.api_keys where name = 'unlimited' \gset
+select token as both from mint_pat('11111111-1111-1111-1111-111111111111', 'both', scopes => '{tokens:write,tokens:delete,todos:*}') \gset
 begin;
-call tests.use_judged_token(:'minter');
+call tests.use_judged_token(:'both');
+select name from rotate_pat(:'reader_id');
 -- It cannot rotate a token that has more: that one stays as it is.
 select * from tests.error(format('select rotate_pat(%L)', :'unlimited_id'));
 commit;

@@ -51,6 +51,10 @@ pub fn set_password(holder: &Holder, hash: &str, now: Instant) -> Result<bool, E
             ", email_change_token_current = ''",
         ),
         (c"email_change", ", email_change = ''"),
+        // Supabase Auth gives a session of this user to whoever knows the code of a change of the phone number that was
+        // begun before, and looks for it here if there is none in `auth.one_time_tokens`.
+        (c"phone_change_token", ", phone_change_token = ''"),
+        (c"phone_change", ", phone_change = ''"),
         (c"reauthentication_token", ", reauthentication_token = ''"),
     ] {
         if has(column) {

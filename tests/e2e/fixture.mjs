@@ -1,10 +1,10 @@
 // What the tests through the REST server start from: two users, a table with policies, a server.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, request as httpRequest } from 'node:http';
 import { SignJWT } from 'jose';
 import { Cluster, RestServer } from '../cluster/cluster.mjs';
 import { Pooler, REST_SETTINGS } from '../cluster/pooler.mjs';
+import { Proxy } from '../cluster/proxy.mjs';
 
 export const SECRET = 'the-jwt-secret-of-the-rest-tests-32-bytes-and-more';
 export const ALICE = '11111111-1111-1111-1111-111111111111';
@@ -69,12 +69,11 @@ export async function start({
     serve,
     /** The address of what supabase-js takes for a Supabase project. */
     async gateway() {
-      gateway ??= await startGateway(rest);
-      return `http://127.0.0.1:${gateway.address().port}`;
+      gateway ??= await Proxy.start(rest);
+      return gateway.url;
     },
     stop() {
-      gateway?.closeAllConnections?.();
-      gateway?.close();
+      gateway?.stop();
       for (const server of restServers) server.stop();
       pooler?.stop();
       cluster.stop();
@@ -90,30 +89,6 @@ export async function start({
     serviceKey: () => sign({ role: roles.service, iss: 'supabase' }),
     request: (method, path, options) => request(rest.url, method, path, options),
   };
-}
-
-/** As a gateway is configured: the REST server, and the two calls of Supabase Auth that the client
- * library makes by itself. */
-async function startGateway(rest) {
-  const routes = [
-    [/^\/rest\/v1/, '/api', 'same'],
-    [/^\/auth\/v1\/user/, '/api/rpc/signed_in_user', 'GET'],
-    [/^\/auth\/v1\/token\?grant_type=refresh_token/, '/api/rpc/refresh_session', 'POST'],
-  ];
-  const gateway = createServer((from, to) => {
-    const [pattern, target, method] = routes.find(([start]) => start.test(from.url)) ?? [];
-    if (!pattern) {
-      to.writeHead(404).end();
-      return;
-    }
-    const forwarded = httpRequest({
-      host: '127.0.0.1', port: rest.port, path: from.url.replace(pattern, target), headers: from.headers,
-      method: method === 'same' ? from.method : method,
-    }, (answer) => { to.writeHead(answer.statusCode, answer.headers); answer.pipe(to); });
-    from.pipe(forwarded);
-  });
-  await new Promise((resolve) => gateway.listen(0, '127.0.0.1', resolve));
-  return gateway;
 }
 
 /** Signs claims as another implementation does. */

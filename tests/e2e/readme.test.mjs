@@ -154,7 +154,7 @@ test('sessions work as shown', async () => {
 test('the gate works as shown', async () => {
   const world = await start({
     env: { PGRST_DB_PRE_REQUEST: 'pat.gate' },
-    settings: { 'supabase_pat.trusted_proxies': '1' },
+    settings: { 'supabase_pat.trusted_proxies': '2' },
     sql: block('## The gate'),
   });
   try {
@@ -164,7 +164,7 @@ test('the gate works as shown', async () => {
     const login = await sign({ aud: 'authenticated', role: 'authenticated', sub: ALICE });
     const { supabase } = await client(world, login);
     const answers = [];
-    // As if a proxy had heard from that address.
+    // As if another proxy, in front of ours, had heard from that address.
     const from = (address) => (url, anonKey, options) => createClient(url, anonKey, {
       global: {
         headers: { ...options.global.headers, 'x-forwarded-for': address },

@@ -763,6 +763,16 @@ select 'users', oid is not null and problem is null,
         else coalesce('in auth.users, ' || problem, 'auth.users') end
 from users
 union all
+select 'supabase auth', is_new or not is_there,
+    case when not is_there then 'none, as there is no auth.schema_migrations'
+        when is_new then 'has auth.one_time_tokens, so 2.151.0 or later: it takes no personal access token for a login'
+        else 'has no auth.one_time_tokens, so older than 2.151.0. Before 2.150.0 it takes personal access tokens for logins, and whoever '
+            'has one can change the password of its user: update Supabase Auth' end
+from (
+    select coalesce(bool_or(relname = 'one_time_tokens'), false) as is_new, coalesce(bool_or(relname = 'schema_migrations'), false) as is_there
+    from pg_class where relnamespace = to_regnamespace('auth') and relkind in ('r', 'p')
+) supabase_auth
+union all
 select 'roles', bool_and(oid is not null),
     case when bool_and(oid is not null) then string_agg(role, ', ' order by name)
         else format('there is no role %s: create it and call pat.grant_api_roles(), or set supabase_pat.anon_role, '

@@ -41,7 +41,7 @@ pub struct TokenPayload<'a> {
     jti: Uuid,
     r#type: &'static str,
     /// The token's id, which names no session, on purpose: Supabase Auth answers such a token with
-    /// `session_not_found`, so that it cannot change its owner's password or e-mail address.
+    /// `session_not_found` since 2.150.0, so that it cannot change its owner's password or e-mail address.
     session_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,

@@ -39,6 +39,17 @@ select * from pat.status() where "check" = 'users';
 set local supabase_pat.live_claims = on;
 select * from pat.status() where "check" = 'users';
 rollback;
+-- Supabase Auth is told by its tables, and one that takes tokens for logins by what it has not.
+begin;
+select * from pat.status() where "check" = 'supabase auth';
+create table auth.schema_migrations (version varchar(255) primary key);
+select * from pat.status() where "check" = 'supabase auth';
+create table auth.one_time_tokens (id uuid primary key);
+select * from pat.status() where "check" = 'supabase auth';
+-- Tables of that name elsewhere are no sign of it.
+alter table auth.schema_migrations set schema public;
+select * from pat.status() where "check" = 'supabase auth';
+rollback;
 -- Policies that call Supabase's functions once a row.
 begin;
 create policy once on todos for select using ((select auth.uid()) = user_id and (select auth.jwt() ->> 'aal') = 'aal2');

@@ -150,6 +150,25 @@ test('what browsers ask first ends and changes nothing', async () => {
   assert.deepEqual(await everything(), before);
 });
 
+test('pages of other origins read each answer, refusals of the proxy too', async () => {
+  const origin = 'https://app.example.com';
+  for (const [method, path, expected] of [
+    ['GET', '/auth/v1/user', 200], ['PUT', '/auth/v1/user', 405], ['GET', '/auth/v1/token', 405], ['GET', '/auth/v1/logout', 405],
+    ['POST', '/auth/v1/token?grant_type=password', 400], ['POST', '/auth/v1/signup', 404], ['GET', '/rest/v1/todos', 200],
+  ]) {
+    const first = await fetch(url + path, { method: 'OPTIONS', headers: {
+      origin, 'access-control-request-method': method, 'access-control-request-headers': 'apikey,authorization,x-client-info',
+    } });
+    const allowed = (name) => first.headers.get(`access-control-allow-${name}`).split(/, */);
+    assert.ok(first.ok, path);
+    assert.ok(allowed('methods').includes(method) && ['apikey', '*'].some((header) => allowed('headers').includes(header)), path);
+    const answer = await fetch(url + path, { method, headers: { origin, authorization: `Bearer ${key}` } });
+    // Twice the same is none to a browser.
+    for (const { headers } of [first, answer]) assert.ok(['*', origin].includes(headers.get('access-control-allow-origin')), path);
+    assert.equal(answer.status, expected, path);
+  }
+});
+
 test('a scope that is none, and one that would be more than a text, are refused', async () => {
   const { access_token: token } = await session();
   const before = await everything();

@@ -46,6 +46,7 @@ grant execute on function
     public.current_api_key_id(),
     public.current_api_key(),
     public.api_key_allows(text, text),
+    public.api_key_allows(text, uuid),
     public.api_key_attribute(text),
     public.is_active_session(),
     public.session_info(),

@@ -55,6 +55,11 @@ create function public.api_key_allows(name text, value text) returns boolean
 comment on function public.api_key_allows(text, text) is
     'For policies: whether the value is among those of an attribute of the request''s token. True for a login, and for a '
     'token that does not have the attribute; false for a token that is not valid.';
+create function public.api_key_allows(name text, id uuid) returns boolean
+    language c stable parallel safe cost 6
+    as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows_id';
+comment on function public.api_key_allows(text, uuid) is
+    'As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.';
 comment on function public.api_key_attribute(text) is
     'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have '
     'it, and for one that is not valid: to limit what is seen, use api_key_allows().';

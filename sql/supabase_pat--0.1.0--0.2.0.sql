@@ -188,6 +188,9 @@ create function pat.drop_key_attribute(name text) returns bool
 create function public.api_key_allows(name text, value text) returns boolean
     language c stable parallel safe cost 6
     as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows';
+create function public.api_key_allows(name text, id uuid) returns boolean
+    language c stable parallel safe cost 6
+    as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows_id';
 create function public.api_key_attribute(name text) returns jsonb
     language c strict stable parallel safe
     as 'MODULE_PATHNAME', 'api_key_attribute_wrapper';
@@ -278,7 +281,7 @@ begin
         'function pat.auth_uid()', 'function pat.auth_role()', 'function pat.auth_email()', 'function pat.auth_jwt()',
         'function pat.auth_function_problem(text)', 'function pat.explain_access(uuid, text)', 'table pat.key_attributes',
         'function pat.define_key_attribute(text, jsonb, boolean)', 'function pat.drop_key_attribute(text)',
-        'function public.api_key_allows(text, text)', 'function public.api_key_attribute(text)',
+        'function public.api_key_allows(text, text)', 'function public.api_key_allows(text, uuid)', 'function public.api_key_attribute(text)',
         'function public.current_api_key()', 'function pat.key_attributes_changed()',
         'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)',
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
@@ -298,7 +301,7 @@ begin
     grant execute on function pat.reset_code_digits() to public;
     grant usage on type public.exchanged_token to public;
     grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
-    grant execute on function public.api_key_allows(text, text), public.api_key_attribute(text), public.current_api_key()
+    grant execute on function public.api_key_allows(text, text), public.api_key_allows(text, uuid), public.api_key_attribute(text), public.current_api_key()
         to public;
 
     perform pat.is_trusted();  -- loads the library, and with it the settings
@@ -952,6 +955,8 @@ comment on function public.is_valid_api_token() is
     'For policies: true unless the request was made with a personal access token that is unknown, another user''s, revoked, disabled or expired, or whose user is deleted or banned, or that needs the guard or the gate and has not been let through by it. True for logins, anon and sessions without claims. Never raises an error.';
 comment on function public.api_key_allows(text, text) is
     'For policies: whether the value is among those of an attribute of the request''s token. True for a login, and for a token that does not have the attribute; false for a token that is not valid.';
+comment on function public.api_key_allows(text, uuid) is
+    'As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.';
 comment on function public.api_key_attribute(text) is
     'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have it, and for one that is not valid: to limit what is seen, use api_key_allows().';
 comment on table pat.key_attributes is

@@ -126,6 +126,7 @@ export function calls(tokens) {
   call('pat.inspect_api_key, JWT', `pat.inspect_api_key(${text(`"Bearer ${tokens.serviceKey}"`)})`, anon, { takes: 25 });
   call('pat.inspect_api_key, nonsense', `pat.inspect_api_key(${text('sb_secret_abc')})`, anon, { takes: 12 });
   call('api_key_allows', `api_key_allows(${text('project')}, 'p' || i)`, token, { takes: 2 });
+  call('api_key_allows, uuid', `api_key_allows(${text('project')}, '${ALICE}'::uuid)`, token, { takes: 2 });
   call('api_key_attribute', `api_key_attribute(${text('project')})`, token, { takes: 3 });
   call('current_api_key', 'current_api_key()', token, { takes: 60 });
   call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });

@@ -269,7 +269,7 @@ async function gate() {
   await works('select edit_pat($1, description => $2)', jwt.id, 'used by the nightly job');
   await fails('select edit_pat($1)', BOB);
   await works(`select pat.define_key_attribute('project', '{"type": "array"}')`);
-  await works(`select api_key_allows('project', 'p1'), api_key_attribute('project'), current_api_key()`);
+  await works(`select api_key_allows('project', 'p1'), api_key_allows('project', gen_random_uuid()), api_key_attribute('project'), current_api_key()`);
   await works(`select pat.drop_key_attribute('project')`);
   const exchanged = await world.request('POST', '/rpc/exchange_token', { headers: { 'x-api-key': opaque.token }, body: {} });
   assert.equal(exchanged.status, 200, JSON.stringify(exchanged.data));

@@ -1,9 +1,11 @@
 //! Attributes of a personal access token: what it is limited to beside scopes, such as projects or tenants. An operator
 //! declares them, a token has values of them, and policies ask for these.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::json::Members;
@@ -141,6 +143,8 @@ struct Held {
     json: Box<str>,
     /// What the attribute allows, if it is a text, a number, a boolean or a list of these, as SQL casts them to text.
     values: HashSet<Box<str>>,
+    /// Those of the values that are ids as SQL casts them to text. Found when the first id is asked for.
+    ids: OnceCell<HashSet<Uuid>>,
 }
 
 impl Attributes {
@@ -175,6 +179,15 @@ impl Attributes {
         }
     }
 
+    /// As [`Self::allow`] for the text of an id.
+    pub fn allow_id(&self, name: &str, id: Option<Uuid>) -> bool {
+        match (self.get(name), id) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(held), Some(id)) => held.ids().contains(&id),
+        }
+    }
+
     /// Whether `other` allows no more than these do: a list may lose values, or become one of them. Whatever else there is
     /// stays what it is, since a policy may ask for it: what is `true` becomes neither `"true"` nor an empty list.
     pub fn include(&self, other: &Attributes) -> bool {
@@ -190,7 +203,20 @@ impl Held {
         Self {
             json: json.into(),
             values: values.into_iter().filter_map(text_of).collect(),
+            ids: OnceCell::new(),
         }
+    }
+
+    fn ids(&self) -> &HashSet<Uuid> {
+        self.ids.get_or_init(|| {
+            let id_of = |text: &str| {
+                let id = Uuid::try_parse(text).ok()?;
+                let is_as_printed =
+                    text == id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer());
+                is_as_printed.then_some(id)
+            };
+            self.values.iter().filter_map(|text| id_of(text)).collect()
+        })
     }
 
     fn includes(&self, other: &Self) -> bool {
@@ -231,6 +257,30 @@ mod tests {
             Attribute::declare(name, schema.map(str::to_owned), is_required, || ()).unwrap()
         };
         Declared(list.iter().map(attribute).collect())
+    }
+
+    #[test]
+    fn an_id_is_allowed_as_its_text_is() {
+        let id = Uuid::from_u128(0xabcd_ef00_0000_4000_8000_0000_0000_0001);
+        let texts = [
+            id.to_string(),
+            id.to_string().to_uppercase(),
+            id.simple().to_string(),
+            id.braced().to_string(),
+            id.urn().to_string(),
+            "one".into(),
+        ];
+        for text in &texts {
+            for json in [format!("\"{text}\""), format!("[1, \"{text}\"]")] {
+                let held = Attributes::parse(&format!("{{\"a\": {json}}}"));
+                let as_text = held.allow("a", Some(&id.to_string()));
+                assert_eq!(held.allow_id("a", Some(id)), as_text, "{json}");
+                assert_eq!(as_text, *text == texts[0], "{json}");
+                assert!(!held.allow_id("a", Some(Uuid::nil())));
+                assert!(!held.allow_id("a", None));
+                assert!(held.allow_id("b", None) && held.allow_id("b", Some(id)));
+            }
+        }
     }
 
     #[test]

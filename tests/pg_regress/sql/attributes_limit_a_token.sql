@@ -118,3 +118,24 @@ select token, id from mint_pat(name => 'short-lived', attributes => '{"project":
 call tests.use_token(:'token');
 select case when is_valid_api_token() and tests.delete_token(:'id') then api_key_allows('project', 'p2') end as another,
     api_key_attribute('project') as project;
+
+-- An id is compared as its text, in a scan and by itself.
+reset role;
+create table tasks (project uuid);
+insert into tasks values ('abcdef00-0000-4000-8000-000000000001'), ('abcdef00-0000-4000-8000-000000000002'), (null);
+alter table tasks enable row level security;
+create policy members on tasks using (api_key_allows('project', project));
+select token as of_id, id as of_id_id from mint_pat('11111111-1111-1111-1111-111111111111', 'x', attributes => '{"project": ["abcdef00-0000-4000-8000-000000000001", "ABCDEF00-0000-4000-8000-000000000002"]}') \gset
+grant select on tasks to authenticated;
+call tests.use_token(:'of_id');
+select project, api_key_allows('project', project) = api_key_allows('project', project::text) as as_text from tasks;
+select api_key_allows('project', 'abcdef00-0000-4000-8000-000000000001'::uuid), api_key_allows('project', 'abcdef00-0000-4000-8000-000000000002'::uuid),
+    api_key_allows('project', null::uuid), api_key_allows('env', null::uuid), api_key_allows(null, 'abcdef00-0000-4000-8000-000000000001'::uuid);
+call tests.log_in('alice');
+select count(*) from tasks;
+reset role;
+select revoke_pat(:'of_id_id');
+call tests.use_token(:'of_id');
+select count(*) from tasks;
+select api_key_allows('project', 'abcdef00-0000-4000-8000-000000000001'::uuid), api_key_allows('env', null::uuid);
+reset role;

@@ -12,7 +12,7 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema, service_account_manager}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
@@ -125,7 +125,8 @@ from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
         'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
-        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)'
+        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)',
+        'public.introspect_token(text,text)'
     ]::regprocedure[]) function
     where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
 ) granted
@@ -249,6 +250,11 @@ select 'auth functions', policies = 0 or value = 'on' and problem is null,
             when value = 'on' then ', which costs what a literal does'
             else ': set supabase_pat.fast_auth_functions to on, or write (select auth.uid()) in them' end end
 from auth_functions, setting where name = 'fast_auth_functions'
+union all
+select 'service accounts', problem is null, coalesce(problem, case
+        when manager.value is null then 'managed by trusted roles alone: supabase_pat.service_account_manager names no function'
+        else 'managed by whom ' || manager.value || ' allows' end)
+from pat.service_account_problem() problem, setting manager where manager.name = 'service_account_manager'
 union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'

@@ -56,7 +56,10 @@ grant execute on function
     pat.auth_role(),
     pat.auth_email(),
     pat.auth_jwt(),
-    pat.is_trusted()
+    pat.is_trusted(),
+    public.is_service_account(),
+    pat.manages_service_account(uuid),
+    pat.created_service_account(uuid)
 to public;
 
 -- The gate runs as the role of the request too. It only refuses, or makes the bearer of a token its user.
@@ -142,18 +145,21 @@ begin
             public.revoke_all_pats(uuid),
             public.report_leaked_tokens(text[], text),
             public.exchange_token(interval, text[]),
+            public.create_service_account(text, text),
+            public.delete_service_account(uuid),
+            public.service_account_tokens(uuid),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;
         continue when role = anon;
         execute format('grant select, delete on public.api_keys to %I', role);
-        execute format('grant select on public.api_key_events to %I', role);
+        execute format('grant select on public.api_key_events, public.service_accounts to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
                 rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
                 on pat.api_keys to %I', role);
-            execute format('grant select on pat.api_key_usage to %I', role);
+            execute format('grant select on pat.api_key_usage, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
             execute format('grant select on pat.user_settings to %I', role);
@@ -162,7 +168,7 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage, pat.key_attributes to %I', role);
+                pat.api_key_usage, pat.key_attributes, pat.service_accounts to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -178,6 +184,7 @@ begin
                 pat.status(),
                 pat.server_state(),
                 pat.secret_problem(),
+                pat.service_account_problem(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
                 pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),

@@ -47,7 +47,8 @@ comment on function pat.auth_function_problem(text) is
 
 comment on function public.has_scope(text) is
     'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its '
-    'scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
+    'scopes cover it. A token without scopes has every scope but those that must be named, such as '
+    'tokens:write.';
 -- Not strict: a login may see rows whose value is null. Dearer than the checks above, so that they come first.
 create function public.api_key_allows(name text, value text) returns boolean
     language c stable parallel safe cost 6

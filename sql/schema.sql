@@ -24,7 +24,7 @@ begin
         where c.relnamespace = 'pat'::regnamespace
             or c.relnamespace = 'public'::regnamespace
             and c.relname in ('api_keys', 'api_key_events', 'minted_pat', 'minted_session', 'signed_up',
-                'exchanged_token')
+                'exchanged_token', 'service_accounts')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p
@@ -37,7 +37,8 @@ begin
                 'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
                 'is_active_session', 'session_info', 'signed_in_user',
                 'get_settings', 'set_settings', 'report_leaked_tokens',
-                'introspect_token', 'exchange_token')
+                'introspect_token', 'exchange_token', 'create_service_account', 'delete_service_account',
+                'service_account_tokens', 'is_service_account')
         union all
         select pg_describe_object('pg_operator'::regclass, o.oid, 0)
         from pg_operator o

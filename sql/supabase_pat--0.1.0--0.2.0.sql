@@ -179,6 +179,52 @@ select
     attributes,
     disabled_at
 from pat.api_keys;
+-- Service accounts.
+create table pat.service_accounts (
+    user_id uuid primary key,
+    name text not null,
+    description text,
+    created_by uuid,
+    created_at timestamptz not null default now()
+);
+create index service_accounts_created_by_idx on pat.service_accounts (created_by) where created_by is not null;
+alter table pat.service_accounts enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.service_accounts', '');
+create function public.is_service_account() returns boolean
+    language c strict stable parallel safe cost 4
+    as 'MODULE_PATHNAME', 'is_service_account_wrapper';
+create function pat.manages_service_account(account uuid) returns boolean
+    language c stable parallel restricted cost 1000
+    as 'MODULE_PATHNAME', 'manages_service_account_wrapper';
+create function pat.created_service_account(account uuid) returns boolean
+    language c stable parallel safe
+    as 'MODULE_PATHNAME', 'created_service_account_wrapper';
+create function pat.service_account_problem() returns text
+    language c strict stable
+    as 'MODULE_PATHNAME', 'service_account_problem_wrapper';
+create function public.create_service_account(name text, description text default null) returns uuid
+    language c
+    as 'MODULE_PATHNAME', 'create_service_account_wrapper';
+create function public.delete_service_account(id uuid) returns bool
+    language c
+    as 'MODULE_PATHNAME', 'delete_service_account_wrapper';
+create function public.service_account_tokens(account uuid)
+    returns table (id uuid, name text, kind text, scopes text[], allowed_ips text[], rate_limit int, rate_window interval,
+        hint text, created_at timestamptz, expires_at timestamptz, last_used_at timestamptz, last_used_ip text,
+        revoked_at timestamptz, is_active bool, description text, attributes jsonb, disabled_at timestamptz)
+    language c stable
+    as 'MODULE_PATHNAME', 'service_account_tokens_wrapper';
+create policy managers_see_their_accounts on pat.service_accounts for select
+    using (pat.is_trusted() or public.has_scope('service_accounts:read') and public.is_active_session()
+        and pat.manages_service_account(user_id));
+create view public.service_accounts with (security_invoker, security_barrier) as
+select
+    user_id as id,
+    name,
+    description,
+    created_by,
+    created_at
+from pat.service_accounts;
 create function pat.define_key_attribute(name text, schema jsonb default null, required bool default false) returns void
     language c
     as 'MODULE_PATHNAME', 'define_key_attribute_wrapper';
@@ -287,7 +333,11 @@ begin
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
         'function public.report_leaked_tokens(text[], text)',
         'function public.introspect_token(text, text)', 'function public.exchange_token(interval, text[])',
-        'type public.exchanged_token']
+        'type public.exchanged_token', 'table pat.service_accounts', 'table public.service_accounts',
+        'function public.create_service_account(text, text)', 'function public.delete_service_account(uuid)',
+        'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
+        'function pat.manages_service_account(uuid)', 'function pat.created_service_account(uuid)',
+        'function pat.service_account_problem()']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -301,8 +351,8 @@ begin
     grant execute on function pat.reset_code_digits() to public;
     grant usage on type public.exchanged_token to public;
     grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
-    grant execute on function public.api_key_allows(text, text), public.api_key_allows(text, uuid), public.api_key_attribute(text), public.current_api_key()
-        to public;
+    grant execute on function public.api_key_allows(text, text), public.api_key_allows(text, uuid), public.api_key_attribute(text), public.current_api_key(),
+        public.is_service_account(), pat.manages_service_account(uuid), pat.created_service_account(uuid) to public;
 
     perform pat.is_trusted();  -- loads the library, and with it the settings
     foreach role in array array[pg_catalog.current_setting('supabase_pat.anon_role'),
@@ -311,20 +361,24 @@ begin
     loop
         if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
             execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean), public.report_leaked_tokens(text[], text),
-                public.exchange_token(interval, text[]),
+                public.exchange_token(interval, text[]), public.create_service_account(text, text),
+                public.delete_service_account(uuid), public.service_account_tokens(uuid),
                 public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) to %I', role);
         end if;
     end loop;
     role := pg_catalog.current_setting('supabase_pat.service_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
-        execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.auth_function_problem(text),
+        execute pg_catalog.format('grant execute on function pat.secret_problem(), pat.service_account_problem(),
+            pat.auth_function_problem(text),
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
             pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
             public.introspect_token(text, text) to %I', role);
-        execute pg_catalog.format('grant select on pat.key_attributes to %I', role);
+        execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts to %I',
+            role);
     end if;
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
+        execute pg_catalog.format('grant select on pat.service_accounts, public.service_accounts to %I', role);
         execute pg_catalog.format('grant select (description, attributes, disabled_at) on pat.api_keys to %I', role);
     end if;
 
@@ -614,18 +668,21 @@ begin
             public.revoke_all_pats(uuid),
             public.report_leaked_tokens(text[], text),
             public.exchange_token(interval, text[]),
+            public.create_service_account(text, text),
+            public.delete_service_account(uuid),
+            public.service_account_tokens(uuid),
             public.sign_out(text),
             public.set_settings(jsonb) to %I', role);
         return next role;
         continue when role = anon;
         execute format('grant select, delete on public.api_keys to %I', role);
-        execute format('grant select on public.api_key_events to %I', role);
+        execute format('grant select on public.api_key_events, public.service_accounts to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
                 rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
                 on pat.api_keys to %I', role);
-            execute format('grant select on pat.api_key_usage to %I', role);
+            execute format('grant select on pat.api_key_usage, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
             execute format('grant select on pat.user_settings to %I', role);
@@ -634,7 +691,7 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage, pat.key_attributes to %I', role);
+                pat.api_key_usage, pat.key_attributes, pat.service_accounts to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -650,6 +707,7 @@ begin
                 pat.status(),
                 pat.server_state(),
                 pat.secret_problem(),
+                pat.service_account_problem(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
                 pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
@@ -683,7 +741,7 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema, service_account_manager}'::text[]) name
 ),
 api_role as (
     select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
@@ -796,7 +854,8 @@ from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
         'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
-        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)'
+        'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)',
+        'public.introspect_token(text,text)'
     ]::regprocedure[]) function
     where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
 ) granted
@@ -921,6 +980,11 @@ select 'auth functions', policies = 0 or value = 'on' and problem is null,
             else ': set supabase_pat.fast_auth_functions to on, or write (select auth.uid()) in them' end end
 from auth_functions, setting where name = 'fast_auth_functions'
 union all
+select 'service accounts', problem is null, coalesce(problem, case
+        when manager.value is null then 'managed by trusted roles alone: supabase_pat.service_account_manager names no function'
+        else 'managed by whom ' || manager.value || ' allows' end)
+from pat.service_account_problem() problem, setting manager where manager.name = 'service_account_manager'
+union all
 select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'
         when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
@@ -988,8 +1052,28 @@ comment on function pat.import_token(uuid, text, text, text[], timestamptz, time
     'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is
     'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on.';
+comment on table pat.service_accounts is
+    'Which users are service accounts. Change it with create_service_account() and delete_service_account().';
+comment on column pat.service_accounts.created_by is 'The user who created it; null for a trusted role.';
+comment on view public.service_accounts is
+    'The service accounts that the caller manages, by the function in supabase_pat.service_account_manager.';
+comment on column public.service_accounts.id is 'The user id of the account, as in auth.users.';
+comment on function public.create_service_account(text, text) is
+    'Creates a user who has tokens and no login, for machines, and returns the id. Trusted roles may, and whoever may by the function in supabase_pat.service_account_manager, which is then asked about null. name: up to 100 characters. description: for people. Whoever manages the account names it as user_id of mint_pat and its like. A request made with a token needs the scope service_accounts:write.';
+comment on function public.delete_service_account(uuid) is
+    'Deletes a service account that the caller manages: its tokens are revoked, and its user is deleted from auth.users, with what refers to it there. False if there is no such account, or the caller does not manage it. A request made with a token needs the scope service_accounts:delete.';
+comment on function public.service_account_tokens(uuid) is
+    'The tokens of a service account that the caller manages, as api_keys shows one''s own. A request made with a token needs the scope service_accounts:read.';
+comment on function public.is_service_account() is
+    'For policies: whether the user of the request is a service account. It does not say whether the token is valid.';
+comment on function pat.manages_service_account(uuid) is
+    'For policies: whether the caller manages that service account, by the function in supabase_pat.service_account_manager; for a trusted role, whether it is one.';
+comment on function pat.created_service_account(uuid) is
+    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request is of a user. So each user manages those that they have created.';
+comment on function pat.service_account_problem() is
+    'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is
     'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete.';
 comment on function pat.define_key_attribute(text, jsonb, boolean) is
@@ -1007,7 +1091,7 @@ comment on function public.revoke_pat(uuid, boolean) is
 comment on function public.revoke_all_pats(uuid) is
     'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a token needs the scope tokens:delete.';
 comment on function public.has_scope(text) is
-    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete.';
+    'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but those that must be named, such as tokens:write.';
 comment on function public.signed_in_user() is
     'The user of the request, as Supabase Auth shows a user to themselves; null without one. A token with a list of scopes needs user:read.';
 comment on function public.sign_up(text, text, jsonb) is
@@ -1022,7 +1106,7 @@ comment on function pat.secret_problem() is
     'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
 comment on function pat.deny_token(text, text) is
     'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. It is known by what is signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
-comment on column public.api_keys.scopes is 'What the token may do: null for everything but tokens:write and tokens:delete.';
+comment on column public.api_keys.scopes is 'What the token may do: null for everything but what must be named.';
 comment on table pat.code_attempts is
     'Wrong tries at the codes of tokens, and for a day what those at short codes were worth.';
 comment on table pat.api_key_origins is

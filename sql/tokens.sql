@@ -70,7 +70,8 @@ create trigger record_the_deletion
     for each row execute function pat.key_deleted();
 
 -- Where a token comes from: the token that made it, and what it carries of the claims of a login that was restricted.
--- Others have no row. A row outlives its token, since what that has made is found through it.
+-- Of others those have a row that have made one for a service account: it says whose they were. A row outlives its token,
+-- since what that has made is found through it.
 create table pat.api_key_origins (
     key_id uuid primary key,
     user_id uuid not null,
@@ -173,14 +174,15 @@ comment on view public.api_keys is
 comment on column public.api_keys.id is 'The jti claim of the token.';
 comment on column public.api_keys.hint is 'The last six characters of the token.';
 comment on column public.api_keys.scopes is
-    'What the token may do: null for everything but tokens:write and tokens:delete.';
+    'What the token may do: null for everything but what must be named.';
 comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
 comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
 
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
-    'user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: '
-    'null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: '
+    'user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: '
+    'what will use it. expires_in: '
+    'null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: '
     'jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may '
     'be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. '
     'Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with '

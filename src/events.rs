@@ -46,6 +46,7 @@ thread_local! {
 /// Who makes the present request.
 pub struct Actor {
     role: String,
+    user: Option<Uuid>,
     /// The personal access token of the request.
     token: Option<Uuid>,
     address: Option<String>,
@@ -65,12 +66,19 @@ impl Actor {
         };
         Self {
             role,
+            user: run::with_request(|request| request.identity.user),
             token: run::with_request(|request| match &request.identity.credential {
                 Credential::Token(token) => Some(token.id),
                 _ => None,
             }),
             address: Origin::of_request().address.map(|ip| ip.to_string()),
         }
+    }
+
+    /// For the column `detail`: who it was, if that was another user than the one whom the event is about.
+    pub fn other_than(&self, user: Uuid) -> Option<String> {
+        let other = self.user.filter(|&own| own != user)?;
+        Some(format!("by user {other}"))
     }
 
     /// The columns `role`, `by_key` and `address`; the last as text.

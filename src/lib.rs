@@ -18,6 +18,7 @@ mod jwt;
 mod passwords;
 mod pg;
 mod request;
+mod service_accounts;
 mod sessions;
 mod signing_keys;
 mod tokens;

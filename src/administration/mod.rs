@@ -16,6 +16,7 @@ extension_sql_file!(
         "sessions",
         "passwords",
         "gate",
+        "service_accounts",
         status::server_state,
         status::secret_problem,
         roles::record_initial_privileges

@@ -37,7 +37,7 @@ use crate::request::http::{self, Origin};
 use crate::request::run;
 use crate::tokens::lookup::{self, StoredToken};
 use crate::tokens::revocation::{self, Others};
-use crate::tokens::store::{self, ToRevoke};
+use crate::tokens::store;
 use crate::users::state::{self, UserState};
 
 #[pg_extern(schema = "public", requires = ["schema"])]
@@ -132,23 +132,21 @@ impl Leaked {
 
     /// Revokes the tokens, with what was made with them, and denies the keys.
     fn end(self, found_at: Option<&str>, now: Instant) -> Result<(), Error> {
-        let users: BTreeSet<(u32, Uuid)> = self
+        let users: Vec<Uuid> = self.tokens.keys().map(|&(_, user, _)| user).collect();
+        let makers = self
             .tokens
             .iter()
-            .map(|(&(number, user, _), _)| (number, user))
-            .collect();
-        let locks: Vec<ToRevoke> = users
-            .into_iter()
-            .map(|(_, user)| store::lock_to_revoke(user))
-            .collect();
+            .filter(|&(_, &others)| others == Others::GoToo);
+        let makers: Vec<Uuid> = makers.map(|(&(_, _, id), _)| id).collect();
+        store::lock_families(&makers, &users);
         for ((_, user, id), others) in self.tokens {
-            let lock = locks.iter().find(|lock| lock.user() == user);
-            // Another transaction may have ended it before this one got the lock.
-            let was_live = match lock {
-                Some(lock) => revocation::revoke(lock, id, others, now)?,
-                None => false,
+            // What is locked already is locked again at once.
+            let lock = match others {
+                Others::GoToo => store::lock_family(None, user, id),
+                Others::Stay => store::lock_to_revoke(user),
             };
-            if was_live {
+            // Another transaction may have ended it before this one got the lock.
+            if revocation::revoke(&lock, id, others, now)? {
                 let about = About {
                     user: Some(user),
                     token: Some(id),

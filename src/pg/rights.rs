@@ -110,12 +110,20 @@ pub fn may_select(table: Table, role: pg_sys::Oid) -> bool {
 
 /// Whether the role in force may call `function`.
 pub fn may_execute(function: pg_sys::Oid) -> bool {
+    may_execute_as(function, in_force())
+}
+
+/// The role in force.
+pub fn in_force() -> pg_sys::Oid {
+    // SAFETY: a number of this backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether `role` may call `function`.
+pub fn may_execute_as(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the system caches, which raises an error for a function that is gone, under pgrx's guard.
     unsafe {
-        let (role, execute) = (
-            pg_sys::GetUserId(),
-            pg_sys::AclMode::from(pg_sys::ACL_EXECUTE),
-        );
+        let execute = pg_sys::AclMode::from(pg_sys::ACL_EXECUTE);
         #[cfg(feature = "pg15")]
         let result = pg_sys::pg_proc_aclcheck(function, role, execute);
         #[cfg(not(feature = "pg15"))]

@@ -29,6 +29,9 @@ static ALLOW_WEAK_KEYS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static DEFAULT_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(365 * DAY);
 static MAX_KEYS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(50);
+static SERVICE_ACCOUNT_MANAGER: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(None);
+static MAX_SERVICE_ACCOUNTS_PER_USER: GucSetting<i32> = GucSetting::<i32>::new(10);
 static MINT_FOR_RESTRICTED_LOGINS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MINT_REQUIRES_AAL: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
@@ -396,6 +399,15 @@ pub fn max_keys_per_user() -> usize {
     MAX_KEYS_PER_USER.get() as usize
 }
 
+/// The name of the function that says who manages a service account.
+pub fn service_account_manager() -> Option<String> {
+    Some(text(&SERVICE_ACCOUNT_MANAGER)).filter(|name| !name.is_empty())
+}
+
+pub fn max_service_accounts_per_user() -> usize {
+    MAX_SERVICE_ACCOUNTS_PER_USER.get() as usize
+}
+
 pub fn mint_for_restricted_logins() -> bool {
     MINT_FOR_RESTRICTED_LOGINS.get()
 }
@@ -501,6 +513,12 @@ pub fn define() {
         c"supabase_pat.next_pre_request",
         c"The function, with its schema, that pat.gate calls for each request that it lets through.",
         &NEXT_PRE_REQUEST,
+        GucFlags::default(),
+    );
+    string(
+        c"supabase_pat.service_account_manager",
+        c"The function, with its schema, that says whether the caller manages a service account, or may create one.",
+        &SERVICE_ACCOUNT_MANAGER,
         GucFlags::default(),
     );
     string(
@@ -623,6 +641,13 @@ pub fn define() {
         c"How many live tokens a user may have.",
         &MAX_KEYS_PER_USER,
         (1, 1_000_000),
+        GucFlags::default(),
+    );
+    int(
+        c"supabase_pat.max_service_accounts_per_user",
+        c"How many service accounts a user may have created.",
+        &MAX_SERVICE_ACCOUNTS_PER_USER,
+        (0, 1_000_000),
         GucFlags::default(),
     );
     // SAFETY: the hook raises no error and cannot panic.

@@ -1,6 +1,7 @@
 //! The claims of the present request, read from the settings in which the REST server puts them.
 #![allow(unsafe_code)]
 
+pub mod accounts;
 pub mod admitted;
 pub mod attributes;
 pub mod auth_functions;
@@ -39,6 +40,7 @@ pub struct Request {
     /// The scopes that the gate has let the token through with.
     admitted: Option<Option<Scopes>>,
     attributes: Option<Held>,
+    is_service_account: Option<bool>,
 }
 
 /// The last request that this backend has seen, for the next statement of the same request. If the claims are the same
@@ -90,6 +92,7 @@ impl Request {
             is_active: None,
             admitted: None,
             attributes: None,
+            is_service_account: None,
         }
     }
 
@@ -103,6 +106,7 @@ impl Request {
             is_active: None,
             admitted: None,
             attributes: None,
+            is_service_account: None,
         }
     }
 

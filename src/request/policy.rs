@@ -28,7 +28,10 @@ extension_sql_file!(
         current_api_key_id,
         is_active_session,
         is_trusted,
-        auth_function_problem
+        auth_function_problem,
+        is_service_account,
+        manages_service_account,
+        created_service_account
     ]
 );
 

@@ -1,4 +1,5 @@
-//! The two tables that say whether the identity of a request is still valid: the one of tokens and the one of sessions.
+//! The tables that say whether the identity of a request is still valid, the one of tokens and the one of sessions, and the
+//! one that says which token has made which.
 
 use pgrx::pg_sys;
 
@@ -65,6 +66,30 @@ layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
         token_digest,
         attributes: open.find(c"attributes"),
         disabled_at: open.find(c"disabled_at"),
+    })
+});
+
+/// `pat.api_key_origins`. Version 0.1.0 does not have it.
+#[derive(Clone, Copy)]
+pub struct Origins {
+    pub table: Table,
+    pub by_id: pg_sys::Oid,
+    /// A partial index: it has the tokens only that another one has made.
+    pub by_maker: pg_sys::Oid,
+    pub key_id: Column<Id>,
+    pub user_id: Column<Id>,
+    pub made_by: Column<Id>,
+}
+
+layout!(Origins, ORIGINS, c"pat".c"api_key_origins", |open| {
+    let (key_id, made_by) = (open.column(c"key_id")?, open.column(c"made_by")?);
+    Some(Origins {
+        table: open.table,
+        by_id: open.index(key_id, Rows::All),
+        by_maker: open.index(made_by, Rows::AllOrSome),
+        key_id,
+        user_id: open.column(c"user_id")?,
+        made_by,
     })
 });
 

@@ -240,6 +240,7 @@ pub fn reason_of(error: Error) -> Result<&'static str, Error> {
     match error {
         Error::UnknownUser(_) => Ok("the user has been deleted"),
         Error::BannedUser(_) => Ok("the user is banned"),
+        Error::ServiceAccount(_) => Ok("the user is a service account"),
         Error::RoleNotAllowed(_) => {
             Ok("auth.users gives the user a role that is not for users who log in")
         }

@@ -16,7 +16,7 @@ use supabase_pat_core::token;
 use super::lookup::{self, StoredToken};
 use super::mint::{expiry, requested_rate, requested_scopes};
 use super::{attributes, store};
-use crate::events::{self, About};
+use crate::events::{self, About, Actor};
 use crate::pg::clock::{self, Instant};
 use crate::pg::durability;
 use crate::pg::error::{SqlResult, reported};
@@ -68,7 +68,7 @@ fn edit_pat(
         rights::require_writable("editing a token")?;
         let caller = Caller::now()?;
         let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
-        let owner = caller.owner_filter()?;
+        let owner = caller.owner_among("edit", lookup::owner_of(id))?;
         let loosens = name.is_some() || description.is_some() || disabled == Some(false);
         caller.check_may_edit(id, loosens)?;
         if let Some(name) = name {
@@ -77,9 +77,8 @@ fn edit_pat(
         token::check_description(description.unwrap_or_default())?;
         store::require_details()?;
 
-        let user = lookup::owner_of(id).filter(|&user| owner.is_none_or(|owner| owner == user));
-        let user = user.ok_or(Error::NoLiveToken(id))?;
-        let to_edit = caller.judged_after(store::lock_to_revoke(user))?;
+        let user = owner.ok_or(Error::NoLiveToken(id))?;
+        let to_edit = caller.judged_after(store::lock_to_revoke_by(&caller, user))?;
         hold_token(id)?;
         caller.check_may_edit(id, loosens)?;
         let now = Instant::now();
@@ -154,12 +153,15 @@ fn edit_pat(
             user: Some(user),
             token: Some(id),
         };
+        let other = Actor::now().other_than(user);
+        let other = other.as_deref();
         if !changed.is_empty() {
+            let changed = changed.into_iter().chain(other).collect::<Vec<_>>();
             events::record("token_edited", about, Some(&changed.join(", ")))?;
         }
         match disabled {
-            Some(true) if !old.is_disabled => events::record("token_disabled", about, None),
-            Some(false) if old.is_disabled => events::record("token_enabled", about, None),
+            Some(true) if !old.is_disabled => events::record("token_disabled", about, other),
+            Some(false) if old.is_disabled => events::record("token_enabled", about, other),
             _ => Ok(()),
         }
     })

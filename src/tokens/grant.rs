@@ -114,10 +114,11 @@ impl Caller {
         user: Uuid,
         scopes: &Scopes,
     ) -> Result<Restrictions, Error> {
-        let is_anonymous = state::is_anonymous(user);
         if self.is_trusted() {
-            return Ok(Restrictions::of_user(is_anonymous));
+            return Ok(Restrictions::of_user(state::is_anonymous(user)));
         }
+        // The token of a service account is as restricted as the login that makes it.
+        let is_anonymous = state::is_anonymous(self.user().unwrap_or(user));
         let authenticated = settings::authenticated_role();
         let claims = run::with_request(|request| request.claims().map(str::to_owned));
         let found =

@@ -68,7 +68,7 @@ fn import_token(
         let rate = requested_rate(rate_limit, rate_window)?;
 
         let caller = Caller::now()?;
-        let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+        let to_grant = caller.judged_after(store::lock_to_grant(&caller, user))?;
         // A ban may end, so that the user of an imported token may be banned.
         if state_of_user(user)? == UserState::Gone {
             return Err(Error::UnknownUser(user));

@@ -1,5 +1,6 @@
 //! How tokens are looked up: by direct index scans, for the reasons in [`crate::pg::scan`].
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys;
@@ -15,9 +16,9 @@ use crate::pg::clock::Instant;
 use crate::pg::column::{BytesCopy, Column, JsonCopy, TextCopy, TextsCopy};
 use crate::pg::net::Networks;
 use crate::pg::relations::Indexed;
-use crate::pg::scan::{Sought, SoughtDigest, look, look_at_both};
+use crate::pg::scan::{Sought, SoughtDigest, expect, look, look_at_both};
 use crate::request::liveness::live_until;
-use crate::request::tables::Tokens;
+use crate::request::tables::{Origins, Tokens};
 use crate::users::state::{self, Named, UserState, Users, named_state_of, state_of};
 
 /// A token, dead or alive, as its row and that of its user say.
@@ -205,6 +206,46 @@ pub fn owner_of(id: Uuid) -> Option<Uuid> {
         });
         owner
     })?
+}
+
+/// The users who have tokens that these tokens have made, that those have made, and so on. They are other ones than the
+/// users of these tokens where service accounts got tokens by them.
+pub fn users_of_families(tokens: &[Uuid]) -> BTreeSet<Uuid> {
+    let mut users = BTreeSet::new();
+    let mut seen: BTreeSet<Uuid> = tokens.iter().copied().collect();
+    let mut next: Vec<Uuid> = tokens.to_vec();
+    while let Some(maker) = next.pop() {
+        let mut made = Vec::new();
+        let found = look::<Origins, _>(|origins| {
+            let layout = &origins.layout;
+            origins.rows_with(layout.made_by, layout.by_maker, &maker, |row| {
+                made.extend(row.get(layout.key_id).zip(row.get(layout.user_id)));
+                ControlFlow::Continue(())
+            });
+        });
+        expect::<Origins, _>(found);
+        for (token, user) in made {
+            users.insert(user);
+            if seen.insert(token) {
+                next.push(token);
+            }
+        }
+    }
+    users
+}
+
+/// The user of a token that has made or was made by another one, also if it has been deleted since.
+pub fn owner_by_origin(token: Uuid) -> Option<Uuid> {
+    let found = look::<Origins, _>(|origins| {
+        let layout = &origins.layout;
+        let mut owner = None;
+        origins.rows_with(layout.key_id, layout.by_id, &token, |row| {
+            owner = row.get(layout.user_id);
+            ControlFlow::Break(())
+        });
+        owner
+    });
+    expect::<Origins, _>(found).flatten()
 }
 
 /// Whether a user is active, banned or gone, and how many live tokens they have.

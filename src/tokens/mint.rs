@@ -13,7 +13,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::lookup;
-use super::store::{self, Details, Limits, NewToken, Provenance, ToGrant};
+use super::store::{self, Details, Limits, Maker, NewToken, Provenance, ToGrant};
 use crate::pg::clock::{self, Instant};
 use crate::pg::random;
 use crate::pg::settings;
@@ -75,7 +75,10 @@ impl Wanted<'_> {
                 limits: self.limits,
                 details: self.details,
                 provenance: Provenance {
-                    made_with: caller.token_id(),
+                    made_with: caller.token().map(|token| Maker {
+                        id: token.id,
+                        user: token.user,
+                    }),
                     claims: self.restrictions.carried().to_json()?,
                 },
             },

@@ -157,7 +157,7 @@ fn mint_as_asked(
     expiry(Instant::now(), asked.expires_in)?;
     attributes::declared().check(details.attributes)?;
 
-    let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+    let to_grant = caller.judged_after(store::lock_to_grant(&caller, user))?;
     caller.check_may_grant(MINT, &scopes, &held)?;
     let restrictions = caller.restrictions(MINT, user, &scopes)?;
     let now = Instant::now();
@@ -188,16 +188,14 @@ fn rotate_pat(
         rights::require_writable("rotating a token")?;
         let caller = Caller::now()?;
         let old_id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
-        let owner = caller.owner_filter()?;
+        let owner = caller.owner_among("rotate", lookup::owner_of(old_id))?;
         caller.check_may_rotate(old_id)?;
 
         let grace = grace.ok_or(Error::NullArgument("grace"))?;
         grace_end(Instant::now(), grace)?;
-        let user = owner
-            .or_else(|| lookup::owner_of(old_id))
-            .ok_or(Error::NoLiveToken(old_id))?;
+        let user = owner.ok_or(Error::NoLiveToken(old_id))?;
 
-        let to_grant = caller.judged_after(store::lock_to_grant(user))?;
+        let to_grant = caller.judged_after(store::lock_to_grant(&caller, user))?;
         hold_token(old_id)?;
         let held = match lookup::by_id(old_id) {
             Some(old) if !old.is_disabled => old.attributes(),
@@ -257,16 +255,18 @@ fn revoke(id: Option<PgUuid>, others: Others) -> Result<bool, Error> {
     // Without an id a token means itself.
     let id = id.map(to_uuid).or(caller.token_id());
     let id = id.ok_or(Error::NullArgument("id"))?;
-    let owner = caller.owner_filter()?;
+    let owner = caller.owner_among("revoke", revocation::last_known_owner(id)?)?;
     caller.check_may_revoke(match others {
         Others::Stay => Some(id),
         Others::GoToo => None,
     })?;
-    let user = match revocation::last_known_owner(id)? {
-        Some(user) if owner.is_none_or(|owner| owner == user) => user,
-        _ => return Ok(false),
+    let Some(user) = owner else {
+        return Ok(false);
     };
-    let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
+    let to_revoke = caller.judged_after(match others {
+        Others::Stay => store::lock_to_revoke_by(&caller, user),
+        Others::GoToo => store::lock_family(Some(&caller), user, id),
+    })?;
     revocation::revoke(&to_revoke, id, others, Instant::now())
 }
 
@@ -277,7 +277,7 @@ fn revoke_all_pats(user_id: default!(Option<PgUuid>, "NULL")) -> SqlResult<i32> 
         let caller = Caller::now()?;
         let user = caller.owner_for("revoke", user_id.map(to_uuid))?;
         caller.check_may_revoke(None)?;
-        let to_revoke = caller.judged_after(store::lock_to_revoke(user))?;
+        let to_revoke = caller.judged_after(store::lock_to_revoke_by(&caller, user))?;
         Ok(revocation::revoke_all(&to_revoke, Instant::now())? as i32)
     })
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::pg::relations;
 use crate::pg::statement::run_once;
 use crate::pg::uuid::pg_uuid;
+use crate::users::accounts;
 use crate::users::role_of_user;
 use crate::users::state::{self, UserState, state_of_user};
 
@@ -32,7 +33,8 @@ impl MayLogIn {
 /// Locks the row of a user, and judges the user by what has committed then: the ban, the deletion and the role.
 ///
 /// # Errors
-/// [`Error::UnknownUser`], [`Error::BannedUser`], [`Error::RoleNotAllowed`], [`Error::NoUsersTable`].
+/// [`Error::UnknownUser`], [`Error::BannedUser`], [`Error::ServiceAccount`], [`Error::RoleNotAllowed`],
+/// [`Error::NoUsersTable`].
 pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
     let users = state::table().ok_or(Error::NoUsersTable)?.table;
     let text = |column, name| match relations::find_column(users.oid, column, None) {
@@ -53,6 +55,9 @@ pub fn lock(user: Uuid) -> Result<MayLogIn, Error> {
         }
     })?;
     let (password_hash, role) = row.ok_or(Error::UnknownUser(user))?;
+    if accounts::is_account(user) {
+        return Err(Error::ServiceAccount(user));
+    }
     match state_of_user(user)? {
         UserState::Active => (),
         UserState::Banned { .. } => return Err(Error::BannedUser(user)),

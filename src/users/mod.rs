@@ -4,6 +4,7 @@
 //! table's own owner and not of the extension's: on Supabase the extension's owner is a superuser, and roles that are
 //! not may put triggers on `auth.users`.
 
+pub mod accounts;
 mod locked;
 mod newcomers;
 mod password;
@@ -31,7 +32,7 @@ use crate::pg::uuid::pg_uuid;
 extension_sql_file!("../../sql/users.sql", name = "users");
 
 /// The user who logs in with that address. `None` if there is no such user, and for one who is deleted or banned at
-/// `now`, or logs in with an identity provider (SSO).
+/// `now`, logs in with an identity provider (SSO), or is a service account that somebody has given an address.
 ///
 /// # Errors
 /// [`Error::NoUsersTable`], and [`Error::NoPasswords`] if `auth.users` has no column for addresses or for passwords.
@@ -69,7 +70,7 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
     // Supabase Auth writes addresses in lower case, so a user who has it so is preferred.
     sql += " order by email::text operator(pg_catalog.=) $1 desc limit 1";
     let arguments = [address.as_str().into(), now.to_timestamp()?.into()];
-    run_once(users, &sql, &arguments, |rows| {
+    let holder = run_once(users, &sql, &arguments, |rows| {
         let row = rows.first();
         if row.is_empty() {
             return Ok(None);
@@ -83,7 +84,8 @@ pub fn by_address(address: &Address, now: Instant) -> Result<Option<Holder>, Err
             }),
             None => None,
         })
-    })
+    })?;
+    Ok(holder.filter(|holder| !accounts::is_account(holder.user)))
 }
 
 /// Deletes the refresh tokens and one-time tokens that Supabase Auth has given a user.

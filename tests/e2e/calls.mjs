@@ -19,6 +19,7 @@ export const SETTINGS = {
   'supabase_pat.enable_sign_up': 'on',
   'supabase_pat.enable_leak_reports': 'on',
   'supabase_pat.max_keys_per_user': 1000000,
+  'supabase_pat.service_account_manager': 'pat.created_service_account',
   'supabase_pat.reset_requests_per_hour': 1000,
 };
 
@@ -41,6 +42,8 @@ export function prepare(cluster) {
   const mint = (rest = '') => value(`select token from mint_pat('${ALICE}', 'robust' ${rest})`);
   const kill = (token) => value(`select pat.deny_token('${token}')`) || token;
   const claims = (token) => value(`select (pat.decode_jwt('${token}')).payload`);
+  const account = value(`select create_service_account('robust')`);
+  value(`select mint_pat('${account}', 'robust')`);
   const [token, dead] = [mint(`, attributes => '{"project": ["p1", "p2"]}'`), mint()];
   // Its claims alone have scopes, so that it counts without the gate.
   const scoped = value(`select pat.sign_jwt((pat.decode_jwt('${mint()}')).payload || '{"scope": "todos:read"}', '1 day')`);
@@ -62,7 +65,7 @@ export function prepare(cluster) {
       end
     $$`);
   return {
-    token, scoped, dead, opaque, deadOpaque, login,
+    token, scoped, dead, opaque, deadOpaque, login, account,
     serviceKey: value("select pat.mint_api_key('service_role')"),
     claims: { token: claims(token), scoped: claims(scoped), dead: claims(dead), login: claims(login) },
   };
@@ -135,6 +138,12 @@ export function calls(tokens) {
   call('introspect_token, opaque', `introspect_token(${text(tokens.opaque)})`, service, { takes: 12 });
   call('introspect_token, login', `introspect_token(${text(tokens.login)})`, service, { takes: 12 });
   call('introspect_token, inactive', `introspect_token(${text(tokens.dead)})`, service, { takes: 12 });
+  call('is_service_account', 'is_service_account()', token);
+  call('pat.manages_service_account', `pat.manages_service_account(${text(tokens.account)}::uuid)`, login, { takes: 9 });
+  call('pat.created_service_account', `pat.created_service_account(${text(tokens.account)}::uuid)`, login);
+  call('service_account_tokens', `(select count(*) from service_account_tokens(${text(tokens.account)}::uuid))`, service, { takes: 120 });
+  call('service_account_tokens, of others', `(select count(*) from service_account_tokens(${text(tokens.account)}::uuid))`, login, { raises: true, takes: 30 });
+  call('pat.service_account_problem', 'pat.service_account_problem()', service, { takes: 300 });
   call('exchange_token', "exchange_token(scopes => '{todos:read}')", token, { takes: 15 });
   call('exchange_token, refused', "exchange_token('2 hours')", token, { raises: true, takes: 12 });
   call('pat.mint_api_key', `pat.mint_api_key(${text('anon')})`, service, { takes: 6 });
@@ -172,6 +181,9 @@ export function calls(tokens) {
   call('set_settings, refused', "set_settings('{\"temperature\": 3}')", login, { raises: true, takes: 100 });
   writes('pat.define_setting', "pat.define_setting('passing', to_jsonb(i), '{\"type\": \"number\"}')::text", service, { tidied: true, takes: 900 });
   call('pat.define_setting, refused', "pat.define_setting('passing', '1', '{\"type\": 1}')", service, { raises: true, takes: 300 });
+  writes('create_service_account, delete_service_account', "delete_service_account(create_service_account('passing', i::text))", login, { takes: 900 });
+  call('create_service_account, refused', "create_service_account(' ')", login, { raises: true, takes: 60 });
+  call('delete_service_account, of others', `delete_service_account(${text(tokens.account)}::uuid)`, login, { takes: 30 });
   writes('edit_pat', `edit_pat(${text(JSON.parse(claims.token).jti)}::uuid, description => i::text)::text`, login, { takes: 200 });
   call('edit_pat, refused', `edit_pat(${text(JSON.parse(claims.token).jti)}::uuid, scopes => '{tokens:write}')::text`, login, { raises: true, takes: 60 });
   writes('pat.define_key_attribute', `pat.drop_key_attribute(coalesce(pat.define_key_attribute('a' || i)::text, 'a') || i)::text`, service, { tidied: true, takes: 300 });

@@ -147,6 +147,12 @@ export async function moveIn(cluster, world) {
   if (await value(`select to_regclass('pat.key_attributes') is not null`)) {
     await value(`select pat.define_key_attribute('project', '{"type": "array"}')`);
   }
+  // A service account with a token.
+  let machine;
+  if (await value(`select to_regclass('pat.service_accounts') is not null`)) {
+    const account = await value(`select create_service_account('ci', 'deploys the app')`);
+    machine = (await rows(`select id, token from mint_pat($1, 'deploy')`, account))[0];
+  }
   await value(`select pat.define_setting('temperature', '0.7', '{"type": "number", "maximum": 2}')`);
   await value(`select pat.define_setting('model', '"small"', '{"enum": ["small", "large"]}', false)`);
   await db.query('begin');
@@ -182,7 +188,7 @@ export async function moveIn(cluster, world) {
   })();
   const ended = (await rest.rpc('sign_in', { email: 'erin@example.com', password: PASSWORD })).data;
   assert.equal((await rest.rpc('sign_out', {}, { token: ended.access_token })).data, 1);
-  const credentials = { live, dead, leaked, service, denied, reset, session, reused, ended };
+  const credentials = { live, dead, machine, leaked, service, denied, reset, session, reused, ended };
   for (const [name, token] of Object.entries(live)) assert.equal((await rest.titles(token)).status, 200, name);
   for (const [name, token] of Object.entries(dead)) assert.notEqual((await rest.titles(token)).status, 200, name);
   await eventually(async () => await value('select count(*) from pat.api_key_usage') >= 6
@@ -206,11 +212,15 @@ export async function serve(cluster, database = 'app') {
 }
 
 /** That what was given out does what it did: tokens, sessions, codes, settings. It changes the database. */
-export async function assertServes(cluster, { live, dead, leaked, service, denied, reset, session, reused, ended }, database = 'app') {
+export async function assertServes(cluster, { live, dead, machine, leaked, service, denied, reset, session, reused, ended }, database = 'app') {
   const rest = await serve(cluster, database);
   try {
     for (const [name, token] of Object.entries(live)) {
       assert.deepEqual(await rest.titles(token), { status: 200, data: [{ title: 'alice 1' }, { title: 'alice 2' }] }, name);
+    }
+    if (machine) {
+      assert.deepEqual(await rest.titles(machine), { status: 200, data: [] });
+      assert.equal((await rest.rpc('is_service_account', {}, machine)).data, true);
     }
     const refusals = {};
     for (const [name, token] of Object.entries(dead)) {

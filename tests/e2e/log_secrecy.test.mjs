@@ -251,6 +251,15 @@ async function tokens() {
   await db.query('reset role; reset "request.jwt.claims"');
   await works(`select pat.auth_function_problem('uid') is null`);
   await works('select revoke_all_pats($1)', ALICE);
+  await works(`select set_config('supabase_pat.service_account_manager', 'pat.created_service_account', false)`);
+  const account = await works(`select create_service_account('ci', 'deploys')`);
+  keep('a token of a service account', await works(`select token from mint_pat($1, 'deploy')`, account));
+  await fails(`select create_service_account(' ')`);
+  await works('select count(*) from service_account_tokens($1)', account);
+  await works('select is_service_account(), pat.manages_service_account($1), pat.created_service_account($1)', account);
+  await works('select pat.service_account_problem() is null');
+  await works('select delete_service_account($1)', account);
+  await fails('select service_account_tokens($1)', account);
   await db.query('delete from pat.api_keys where kind = $1', ['opaque']);
 }
 

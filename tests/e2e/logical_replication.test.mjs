@@ -7,7 +7,7 @@ import { eventually } from './gate_world.mjs';
 import { SETTINGS } from './lived_in.mjs';
 
 const PUBLISHED = ['pat.api_keys', 'pat.denied_tokens', 'pat.signing_keys', 'pat.private_keys', 'pat.setting_definitions',
-  'pat.user_settings', 'auth.users'];
+  'pat.user_settings', 'pat.service_accounts', 'auth.users'];
 const SETUP = 'create extension supabase_pat; select pat.install_auth_schema();';
 
 let publisher;
@@ -54,6 +54,18 @@ async function isValid(token) {
   await there.query(`select set_config('request.jwt.claims', $1, false)`, [claims(token)]);
   return value('select is_valid_api_token()');
 }
+test('a service account, its token and its end arrive', async () => {
+  const account = here(`select create_service_account('ci')`);
+  const token = here(`select token from mint_pat('${account}', 'deploy')`);
+  await applied();
+  assert.equal(await isValid(token), true);
+  assert.equal(await value('select is_service_account()'), true);
+  here(`select delete_service_account('${account}')`);
+  await applied();
+  assert.equal(await isValid(token), false);
+  assert.equal(await value('select is_service_account()'), false);
+});
+
 /** What comes of a request at the subscriber that the REST server has let through. */
 async function pass(token) {
   await there.query(`select set_config('request.jwt.claims', $1, false), set_config('request.headers', $2, false)`,

@@ -152,7 +152,7 @@ test('what a dump takes along is what is said, and levels and versions are those
   cluster.psql('postgres', block('Backup and restore'));
   assert.equal(cluster.psql('postgres', `select string_agg(distinct tgenabled::text, '') from pg_trigger where tgname = 'tell_every_backend'`), 'A');
   cluster.psql('postgres', block('Logical replication'));
-  assert.equal(cluster.psql('postgres', `select count(*) from pg_publication_tables where pubname = 'tokens'`), '8');
+  assert.equal(cluster.psql('postgres', `select count(*) from pg_publication_tables where pubname = 'tokens'`), '9');
 
   const levels = all.find(({ title }) => title === 'Replication').body.match(/^\| `.*$/gm)
     .flatMap((row) => row.split('|')[1].match(/\w+/g));

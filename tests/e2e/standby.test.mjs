@@ -83,6 +83,11 @@ const READS = {
   'pat.jwt_status': 'pat.jwt_status(:jwt)',
   'pat.mint_api_key': `pat.decode_jwt(pat.mint_api_key('anon')) is not null`,
   'pat.secret_problem': 'pat.secret_problem()',
+  'pat.service_account_problem': 'pat.service_account_problem()',
+  'pat.manages_service_account': 'pat.manages_service_account(:account)',
+  'pat.created_service_account': 'pat.created_service_account(:account)',
+  is_service_account: 'is_service_account()',
+  service_account_tokens: '(select jsonb_agg(t) from service_account_tokens(:account) t)',
   'pat.server_state': '(pat.server_state()).signing_key',
   'pat.sign': `pat.sign('{}', 'a secret')`,
   'pat.sign_jwt': `pat.jwt_status(pat.sign_jwt('{"sub": "x"}', '1 minute'))`,
@@ -123,6 +128,8 @@ const WRITES = {
   'pat.mint_session': 'pat.mint_session(:alice)',
   'pat.revoke_signing_key': `pat.revoke_signing_key('two')`,
   'pat.rotate_signing_key': `pat.rotate_signing_key('two')`,
+  create_service_account: `create_service_account('x')`,
+  delete_service_account: 'delete_service_account(:account)',
   mint_pat: `mint_pat(:alice, 'x')`,
   rotate_pat: 'rotate_pat(:key)',
   revoke_pat: 'revoke_pat(:key)',
@@ -146,8 +153,10 @@ async function samples() {
   const { rows: [session] } = await here.query('select * from pat.mint_session($1)', [ALICE]);
   const { rows: [reset] } = await here.query(`select * from pat.issue_reset_code('alice@example.com')`);
   await here.query(`select pat.add_signing_key('ES256', kid => 'two') where not exists (select from pat.signing_keys where kid = 'two')`);
+  const { rows: [{ account }] } = await here.query(`select create_service_account('ci') as account`);
+  await here.query(`select mint_pat($1, 'deploy')`, [account]);
   await caughtUp();
-  const values = { jwt: key.token, key: key.id, alice: ALICE, refresh_token: session.refresh_token, reset_token: reset.token, code: reset.code };
+  const values = { jwt: key.token, key: key.id, alice: ALICE, account, refresh_token: session.refresh_token, reset_token: reset.token, code: reset.code };
   return {
     tokenClaims: claimsOf(key.token),
     sessionClaims: claimsOf(session.access_token),

@@ -158,6 +158,7 @@ async function fill(db) {
     await db.query(`insert into pat.known_networks values ($1, '192.0.2.1', now())`, [ALICE]);
     await db.query('insert into pat.pending_sign_ups values (gen_random_uuid(), null)');
     await db.query(`select pat.define_key_attribute('project')`);
+    await db.query(`select create_service_account('ci')`);
   }
   return has;
 }

@@ -80,6 +80,30 @@ pub enum Error {
     #[error("edit_pat may only tighten {0}")]
     NotTighter(&'static str),
 
+    #[error(
+        "the name of a service account must have 1 to {max} characters, not only blanks and no control characters"
+    )]
+    UnfitAccountName { max: usize },
+    #[error(
+        "the description of a service account must not be longer than {max} characters, nor have control characters \
+         but line breaks"
+    )]
+    UnfitAccountDescription { max: usize },
+    #[error("there is no service account {0}")]
+    UnknownServiceAccount(Uuid),
+    #[error("a trigger on auth.users has kept the user from being added")]
+    UserNotAdded,
+    #[error("this user may not create more than {max} service accounts")]
+    TooManyServiceAccounts { max: usize },
+    #[error("this request may not {0}")]
+    NotManager(&'static str),
+    #[error("user {0} is a service account, which does not log in")]
+    ServiceAccount(Uuid),
+    #[error("a service account may not {0}")]
+    NotForServiceAccounts(&'static str),
+    #[error("supabase_pat.service_account_manager is {name}, and {reason}")]
+    ServiceAccountManager { name: String, reason: &'static str },
+
     #[error("user {0} does not exist")]
     UnknownUser(Uuid),
     #[error("user {0} is banned")]
@@ -144,7 +168,9 @@ pub enum Error {
     NothingToExchange,
     #[error("lifetime must be from 1 second to {} minutes", max_seconds / 60)]
     ExchangeLifetime { max_seconds: i64 },
-    #[error("a token that is made in exchange has neither tokens:write nor tokens:delete")]
+    #[error(
+        "a token that is made in exchange has no scope to make or end tokens and service accounts"
+    )]
     ScopeNotExchanged,
 
     #[error("no JWT secret is configured")]
@@ -353,6 +379,8 @@ impl Error {
             | AttributeRequired(_)
             | AttributesTooLarge { .. }
             | UnfitDescription { .. }
+            | UnfitAccountName { .. }
+            | UnfitAccountDescription { .. }
             | ClaimsNotAnObject
             | UnknownAlgorithm
             | SecretForKeyPair(_)
@@ -393,13 +421,20 @@ impl Error {
             | RateWindowOutOfRange { .. }
             | NotAnObject(_) => "22023",
             NoOwnSettings => "42501",
-            SettingInUse { .. } | UnreadableSchema(_) | NextPreRequest { .. } => "55000",
+            SettingInUse { .. }
+            | UnreadableSchema(_)
+            | NextPreRequest { .. }
+            | ServiceAccountManager { .. } => "55000",
             UnknownUser(_) | UnknownAddress => "23503",
             ReadOnly(_) => "25006",
             NotText => "22021",
             KeyIdTaken(_) | AddressTaken | DigestTaken => "23505",
             Disabled(_) => "0A000",
-            NoLiveToken(_) | UnknownToken(_) | UnknownKeyId(_) | NoSuchToken => "42704",
+            NoLiveToken(_)
+            | UnknownToken(_)
+            | UnknownKeyId(_)
+            | NoSuchToken
+            | UnknownServiceAccount(_) => "42704",
             BannedUser(_)
             | RoleNotAllowed(_)
             | NoUser
@@ -411,6 +446,9 @@ impl Error {
             | ScopeWidened
             | AttributesWidened
             | NotTighter(_)
+            | NotManager(_)
+            | ServiceAccount(_)
+            | NotForServiceAccounts(_)
             | LoginScopeWidened
             | SessionEnded
             | UnclearClaims
@@ -419,7 +457,7 @@ impl Error {
             | AalTooLow(..)
             | ScopeNotExchanged
             | NotWithLimitedToken(_) => "42501",
-            TooManyTokens { .. } => "23514",
+            TooManyTokens { .. } | TooManyServiceAccounts { .. } => "23514",
             NoUsersTable
             | NoPasswords
             | NoSessionsTable
@@ -437,7 +475,8 @@ impl Error {
             | UnfitColumn(..)
             | UnfitTable(_)
             | UnfitType(_)
-            | EverChanging => "55000",
+            | EverChanging
+            | UserNotAdded => "55000",
             NotATrigger => "0A000",
             Internal(_) => "XX000",
         }
@@ -457,6 +496,17 @@ impl Error {
             NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
             NothingToExchange => "The access token of a login is a JWT already: send that one.",
             ScopeNotExchanged => "Mint, rotate and revoke with the token itself.",
+            NotManager(_) => {
+                "Whoever may is for the function in supabase_pat.service_account_manager to say."
+            }
+            ServiceAccount(_) => "It acts by its tokens alone: mint one with mint_pat(id, 'name').",
+            NotForServiceAccounts(_) => "Log in as a user who may, or call it as a trusted role.",
+            TooManyServiceAccounts { .. } => {
+                "Delete one first, or raise supabase_pat.max_service_accounts_per_user."
+            }
+            ServiceAccountManager { .. } => {
+                "Until it can be called, only trusted roles manage service accounts: see pat.status()."
+            }
             NoNetworks => "Pass null for a token that may be used from everywhere.",
             NextPreRequest { .. } => {
                 "pat.gate() refuses every request until it can call that function: see pat.status()."

@@ -38,6 +38,7 @@ pub mod route;
 pub mod scope;
 pub mod sealed;
 pub mod secret;
+pub mod service_account;
 pub mod session;
 pub mod signing_key;
 pub mod throttle;

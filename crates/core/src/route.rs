@@ -155,7 +155,11 @@ fn is_ours(schema: Option<&str>) -> bool {
 }
 
 fn of_view(name: &str) -> Option<&'static str> {
-    matches!(name, "api_keys" | "api_key_events").then_some("tokens")
+    match name {
+        "api_keys" | "api_key_events" => Some("tokens"),
+        "service_accounts" => Some("service_accounts"),
+        _ => None,
+    }
 }
 
 /// Whether a function of the extension's writes, if it asks what the token may do by what is asked of it: any token may
@@ -172,6 +176,9 @@ fn of_function(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {
         "mint_pat" | "rotate_pat" => ("tokens", "write"),
         "revoke_all_pats" => ("tokens", "delete"),
+        "create_service_account" => ("service_accounts", "write"),
+        "delete_service_account" => ("service_accounts", "delete"),
+        "service_account_tokens" => ("service_accounts", "read"),
         "signed_in_user" => ("user", "read"),
         "get_settings" => ("settings", "read"),
         "set_settings" => ("settings", "write"),

@@ -12,6 +12,17 @@ pub const TOKENS_WRITE: &str = "tokens:write";
 /// stop everything that its user runs.
 pub const TOKENS_DELETE: &str = "tokens:delete";
 
+/// The scope that lets a token create service accounts, and, with the scopes over tokens, change the tokens of those that
+/// the function of the operator's lets it manage. No wildcard covers it: a token of a service account must not come to
+/// manage others.
+pub const SERVICE_ACCOUNTS_WRITE: &str = "service_accounts:write";
+
+/// The scope that lets a token delete service accounts. No wildcard covers it.
+pub const SERVICE_ACCOUNTS_DELETE: &str = "service_accounts:delete";
+
+/// The scope that lets a token see service accounts and their tokens.
+pub const SERVICE_ACCOUNTS_READ: &str = "service_accounts:read";
+
 const MAX_SCOPES: usize = 64;
 const MAX_SCOPE_LENGTH: usize = 128;
 
@@ -54,9 +65,10 @@ impl Scope {
         (!met.must_be_named() || self == other).then_some(met)
     }
 
-    /// Whether it is [`TOKENS_WRITE`] or [`TOKENS_DELETE`].
+    /// Whether it is one of those over tokens and service accounts that make or end something.
     fn must_be_named(&self) -> bool {
-        &*self.resource == "tokens" && matches!(&*self.action, "write" | "delete")
+        matches!(&*self.resource, "tokens" | "service_accounts")
+            && matches!(&*self.action, "write" | "delete")
     }
 }
 
@@ -97,7 +109,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What a token may do: everything but `tokens:write` and `tokens:delete`, or what its list says.
+/// What a token may do: everything but `tokens:write`, `tokens:delete`, `service_accounts:write` and
+/// `service_accounts:delete`, or what its list says.
 #[derive(Clone)]
 pub enum Scopes {
     Unlimited,
@@ -185,7 +198,7 @@ impl Scopes {
         }
     }
 
-    /// What of these a token has that is made in exchange: all but [`TOKENS_WRITE`] and [`TOKENS_DELETE`].
+    /// What of these a token has that is made in exchange: all but those that must be named.
     pub fn without_those_over_tokens(self) -> Self {
         match self {
             Self::Unlimited => Self::Unlimited,
@@ -271,6 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn managing_service_accounts_must_be_named() {
+        for wanted in [SERVICE_ACCOUNTS_WRITE, SERVICE_ACCOUNTS_DELETE] {
+            assert!(grants(&[wanted], wanted));
+            for wide in [
+                "*",
+                "service_accounts:*",
+                "*:write",
+                "*:delete",
+                TOKENS_WRITE,
+                TOKENS_DELETE,
+            ] {
+                assert!(!grants(&[wide], wanted), "{wide}");
+            }
+            assert!(!Scopes::Unlimited.grants(&wanted.parse().unwrap()));
+        }
+        assert!(grants(&["*"], SERVICE_ACCOUNTS_READ));
+        assert!(Scopes::Unlimited.grants(&SERVICE_ACCOUNTS_READ.parse().unwrap()));
+    }
+
+    #[test]
     fn a_token_hands_out_no_more_than_it_has() {
         let only = |texts: &[&str]| Scopes::requested(texts.iter().copied()).unwrap();
         let minter = only(&[TOKENS_WRITE, "todos:*"]);
@@ -291,7 +324,16 @@ mod tests {
             scopes.without_those_over_tokens().to_claim()
         };
         assert_eq!(
-            exchanged(&["*", TOKENS_WRITE, "tokens:read", TOKENS_DELETE, "tokens:*"]).as_deref(),
+            exchanged(&[
+                "*",
+                TOKENS_WRITE,
+                "tokens:read",
+                TOKENS_DELETE,
+                "tokens:*",
+                SERVICE_ACCOUNTS_WRITE,
+                SERVICE_ACCOUNTS_DELETE
+            ])
+            .as_deref(),
             Some("* tokens:read tokens:*")
         );
         assert_eq!(exchanged(&[TOKENS_WRITE]).as_deref(), Some(""));

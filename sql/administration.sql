@@ -124,7 +124,7 @@ select 'trusted functions', found is null,
 from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
-        'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
+        'pat.claim_messages(integer)', 'pat.claim_notices(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
         'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)',
         'public.introspect_token(text,text)'
     ]::regprocedure[]) function

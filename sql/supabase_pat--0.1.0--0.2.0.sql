@@ -253,6 +253,86 @@ create function public.edit_pat(id uuid, name text default null, description tex
     language c
     as 'MODULE_PATHNAME', 'edit_pat_wrapper';
 
+-- What users are told by mail of their tokens, and has not been sent yet, or was lately. There is neither an address
+-- nor a secret in it. A row without a token stands for all others of its kind, user and day. Rows are added and
+-- removed, and only mail workers change them: so no two transactions that write notices wait for each other.
+create table pat.notices (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    kind text not null check (kind in ('minted', 'expiring', 'revoked', 'leaked')),
+    user_id uuid not null,
+    happened_at timestamptz not null,
+    -- From when on it may be sent.
+    due_at timestamptz not null,
+    key_id uuid,
+    name text,
+    hint text,
+    is_rotation boolean not null default false,
+    -- Who did it: user, token, operator or leak report.
+    actor text,
+    by_key uuid,
+    by_name text,
+    found_at text,
+    expires_at timestamptz,
+    -- How many days before.
+    days smallint,
+    claimed_until timestamptz,
+    attempts integer not null default 0,
+    last_error text,
+    ended_at timestamptz,
+    -- sent, or why it was not.
+    outcome text
+);
+comment on table pat.notices is
+    'What users are told by mail of their tokens. No address and no secret is in it.';
+
+create index notices_user_id_idx on pat.notices (user_id, kind, happened_at);
+create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
+create index notices_happened_at_idx on pat.notices (happened_at);
+
+alter table pat.notices enable row level security;
+
+select pg_catalog.pg_extension_config_dump('pat.notices', '');
+
+-- Up to which expiry tokens have been looked at, for each number of days before it. A mark only moves on.
+create table pat.notice_marks (
+    days smallint primary key,
+    reached timestamptz not null
+);
+comment on table pat.notice_marks is 'Up to which expiry notices have been written.';
+
+alter table pat.notice_marks enable row level security;
+
+select pg_catalog.pg_extension_config_dump('pat.notice_marks', '');
+
+-- By it the tokens that expire soon are found.
+create index api_keys_expires_at_idx on pat.api_keys (expires_at);
+
+-- Tells of a token that is revoked, whoever does it and however. A rotation revokes too, and is told of by the new token.
+create function pat.key_revoked() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'supabase_pat_key_revoked';
+comment on function pat.key_revoked() is
+    'Trigger: a token that is revoked leaves a notice for its user, if supabase_pat.notices says so.';
+
+create trigger tell_of_the_revocation
+    after update of revoked_at on pat.api_keys
+    for each row
+    when (old.revoked_at is null and new.revoked_at is not null and new.replaced_by is not distinct from old.replaced_by)
+    execute function pat.key_revoked();
+
+create function pat.claim_notices(max integer default 10)
+    returns table (id uuid, kind text, email text, language text, token_name text, token_hint text, is_rotation boolean,
+        others integer, actor text, actor_token text, found_at text, happened_at timestamptz, expires_at timestamptz,
+        attempt integer)
+    language c
+    as 'MODULE_PATHNAME', 'claim_notices_wrapper';
+create function pat.notice_sent(id uuid) returns boolean
+    language c
+    as 'MODULE_PATHNAME', 'notice_sent_wrapper';
+create function pat.notice_failed(id uuid, error text default null) returns boolean
+    language c
+    as 'MODULE_PATHNAME', 'notice_failed_wrapper';
+
 -- mint_pat has more arguments. Where no operator has changed who may call it, that is as in a new installation, where the
 -- anonymous role may too: it is told to log in. Else it stays as it was, and a dump goes on telling what was changed.
 do $$
@@ -333,6 +413,8 @@ begin
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
         'function public.report_leaked_tokens(text[], text)',
         'function public.introspect_token(text, text)', 'function public.exchange_token(interval, text[])',
+        'table pat.notices', 'table pat.notice_marks', 'function pat.key_revoked()', 'function pat.claim_notices(integer)',
+        'function pat.notice_sent(uuid)', 'function pat.notice_failed(uuid, text)',
         'type public.exchanged_token', 'table pat.service_accounts', 'table public.service_accounts',
         'function public.create_service_account(text, text)', 'function public.delete_service_account(uuid)',
         'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
@@ -372,7 +454,8 @@ begin
             pat.auth_function_problem(text),
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
             pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
-            public.introspect_token(text, text) to %I', role);
+            public.introspect_token(text, text), pat.claim_notices(integer), pat.notice_sent(uuid),
+            pat.notice_failed(uuid, text) to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts to %I',
             role);
     end if;
@@ -715,6 +798,9 @@ begin
                 pat.claim_messages(integer),
                 pat.message_sent(uuid),
                 pat.message_failed(uuid, text),
+                pat.claim_notices(integer),
+                pat.notice_sent(uuid),
+                pat.notice_failed(uuid, text),
                 pat.define_key_attribute(text, jsonb, boolean),
                 pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
@@ -853,7 +939,7 @@ select 'trusted functions', found is null,
 from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
-        'pat.claim_messages(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
+        'pat.claim_messages(integer)', 'pat.claim_notices(integer)', 'pat.add_signing_key(text,text,text)', 'pat.deny_token(text,text)',
         'pat.import_token(uuid,text,text,text[],timestamptz,timestamptz,cidr[],integer,interval)',
         'public.introspect_token(text,text)'
     ]::regprocedure[]) function
@@ -1030,6 +1116,15 @@ comment on column pat.api_keys.attributes is 'What the token is limited to besid
 comment on column pat.api_keys.disabled_at is 'Since when it is disabled. It may be enabled again.';
 comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
 comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on function pat.claim_notices(integer) is
+    'Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and '
+    'the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed '
+    'nor returned comes again. For trusted roles.';
+comment on function pat.notice_sent(uuid) is
+    'Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles.';
+comment on function pat.notice_failed(uuid, text) is
+    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, '
+    'for last_error. False if there is none. For trusted roles.';
 comment on function pat.key_attributes_changed() is
     'Trigger: tells every backend to read the attributes of tokens anew.';
 comment on function pat.auth_function_problem(text) is

@@ -15,6 +15,7 @@ mod events;
 mod gate;
 mod introspection;
 mod jwt;
+mod notices;
 mod passwords;
 mod pg;
 mod request;

@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::deny;
 use crate::events::{self, About};
 use crate::jwt::{self, denied};
+use crate::notices;
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::{Local, cluster, lock, rights, settings};
@@ -146,7 +147,9 @@ impl Leaked {
                 Others::Stay => store::lock_to_revoke(user),
             };
             // Another transaction may have ended it before this one got the lock.
-            if revocation::revoke(&lock, id, others, now)? {
+            let was_live =
+                notices::as_leaked(id, found_at, || revocation::revoke(&lock, id, others, now))?;
+            if was_live {
                 let about = About {
                     user: Some(user),
                     token: Some(id),

@@ -35,7 +35,7 @@ fn claim_messages(
     ErrorReport,
 > {
     reported(|| {
-        require_mail_worker("claim messages")?;
+        rights::require_mail_worker("claim messages")?;
         rights::require_writable("claiming messages")?;
         let max = max.ok_or(Error::NullArgument("max"))?;
         let now = Instant::now();
@@ -68,7 +68,7 @@ fn claim_messages(
 #[pg_extern(requires = ["schema"])]
 fn message_sent(id: Option<PgUuid>) -> SqlResult<bool> {
     reported(|| {
-        require_mail_worker("confirm messages")?;
+        rights::require_mail_worker("confirm messages")?;
         rights::require_writable("confirming a message")?;
         outbox::sent(message_id(id)?, Instant::now())
     })
@@ -78,7 +78,7 @@ fn message_sent(id: Option<PgUuid>) -> SqlResult<bool> {
 fn message_failed(id: Option<PgUuid>, error: default!(Option<&str>, "NULL")) -> SqlResult<bool> {
     const MAX_ERROR: usize = 500;
     reported(|| {
-        require_mail_worker("return messages")?;
+        rights::require_mail_worker("return messages")?;
         rights::require_writable("returning a message")?;
         let error: String = error
             .unwrap_or("no reason given")
@@ -101,15 +101,4 @@ fn open(message: &Message, keys: &KeysInUse) -> Option<(String, String)> {
 fn message_id(id: Option<PgUuid>) -> Result<Uuid, Error> {
     let id = id.ok_or(Error::NullArgument("id"))?;
     Ok(Uuid::from_bytes(*id.as_bytes()))
-}
-
-/// As [`rights::require_trusted`], but also allows the role that sends mails, which is trusted with nothing else.
-///
-/// # Errors
-/// [`Error::NotTrusted`].
-fn require_mail_worker(action: &'static str) -> Result<(), Error> {
-    match settings::mail_worker_role().is_some_and(|name| rights::has_privileges_of(&name)) {
-        true => Ok(()),
-        false => rights::require_trusted(action),
-    }
 }

@@ -79,6 +79,17 @@ pub fn require_trusted(action: &'static str) -> Result<(), Error> {
     }
 }
 
+/// As [`require_trusted`], but also allows the role that sends mails, which is trusted with nothing else.
+///
+/// # Errors
+/// [`Error::NotTrusted`].
+pub fn require_mail_worker(action: &'static str) -> Result<(), Error> {
+    match settings::mail_worker_role().is_some_and(|name| has_privileges_of(&name)) {
+        true => Ok(()),
+        false => require_trusted(action),
+    }
+}
+
 /// Goes on only where something can be written. `action` is for the message, "… is not
 /// possible in a read-only transaction".
 ///

@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::rc::Rc;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
+use supabase_pat_core::notices::Kinds;
 use supabase_pat_core::opaque_token::Prefix;
 use supabase_pat_core::presented::TokenHeader;
 
@@ -48,6 +49,7 @@ static RESET_REQUESTS_PER_HOUR: GucSetting<i32> = GucSetting::<i32>::new(5);
 static RESET_REVOKES_PATS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static DEBUG_RESET_CODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static MIN_PASSWORD_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(6);
+static NOTICES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static OUTBOX_LEASE: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 static ACCESS_TOKEN_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(3600);
@@ -176,6 +178,44 @@ pub fn service_role_name() -> String {
 /// The role that may send what is in the outbox, besides trusted roles. `None` if there is none.
 pub fn mail_worker_role() -> Option<CString> {
     MAIL_WORKER_ROLE.get().filter(|name| !name.is_empty())
+}
+
+/// The value of `supabase_pat.notices`, read once: each token that is minted or revoked asks for it.
+static NOTICES_SENT: Local<Kinds> = Local::new(Kinds::NONE);
+
+/// Which notices are sent to users.
+pub fn notices() -> Kinds {
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { *NOTICES_SENT.get() }
+}
+
+fn kinds_in(list: Option<&CStr>) -> Option<Kinds> {
+    list.map_or(Some(Kinds::NONE), |list| Kinds::parse(list.to_str().ok()?))
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_notices(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: what Postgres has passed.
+    unsafe {
+        is_fit(
+            value,
+            c"It must be a list of minted, expiring, revoked and leaked, separated by commas.",
+            |text| kinds_in(text).is_some(),
+        )
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn notices_assigned(value: *const c_char, _extra: *mut c_void) {
+    // SAFETY: Postgres passes null or a text that ends in NUL and has been checked; the reference is gone at the end.
+    unsafe {
+        let list = (!value.is_null()).then(|| CStr::from_ptr(value));
+        *NOTICES_SENT.get() = kinds_in(list).unwrap_or(Kinds::NONE);
+    }
 }
 
 pub fn issuer() -> String {
@@ -741,6 +781,20 @@ pub fn define() {
         (1, 3600),
         GucFlags::UNIT_S,
     );
+    // SAFETY: the hooks have guards of their own.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.notices",
+            c"Of what users are told by mail: a list of minted, expiring, revoked and leaked.",
+            c"",
+            &NOTICES,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_notices),
+            Some(notices_assigned),
+            None,
+        );
+    }
     // SAFETY: the hooks have guards of their own.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(

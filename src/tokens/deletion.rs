@@ -12,6 +12,8 @@ use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
 use crate::events::Actor;
+use crate::notices;
+use crate::pg::clock::Instant;
 use crate::pg::durability;
 use crate::pg::error::reported;
 use crate::pg::function::version_1;
@@ -48,7 +50,9 @@ pub unsafe extern "C-unwind" fn key_deleted_wrapper(
             id.map(|id| Uuid::from_bytes(*id.as_bytes()))
         };
         if let (Some(token), Some(user)) = (id("id"), id("user_id")) {
+            let now = Instant::now();
             record(token, user)?;
+            notices::deleted(&old, now)?;
         }
         Ok(())
     })

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::lookup;
 use super::store::{ToRevoke, has_origins, lock_family};
 use crate::events::Actor;
+use crate::notices;
 use crate::pg::clock::Instant;
 use crate::pg::durability;
 use crate::pg::statement::Statement;
@@ -81,9 +82,9 @@ pub fn revoke(to_revoke: &ToRevoke, id: Uuid, others: Others, now: Instant) -> R
         Others::GoToo if has_origins() => &REVOKE_FAMILY,
         Others::GoToo | Others::Stay => &REVOKE,
     };
-    statement
-        .with(|statement| statement.run_on_latest(&arguments))
-        .map(|count| count > 0)
+    let count =
+        notices::attributed(|| statement.with(|statement| statement.run_on_latest(&arguments)))?;
+    Ok(count > 0)
 }
 
 /// What becomes of the tokens that were made with one that is revoked.
@@ -139,5 +140,5 @@ pub fn revoke_all(to_revoke: &ToRevoke, now: Instant) -> Result<usize, Error> {
         actor.other_than(to_revoke.user()).into(),
     ];
     durability::of_revocation()?;
-    REVOKE_ALL.with(|statement| statement.run_on_latest(&arguments))
+    notices::attributed(|| REVOKE_ALL.with(|statement| statement.run_on_latest(&arguments)))
 }

@@ -25,6 +25,7 @@ pub struct Users {
     pub banned_until: Found<Timestamp>,
     pub role: Found<Text>,
     pub email: Found<Text>,
+    pub email_confirmed_at: Found<Timestamp>,
     pub phone: Found<Text>,
     pub app_metadata: Found<Json>,
     pub user_metadata: Found<Json>,
@@ -41,6 +42,7 @@ layout!(Users, USERS, c"auth".c"users", |open| {
         banned_until: open.find(c"banned_until"),
         role: open.find(c"role"),
         email: open.find(c"email"),
+        email_confirmed_at: open.find(c"email_confirmed_at"),
         phone: open.find(c"phone"),
         app_metadata: open.find(c"raw_app_meta_data"),
         user_metadata: open.find(c"raw_user_meta_data"),
@@ -106,6 +108,40 @@ pub fn named_state_of(users: &Open<Users>, user: &Uuid) -> (UserState, Named) {
 /// Whether a user is anonymous, as their row says now. `None` if there is no such user, or no column for it.
 pub fn is_anonymous(user: Uuid) -> Option<bool> {
     look::<Users, _>(|users| named_state_of(users, &user).1.is_anonymous)?
+}
+
+/// Whom a mail goes to, and what their metadata say.
+pub struct Correspondent {
+    pub email: String,
+    /// A JSON object.
+    pub metadata: Option<String>,
+}
+
+/// How a user can be reached by mail. `None` without an address that they have confirmed, for an anonymous user, and for
+/// one who may not log in: else whoever signs up with the address of somebody else could have mails sent there.
+pub fn correspondent(user: Uuid) -> Option<Correspondent> {
+    let (email, metadata) = look::<Users, _>(|users| {
+        let layout = &users.layout;
+        let mut found = None;
+        let state = state_and(users, &user, |row| {
+            let is_confirmed = match layout.email_confirmed_at {
+                Found::AsExpected(column) => row.has(column),
+                Found::OfAnotherType(column) => row.has(column),
+                Found::Missing => true,
+            };
+            let is_anonymous = layout.is_anonymous.as_expected().and_then(|it| row.get(it));
+            if is_confirmed && is_anonymous != Some(true) {
+                let email = layout.email.as_expected().and_then(|it| row.get(it));
+                let metadata = layout.user_metadata.as_expected();
+                found = email.map(|email| (email, metadata.and_then(|it| row.get(it))));
+            }
+        });
+        found.filter(|_| state == UserState::Active)
+    })??;
+    Some(Correspondent {
+        email: email.to_text(),
+        metadata: metadata.map(JsonCopy::into_text),
+    })
 }
 
 fn state_and(users: &Open<Users>, user: &Uuid, mut also: impl FnMut(&Row)) -> UserState {

@@ -22,6 +22,7 @@ export const SETTINGS = {
   'supabase_pat.enable_sign_in': 'on',
   'supabase_pat.confirm_sign_up': 'off',
   'supabase_pat.reset_lifetime': '1d',
+  'supabase_pat.notices': 'minted,expiring,revoked,leaked',
   // Ours, and those of subscriptions.
   max_worker_processes: '20',
 };
@@ -165,6 +166,9 @@ export async function moveIn(cluster, world) {
   const wrong = String((Number(reset.code) + 1) % 1e6).padStart(6, '0');
   assert.equal(await value('select verify_reset_code($1, $2)', reset.token, wrong), false);
   await value(`select request_password_reset('carol@example.com')`);
+
+  // What users are to be told, and how far it has been looked for tokens that expire.
+  if (await value(`select to_regclass('pat.notices') is not null`)) await rows('select * from pat.claim_notices(0)');
 
   // From where somebody has signed in, and somebody who has signed up.
   await db.query(`insert into pat.known_networks values ($1, '2001:db8::/64', now())`, [ALICE]);

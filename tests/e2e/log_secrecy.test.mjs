@@ -458,6 +458,18 @@ async function passwordReset() {
   assert.equal((await rest('reset_password', { token: issued.token, code: issued.code, new_password: fresh() })).data, true);
   await fails('select pat.issue_reset_code($1)', 'nobody@example.com');
   assert.equal(await works('select pat.message_sent($1)', randomUUID()), false);
+  await db.query(`set supabase_pat.notices = 'minted,expiring,revoked,leaked'`);
+  await db.query('update auth.users set email_confirmed_at = now()');
+  const { rows: [told] } = await db.query(`select id, token from mint_pat((select id from auth.users where email = $1), 'told of')`, [EMAIL]);
+  keep('a token', told.token);
+  await works('select revoke_pat($1)', told.id);
+  const { rows: notices } = await db.query('select * from pat.claim_notices(100)');
+  assert.deepEqual(notices.map(({ kind }) => kind).sort(), ['minted', 'revoked']);
+  for (const notice of notices) {
+    await works('select pat.notice_failed($1, $2)', notice.id, 'no such mailbox');
+    await works('select pat.notice_sent($1)', notice.id);
+  }
+  await db.query('reset supabase_pat.notices');
 }
 
 async function theRest() {

@@ -116,7 +116,7 @@ test('what is to be watched is found', async () => {
   assert.equal(ask(unused).split('\n').length, 1);
 
   cluster.psql('postgres', `select request_password_reset('alice@example.com')`);
-  assert.equal(ask(block('Monitoring', 3)), '1|0|');
+  assert.equal(ask(block('Monitoring', 3)), '1|0|\n0|0|');
   ask(block('Monitoring'));
 
   cluster.psql('postgres', `update pat.api_keys set revoked_at = now() - interval '2 years' where id = '${id}'`);
@@ -462,7 +462,8 @@ test('The mail worker: a role of its own claims messages and does nothing else',
   try {
     await db.query('listen supabase_pat_outbox');
     assert.deepEqual((await db.query('select * from pat.claim_messages()')).rows, []);
-    for (const forbidden of [`select pat.sign_jwt('{}')`, 'select * from pat.outbox', 'select * from pat.private_keys', 'select * from auth.users', 'table todos']) {
+    assert.deepEqual((await db.query('select * from pat.claim_notices()')).rows, []);
+    for (const forbidden of [`select pat.sign_jwt('{}')`, 'select * from pat.outbox', 'select * from pat.notices', 'select * from pat.private_keys', 'select * from auth.users', 'table todos']) {
       await assert.rejects(db.query(forbidden), { code: '42501' }, forbidden);
     }
   } finally {

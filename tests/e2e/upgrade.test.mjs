@@ -159,6 +159,8 @@ async function fill(db) {
     await db.query('insert into pat.pending_sign_ups values (gen_random_uuid(), null)');
     await db.query(`select pat.define_key_attribute('project')`);
     await db.query(`select create_service_account('ci')`);
+    await db.query(`insert into pat.notices (kind, user_id, happened_at, due_at) values ('minted', $1, now(), now())`, [ALICE]);
+    await db.query('insert into pat.notice_marks values (7, now())');
   }
   return has;
 }

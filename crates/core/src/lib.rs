@@ -22,6 +22,7 @@ pub mod key_ring;
 pub mod leak_reports;
 pub mod live_claims;
 pub mod merge_patch;
+pub mod notices;
 pub mod opaque_token;
 pub mod own_sql;
 pub mod password;

@@ -31,6 +31,9 @@ select * from tests.calls(null) where code ~ '^XX';
 select * from tests.calls('x') where code ~ '^XX';
 select * from tests.error($$select pat.verify_jwt('x', null, null)$$);
 select * from tests.error('select pat.key_deleted()');
+select * from tests.error('select pat.claim_notices(null)');
+select * from tests.error('select pat.notice_sent(null)');
+select * from tests.error('select pat.notice_failed(null)');
 
 -- The next pre-request function is called directly, without a query around it.
 set supabase_pat.trusted_proxies = 0;

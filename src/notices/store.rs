@@ -1,0 +1,256 @@
+//! The table `pat.notices`: what is added to it, and how workers take from it.
+
+use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::pg_sys::BuiltinOid::{
+    BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+};
+use supabase_pat_core::error::Error;
+use supabase_pat_core::notices::{DAY, KEPT, Kind, OWN_A_DAY};
+use uuid::Uuid;
+
+use super::attribution::By;
+use super::is_on;
+use crate::pg::clock::Instant;
+use crate::pg::statement::{Statement, uses_transaction_snapshot};
+use crate::pg::uuid::{pg_uuid, to_uuid};
+
+thread_local! {
+    // The count is of a few rows in one place of an index. It takes no lock, so that two transactions may both write the
+    // last notice of a day.
+    static TELL: Statement = const { Statement::new(
+        "with counted as (\
+             select pg_catalog.count(*)::integer as place from pat.notices where user_id operator(pg_catalog.=) $2 \
+                 and kind operator(pg_catalog.=) $1 and happened_at operator(pg_catalog.>=) $4) \
+         insert into pat.notices \
+             (kind, user_id, happened_at, due_at, key_id, name, hint, is_rotation, actor, by_key, by_name, found_at) \
+         select $1, $2, $3, case when place operator(pg_catalog.<) $6 then $3 else $5 end, \
+             case when place operator(pg_catalog.<) $6 then $7 end, \
+             case when place operator(pg_catalog.<) $6 then $8 end, \
+             case when place operator(pg_catalog.<) $6 then $9 end, \
+             place operator(pg_catalog.<) $6 and $10, \
+             case when place operator(pg_catalog.<) $6 then $11 end, \
+             case when place operator(pg_catalog.<) $6 then $12 end, \
+             case when place operator(pg_catalog.<) $6 then (\
+                 select name from pat.api_keys where id operator(pg_catalog.=) $12) end, \
+             case when place operator(pg_catalog.<) $6 then $13 end \
+         from counted where place operator(pg_catalog.<=) $6",
+        &[
+            TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, UUIDOID, TEXTOID, TEXTOID,
+            BOOLOID, TEXTOID, UUIDOID, TEXTOID,
+        ],
+    ) };
+
+    static SWEEP: Statement = const { Statement::new(
+        "delete from pat.notices where id operator(pg_catalog.=) any (array(\
+             select id from pat.notices where happened_at operator(pg_catalog.<) $1 \
+             order by happened_at limit $2 for update skip locked))",
+        &[TIMESTAMPTZOID, INT8OID],
+    ) };
+
+    static CLAIM: Statement = const { Statement::new(
+        "update pat.notices as notice set claimed_until = $2, attempts = notice.attempts operator(pg_catalog.+) 1 \
+         where notice.id operator(pg_catalog.=) any (array(\
+             select id from pat.notices where ended_at is null and due_at operator(pg_catalog.<=) $1 \
+             and (claimed_until is null or claimed_until operator(pg_catalog.<=) $1) \
+             order by due_at limit $3 for update skip locked)) \
+         returning notice.id, notice.kind, notice.user_id, notice.happened_at, notice.due_at, notice.key_id, \
+             notice.name, notice.hint, notice.is_rotation, notice.actor, notice.by_name, notice.found_at, \
+             notice.expires_at, notice.days, notice.attempts",
+        &[TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID],
+    ) };
+
+    // The row is kept, since it counts for its day; what was in it is not.
+    static END: Statement = const { Statement::new(
+        "update pat.notices set ended_at = $2, outcome = $3, name = null, hint = null, by_name = null, found_at = null \
+         where id operator(pg_catalog.=) $1 and ended_at is null returning 1",
+        &[UUIDOID, TIMESTAMPTZOID, TEXTOID],
+    ) };
+
+    static FAILED: Statement = const { Statement::new(
+        "update pat.notices set last_error = $3, claimed_until = $2 operator(pg_catalog.+) \
+             pg_catalog.make_interval(secs => least(3600, pg_catalog.power(2, least(20, attempts)))) \
+         where id operator(pg_catalog.=) $1 and ended_at is null returning 1",
+        &[UUIDOID, TIMESTAMPTZOID, TEXTOID],
+    ) };
+
+    static COUNT_EVENTS: Statement = const { Statement::new(
+        "select pg_catalog.count(*)::integer from pat.events where user_id operator(pg_catalog.=) $1 \
+             and happened_at operator(pg_catalog.>=) $2 and happened_at operator(pg_catalog.<) $3 \
+             and event operator(pg_catalog.=) any ($4)",
+        &[UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID],
+    ) };
+}
+
+/// The token that a notice tells of.
+pub struct About<'a> {
+    pub user: Uuid,
+    pub token: Uuid,
+    pub name: &'a str,
+    pub hint: Option<&'a str>,
+    /// Whether it has been minted in the place of another one.
+    pub is_rotation: bool,
+}
+
+/// A notice that a worker has claimed.
+pub struct Claimed {
+    pub id: Uuid,
+    pub kind: Kind,
+    pub user: Uuid,
+    pub happened_at: Instant,
+    pub due_at: Instant,
+    /// `None` for a notice that stands for several tokens.
+    pub token: Option<Uuid>,
+    pub name: Option<String>,
+    pub hint: Option<String>,
+    pub is_rotation: bool,
+    pub actor: Option<String>,
+    pub by_name: Option<String>,
+    pub found_at: Option<String>,
+    pub expires_at: Option<Instant>,
+    pub days: Option<i16>,
+    /// The number of this attempt to send it, from 1.
+    pub attempt: i32,
+}
+
+/// The beginning of a day, in UTC.
+pub fn day_of(now: Instant) -> Instant {
+    let now = now.unix_seconds();
+    Instant::from_unix_seconds(now - now.rem_euclid(DAY))
+}
+
+/// Adds a notice, if those of the kind are sent: one of the token's own, or the one that stands for all others of the
+/// user and the day if that is not there yet.
+///
+/// # Errors
+/// Those of [`Statement::run`].
+pub fn tell(kind: Kind, about: &About, by: &By, happened_at: Instant) -> Result<(), Error> {
+    if !is_on(kind) {
+        return Ok(());
+    }
+    let day = day_of(happened_at);
+    let (by_token, found_at) = match by {
+        By::User | By::Operator => (None, None),
+        By::Token(token) => (Some(*token), None),
+        By::LeakReport { found_at, .. } => (None, found_at.as_deref()),
+    };
+    let arguments = [
+        kind.as_str().into(),
+        pg_uuid(about.user).into(),
+        happened_at.to_timestamp()?.into(),
+        day.to_timestamp()?.into(),
+        day.plus_seconds(DAY).to_timestamp()?.into(),
+        OWN_A_DAY.into(),
+        pg_uuid(about.token).into(),
+        about.name.into(),
+        about.hint.into(),
+        about.is_rotation.into(),
+        by.as_str().into(),
+        by_token.map(pg_uuid).into(),
+        found_at.into(),
+    ];
+    match uses_transaction_snapshot() {
+        true => TELL
+            .with(|statement| statement.run_on_latest(&arguments))
+            .map(|_| ())?,
+        false => TELL.with(|statement| statement.run(&arguments, |_| Ok(())))?,
+    }
+    // Where no mail worker runs nobody else does it: whoever fills the table clears it too.
+    match happened_at.unix_micros() % 16 {
+        0 => sweep(Instant::now(), 100),
+        _ => Ok(()),
+    }
+}
+
+/// Removes up to `max` notices that have been kept long enough.
+pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
+    let end = now.plus_seconds(-KEPT).to_timestamp()?;
+    SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()]))
+}
+
+/// Takes up to `max` notices that are due. For `lease` seconds, nobody else gets them.
+pub fn claim(max: i32, lease: i64, now: Instant) -> Result<Vec<Claimed>, Error> {
+    let arguments = [
+        now.to_timestamp()?.into(),
+        now.plus_seconds(lease).to_timestamp()?.into(),
+        max.into(),
+    ];
+    CLAIM.with(|statement| {
+        statement.run(&arguments, |rows| {
+            let mut claimed = Vec::new();
+            for row in rows {
+                let id = |column| -> pgrx::spi::Result<Option<Uuid>> {
+                    Ok(row.get::<PgUuid>(column)?.map(to_uuid))
+                };
+                let time = |column| -> pgrx::spi::Result<Option<Instant>> {
+                    let time = row.get::<TimestampWithTimeZone>(column)?;
+                    Ok(time.map(Instant::from_timestamp))
+                };
+                let kind = row.get::<String>(2)?;
+                let kind = kind.as_deref().and_then(Kind::named);
+                let (Some(number), Some(kind), Some(user), Some(happened_at), Some(due_at)) =
+                    (id(1)?, kind, id(3)?, time(4)?, time(5)?)
+                else {
+                    continue; // no column of these is null
+                };
+                claimed.push(Claimed {
+                    id: number,
+                    kind,
+                    user,
+                    happened_at,
+                    due_at,
+                    token: id(6)?,
+                    name: row.get(7)?,
+                    hint: row.get(8)?,
+                    is_rotation: row.get(9)?.unwrap_or(false),
+                    actor: row.get(10)?,
+                    by_name: row.get(11)?,
+                    found_at: row.get(12)?,
+                    expires_at: time(13)?,
+                    days: row.get(14)?,
+                    attempt: row.get(15)?.unwrap_or(1),
+                });
+            }
+            Ok(claimed)
+        })
+    })
+}
+
+/// Notes that a notice has been sent. False if there is no such notice any more.
+pub fn sent(id: Uuid, now: Instant) -> Result<bool, Error> {
+    end(id, "sent", now)
+}
+
+/// Gives up a notice, since there is nothing to tell any more, or nobody.
+pub fn drop(id: Uuid, reason: &str, now: Instant) -> Result<(), Error> {
+    end(id, reason, now).map(|_| ())
+}
+
+fn end(id: Uuid, outcome: &str, now: Instant) -> Result<bool, Error> {
+    let arguments = [
+        pg_uuid(id).into(),
+        now.to_timestamp()?.into(),
+        outcome.into(),
+    ];
+    END.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+}
+
+/// Gives a notice back, with the reason why it could not be sent. It can be claimed again after 2, 4, 8 seconds and so
+/// on, an hour at most. False if there is no such notice any more.
+pub fn failed(id: Uuid, error: &str, now: Instant) -> Result<bool, Error> {
+    let arguments = [pg_uuid(id).into(), now.to_timestamp()?.into(), error.into()];
+    FAILED.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+}
+
+/// How many tokens a notice tells of that stands for several: by the events of its day from its own time on.
+pub fn count_events(notice: &Claimed) -> Result<i32, Error> {
+    let arguments = [
+        pg_uuid(notice.user).into(),
+        notice.happened_at.to_timestamp()?.into(),
+        notice.due_at.to_timestamp()?.into(),
+        notice.kind.events().to_vec().into(),
+    ];
+    let count = COUNT_EVENTS
+        .with(|statement| statement.run(&arguments, |rows| rows.first().get_one::<i32>()))?;
+    // Events may be kept for less than a day.
+    Ok(count.unwrap_or(0).max(1))
+}

@@ -4,7 +4,7 @@ set local search_path = pg_catalog, pg_temp;
 -- nor a secret in it. A row without a token stands for all others of its kind, user and day. Rows are added and
 -- removed, and only mail workers change them: so no two transactions that write notices wait for each other.
 create table pat.notices (
-    id uuid primary key default gen_random_uuid(),
+    id bigint primary key generated always as identity,
     kind text not null check (kind in ('minted', 'expiring', 'revoked', 'leaked')),
     user_id uuid not null,
     happened_at timestamptz not null,
@@ -17,7 +17,6 @@ create table pat.notices (
     -- Who did it: user, token, operator or leak report.
     actor text,
     by_key uuid,
-    by_name text,
     found_at text,
     expires_at timestamptz,
     -- How many days before.
@@ -34,11 +33,11 @@ comment on table pat.notices is
 
 create index notices_user_id_idx on pat.notices (user_id, kind, happened_at);
 create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
-create index notices_happened_at_idx on pat.notices (happened_at);
 
 alter table pat.notices enable row level security;
 
 select pg_extension_config_dump('pat.notices', '');
+select pg_extension_config_dump('pat.notices_id_seq', '');
 
 -- Up to which expiry tokens have been looked at, for each number of days before it. A mark only moves on.
 create table pat.notice_marks (
@@ -71,9 +70,9 @@ comment on function pat.claim_notices(integer) is
     'Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and '
     'the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed '
     'nor returned comes again. For trusted roles.';
-comment on function pat.notice_sent(uuid) is
+comment on function pat.notice_sent(bigint) is
     'Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles.';
-comment on function pat.notice_failed(uuid, text) is
+comment on function pat.notice_failed(bigint, text) is
     'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, '
     'for last_error. False if there is none. For trusted roles.';
 

@@ -257,7 +257,7 @@ create function public.edit_pat(id uuid, name text default null, description tex
 -- nor a secret in it. A row without a token stands for all others of its kind, user and day. Rows are added and
 -- removed, and only mail workers change them: so no two transactions that write notices wait for each other.
 create table pat.notices (
-    id uuid primary key default pg_catalog.gen_random_uuid(),
+    id bigint primary key generated always as identity,
     kind text not null check (kind in ('minted', 'expiring', 'revoked', 'leaked')),
     user_id uuid not null,
     happened_at timestamptz not null,
@@ -270,7 +270,6 @@ create table pat.notices (
     -- Who did it: user, token, operator or leak report.
     actor text,
     by_key uuid,
-    by_name text,
     found_at text,
     expires_at timestamptz,
     -- How many days before.
@@ -287,11 +286,11 @@ comment on table pat.notices is
 
 create index notices_user_id_idx on pat.notices (user_id, kind, happened_at);
 create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
-create index notices_happened_at_idx on pat.notices (happened_at);
 
 alter table pat.notices enable row level security;
 
 select pg_catalog.pg_extension_config_dump('pat.notices', '');
+select pg_catalog.pg_extension_config_dump('pat.notices_id_seq', '');
 
 -- Up to which expiry tokens have been looked at, for each number of days before it. A mark only moves on.
 create table pat.notice_marks (
@@ -321,15 +320,15 @@ create trigger tell_of_the_revocation
     execute function pat.key_revoked();
 
 create function pat.claim_notices(max integer default 10)
-    returns table (id uuid, kind text, email text, language text, token_name text, token_hint text, is_rotation boolean,
+    returns table (id bigint, kind text, email text, language text, token_name text, token_hint text, is_rotation boolean,
         others integer, actor text, actor_token text, found_at text, happened_at timestamptz, expires_at timestamptz,
         attempt integer)
     language c
     as 'MODULE_PATHNAME', 'claim_notices_wrapper';
-create function pat.notice_sent(id uuid) returns boolean
+create function pat.notice_sent(id bigint) returns boolean
     language c
     as 'MODULE_PATHNAME', 'notice_sent_wrapper';
-create function pat.notice_failed(id uuid, error text default null) returns boolean
+create function pat.notice_failed(id bigint, error text default null) returns boolean
     language c
     as 'MODULE_PATHNAME', 'notice_failed_wrapper';
 
@@ -413,8 +412,9 @@ begin
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
         'function public.report_leaked_tokens(text[], text)',
         'function public.introspect_token(text, text)', 'function public.exchange_token(interval, text[])',
-        'table pat.notices', 'table pat.notice_marks', 'function pat.key_revoked()', 'function pat.claim_notices(integer)',
-        'function pat.notice_sent(uuid)', 'function pat.notice_failed(uuid, text)',
+        'table pat.notices', 'sequence pat.notices_id_seq', 'table pat.notice_marks', 'function pat.key_revoked()',
+        'function pat.claim_notices(integer)',
+        'function pat.notice_sent(bigint)', 'function pat.notice_failed(bigint, text)',
         'type public.exchanged_token', 'table pat.service_accounts', 'table public.service_accounts',
         'function public.create_service_account(text, text)', 'function public.delete_service_account(uuid)',
         'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
@@ -454,8 +454,8 @@ begin
             pat.auth_function_problem(text),
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
             pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
-            public.introspect_token(text, text), pat.claim_notices(integer), pat.notice_sent(uuid),
-            pat.notice_failed(uuid, text) to %I', role);
+            public.introspect_token(text, text), pat.claim_notices(integer), pat.notice_sent(bigint),
+            pat.notice_failed(bigint, text) to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts to %I',
             role);
     end if;
@@ -799,8 +799,8 @@ begin
                 pat.message_sent(uuid),
                 pat.message_failed(uuid, text),
                 pat.claim_notices(integer),
-                pat.notice_sent(uuid),
-                pat.notice_failed(uuid, text),
+                pat.notice_sent(bigint),
+                pat.notice_failed(bigint, text),
                 pat.define_key_attribute(text, jsonb, boolean),
                 pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
@@ -1120,9 +1120,9 @@ comment on function pat.claim_notices(integer) is
     'Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and '
     'the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed '
     'nor returned comes again. For trusted roles.';
-comment on function pat.notice_sent(uuid) is
+comment on function pat.notice_sent(bigint) is
     'Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles.';
-comment on function pat.notice_failed(uuid, text) is
+comment on function pat.notice_failed(bigint, text) is
     'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, '
     'for last_error. False if there is none. For trusted roles.';
 comment on function pat.key_attributes_changed() is

@@ -7,9 +7,10 @@
 mod attribution;
 mod expiry;
 mod revocation;
+mod room;
 mod store;
 
-use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::account::Address;
@@ -18,12 +19,12 @@ use supabase_pat_core::notices::{self, Kind, Pending};
 
 pub use attribution::{By, as_leaked, attributed};
 pub use revocation::deleted;
-pub use store::{About, tell};
+pub use room::of as room;
+pub use store::{About, tell, tidy};
 
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
-use crate::pg::uuid::{pg_uuid, to_uuid};
-use crate::pg::{relations, rights, settings};
+use crate::pg::{rights, settings};
 use crate::users::state;
 use store::Claimed;
 
@@ -32,12 +33,6 @@ extension_sql_file!(
     name = "notices",
     requires = ["tokens", claim_notices, notice_sent, notice_failed]
 );
-
-/// Whether notices of that kind are written.
-pub fn is_on(kind: Kind) -> bool {
-    // Version 0.1.0 has no such table.
-    settings::notices().has(kind) && relations::find_table(c"pat", c"notices").is_some()
-}
 
 /// How many notices that are not to be sent any more a call looks at, at most.
 const MAX_LAPSED: usize = 10_000;
@@ -50,7 +45,7 @@ fn claim_notices(
     TableIterator<
         'static,
         (
-            name!(id, PgUuid),
+            name!(id, i64),
             name!(kind, String),
             name!(email, String),
             name!(language, Option<String>),
@@ -91,7 +86,7 @@ fn claim_notices(
                         wanted -= 1;
                         let shown = |text: &Option<String>| text.as_deref().map(notices::shown);
                         opened.push((
-                            pg_uuid(notice.id),
+                            notice.id,
                             notice.kind.as_str().to_owned(),
                             letter.address.as_str().to_owned(),
                             letter.language,
@@ -100,7 +95,7 @@ fn claim_notices(
                             notice.is_rotation,
                             letter.others,
                             notice.actor.clone(),
-                            shown(&notice.by_name),
+                            shown(&letter.actor_token),
                             shown(&notice.found_at),
                             notice.happened_at.to_timestamp()?,
                             letter.expires_at.map(Instant::to_timestamp).transpose()?,
@@ -119,22 +114,22 @@ fn claim_notices(
 }
 
 #[pg_extern(requires = ["schema"])]
-fn notice_sent(id: Option<PgUuid>) -> SqlResult<bool> {
+fn notice_sent(id: Option<i64>) -> SqlResult<bool> {
     reported(|| {
         rights::require_mail_worker("confirm notices")?;
         rights::require_writable("confirming a notice")?;
-        let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
+        let id = id.ok_or(Error::NullArgument("id"))?;
         store::sent(id, Instant::now())
     })
 }
 
 #[pg_extern(requires = ["schema"])]
-fn notice_failed(id: Option<PgUuid>, error: default!(Option<&str>, "NULL")) -> SqlResult<bool> {
+fn notice_failed(id: Option<i64>, error: default!(Option<&str>, "NULL")) -> SqlResult<bool> {
     const MAX_ERROR: usize = 500;
     reported(|| {
         rights::require_mail_worker("return notices")?;
         rights::require_writable("returning a notice")?;
-        let id = to_uuid(id.ok_or(Error::NullArgument("id"))?);
+        let id = id.ok_or(Error::NullArgument("id"))?;
         let error = error.unwrap_or("no reason given");
         let error: String = error.chars().take(MAX_ERROR).collect();
         store::failed(id, &error, Instant::now())
@@ -148,6 +143,8 @@ struct Letter {
     /// How many tokens it tells of, if it stands for several.
     others: Option<i32>,
     expires_at: Option<Instant>,
+    /// The name of the token that has done it.
+    actor_token: Option<String>,
 }
 
 /// Looks up to whom a notice goes, or why it is not to be sent any more.
@@ -185,5 +182,6 @@ fn open(notice: &Claimed, now: Instant) -> Result<Result<Letter, &'static str>, 
         language,
         others,
         expires_at: expires_at.map(|token| Instant::from_unix_seconds(token.expires_at)),
+        actor_token: store::name_of_actor(notice)?,
     }))
 }

@@ -11,10 +11,11 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::notices::Kind;
 
 use super::attribution::{By, noted};
-use super::{About, is_on, tell};
+use super::{About, tell};
 use crate::pg::clock::Instant;
 use crate::pg::error::reported;
 use crate::pg::function::version_1;
+use crate::pg::settings;
 use crate::pg::uuid::to_uuid;
 
 version_1!(pg_finfo_supabase_pat_key_revoked);
@@ -51,7 +52,8 @@ pub fn deleted(row: &PgHeapTuple<AllocatedByPostgres>, now: Instant) -> Result<(
 }
 
 fn tell_of(row: &PgHeapTuple<AllocatedByPostgres>, now: Instant) -> Result<(), Error> {
-    if !is_on(Kind::Revoked) && !is_on(Kind::Leaked) {
+    let kinds = settings::notices();
+    if !kinds.has(Kind::Revoked) && !kinds.has(Kind::Leaked) {
         return Ok(());
     }
     let id = |column| {
@@ -71,7 +73,7 @@ fn tell_of(row: &PgHeapTuple<AllocatedByPostgres>, now: Instant) -> Result<(), E
     }
     let by = noted();
     let kind = match &by {
-        By::LeakReport { token: leaked, .. } if *leaked == token && is_on(Kind::Leaked) => {
+        By::LeakReport { token: leaked, .. } if *leaked == token && kinds.has(Kind::Leaked) => {
             Kind::Leaked
         }
         _ => Kind::Revoked,

@@ -5,45 +5,35 @@ use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 use supabase_pat_core::error::Error;
-use supabase_pat_core::notices::{DAY, KEPT, Kind, OWN_A_DAY};
+use supabase_pat_core::notices::{DAY, KEPT, Kind, Room};
 use uuid::Uuid;
 
 use super::attribution::By;
-use super::is_on;
+use super::room;
 use crate::pg::clock::Instant;
-use crate::pg::statement::{Statement, uses_transaction_snapshot};
+use crate::pg::statement::Statement;
 use crate::pg::uuid::{pg_uuid, to_uuid};
 
 thread_local! {
-    // The count is of a few rows in one place of an index. It takes no lock, so that two transactions may both write the
-    // last notice of a day.
-    static TELL: Statement = const { Statement::new(
-        "with counted as (\
-             select pg_catalog.count(*)::integer as place from pat.notices where user_id operator(pg_catalog.=) $2 \
-                 and kind operator(pg_catalog.=) $1 and happened_at operator(pg_catalog.>=) $4) \
-         insert into pat.notices \
-             (kind, user_id, happened_at, due_at, key_id, name, hint, is_rotation, actor, by_key, by_name, found_at) \
-         select $1, $2, $3, case when place operator(pg_catalog.<) $6 then $3 else $5 end, \
-             case when place operator(pg_catalog.<) $6 then $7 end, \
-             case when place operator(pg_catalog.<) $6 then $8 end, \
-             case when place operator(pg_catalog.<) $6 then $9 end, \
-             place operator(pg_catalog.<) $6 and $10, \
-             case when place operator(pg_catalog.<) $6 then $11 end, \
-             case when place operator(pg_catalog.<) $6 then $12 end, \
-             case when place operator(pg_catalog.<) $6 then (\
-                 select name from pat.api_keys where id operator(pg_catalog.=) $12) end, \
-             case when place operator(pg_catalog.<) $6 then $13 end \
-         from counted where place operator(pg_catalog.<=) $6",
+    static INSERT: Statement = const { Statement::new(
+        "insert into pat.notices \
+         (kind, user_id, happened_at, due_at, key_id, name, hint, is_rotation, actor, by_key, found_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         &[
-            TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, UUIDOID, TEXTOID, TEXTOID,
-            BOOLOID, TEXTOID, UUIDOID, TEXTOID,
+            TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID, UUIDOID,
+            TEXTOID,
         ],
     ) };
 
+    static OLDEST: Statement = const { Statement::new(
+        "select happened_at operator(pg_catalog.<) $1 from pat.notices order by id limit 1",
+        &[TIMESTAMPTZOID],
+    ) };
+
+    // Ids and times grow together.
     static SWEEP: Statement = const { Statement::new(
-        "delete from pat.notices where id operator(pg_catalog.=) any (array(\
-             select id from pat.notices where happened_at operator(pg_catalog.<) $1 \
-             order by happened_at limit $2 for update skip locked))",
+        "delete from pat.notices where happened_at operator(pg_catalog.<) $1 and id operator(pg_catalog.=) any (array(\
+             select id from pat.notices order by id limit $2 for update skip locked))",
         &[TIMESTAMPTZOID, INT8OID],
     ) };
 
@@ -54,23 +44,28 @@ thread_local! {
              and (claimed_until is null or claimed_until operator(pg_catalog.<=) $1) \
              order by due_at limit $3 for update skip locked)) \
          returning notice.id, notice.kind, notice.user_id, notice.happened_at, notice.due_at, notice.key_id, \
-             notice.name, notice.hint, notice.is_rotation, notice.actor, notice.by_name, notice.found_at, \
+             notice.name, notice.hint, notice.is_rotation, notice.actor, notice.by_key, notice.found_at, \
              notice.expires_at, notice.days, notice.attempts",
         &[TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID],
     ) };
 
     // The row is kept, since it counts for its day; what was in it is not.
     static END: Statement = const { Statement::new(
-        "update pat.notices set ended_at = $2, outcome = $3, name = null, hint = null, by_name = null, found_at = null \
+        "update pat.notices set ended_at = $2, outcome = $3, name = null, hint = null, found_at = null \
          where id operator(pg_catalog.=) $1 and ended_at is null returning 1",
-        &[UUIDOID, TIMESTAMPTZOID, TEXTOID],
+        &[INT8OID, TIMESTAMPTZOID, TEXTOID],
     ) };
 
     static FAILED: Statement = const { Statement::new(
         "update pat.notices set last_error = $3, claimed_until = $2 operator(pg_catalog.+) \
              pg_catalog.make_interval(secs => least(3600, pg_catalog.power(2, least(20, attempts)))) \
          where id operator(pg_catalog.=) $1 and ended_at is null returning 1",
-        &[UUIDOID, TIMESTAMPTZOID, TEXTOID],
+        &[INT8OID, TIMESTAMPTZOID, TEXTOID],
+    ) };
+
+    static NAME: Statement = const { Statement::new(
+        "select name from pat.api_keys where id operator(pg_catalog.=) $1",
+        &[UUIDOID],
     ) };
 
     static COUNT_EVENTS: Statement = const { Statement::new(
@@ -93,7 +88,7 @@ pub struct About<'a> {
 
 /// A notice that a worker has claimed.
 pub struct Claimed {
-    pub id: Uuid,
+    pub id: i64,
     pub kind: Kind,
     pub user: Uuid,
     pub happened_at: Instant,
@@ -104,7 +99,7 @@ pub struct Claimed {
     pub hint: Option<String>,
     pub is_rotation: bool,
     pub actor: Option<String>,
-    pub by_name: Option<String>,
+    pub by_token: Option<Uuid>,
     pub found_at: Option<String>,
     pub expires_at: Option<Instant>,
     pub days: Option<i16>,
@@ -118,43 +113,43 @@ pub fn day_of(now: Instant) -> Instant {
     Instant::from_unix_seconds(now - now.rem_euclid(DAY))
 }
 
-/// Adds a notice, if those of the kind are sent: one of the token's own, or the one that stands for all others of the
-/// user and the day if that is not there yet.
+/// Adds a notice, if those of the kind are sent and there is room: one of the token's own, or the one that stands for all
+/// others of the user and the day.
 ///
 /// # Errors
 /// Those of [`Statement::run`].
 pub fn tell(kind: Kind, about: &About, by: &By, happened_at: Instant) -> Result<(), Error> {
-    if !is_on(kind) {
-        return Ok(());
-    }
-    let day = day_of(happened_at);
+    let (due_at, about, by) = match room::of(kind, about.user, happened_at) {
+        Room::Own => (happened_at, Ok(about), Some(by)),
+        Room::Last => (day_of(happened_at).plus_seconds(DAY), Err(about.user), None),
+        Room::None => return Ok(()),
+    };
+    let user = about.map_or_else(|user| user, |about| about.user);
+    let about = about.ok();
     let (by_token, found_at) = match by {
-        By::User | By::Operator => (None, None),
-        By::Token(token) => (Some(*token), None),
-        By::LeakReport { found_at, .. } => (None, found_at.as_deref()),
+        Some(By::Token(token)) => (Some(*token), None),
+        Some(By::LeakReport { found_at, .. }) => (None, found_at.as_deref()),
+        Some(By::User | By::Operator) | None => (None, None),
     };
     let arguments = [
         kind.as_str().into(),
-        pg_uuid(about.user).into(),
+        pg_uuid(user).into(),
         happened_at.to_timestamp()?.into(),
-        day.to_timestamp()?.into(),
-        day.plus_seconds(DAY).to_timestamp()?.into(),
-        OWN_A_DAY.into(),
-        pg_uuid(about.token).into(),
-        about.name.into(),
-        about.hint.into(),
-        about.is_rotation.into(),
-        by.as_str().into(),
+        due_at.to_timestamp()?.into(),
+        about.map(|about| pg_uuid(about.token)).into(),
+        about.map(|about| about.name).into(),
+        about.and_then(|about| about.hint).into(),
+        about.is_some_and(|about| about.is_rotation).into(),
+        by.map(By::as_str).into(),
         by_token.map(pg_uuid).into(),
         found_at.into(),
     ];
-    match uses_transaction_snapshot() {
-        true => TELL
-            .with(|statement| statement.run_on_latest(&arguments))
-            .map(|_| ())?,
-        false => TELL.with(|statement| statement.run(&arguments, |_| Ok(())))?,
-    }
-    // Where no mail worker runs nobody else does it: whoever fills the table clears it too.
+    INSERT.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    tidy(happened_at)
+}
+
+/// Removes some old notices now and then: where no mail worker runs, nobody else does it.
+pub fn tidy(happened_at: Instant) -> Result<(), Error> {
     match happened_at.unix_micros() % 16 {
         0 => sweep(Instant::now(), 100),
         _ => Ok(()),
@@ -164,7 +159,16 @@ pub fn tell(kind: Kind, about: &About, by: &By, happened_at: Instant) -> Result<
 /// Removes up to `max` notices that have been kept long enough.
 pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
     let end = now.plus_seconds(-KEPT).to_timestamp()?;
-    SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()]))
+    let is_there = OLDEST.with(|statement| {
+        statement.run(&[end.into()], |rows| match rows.is_empty() {
+            true => Ok(false),
+            false => Ok(rows.first().get_one::<bool>()? == Some(true)),
+        })
+    })?;
+    match is_there {
+        true => SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()])),
+        false => Ok(()),
+    }
 }
 
 /// Takes up to `max` notices that are due. For `lease` seconds, nobody else gets them.
@@ -188,7 +192,7 @@ pub fn claim(max: i32, lease: i64, now: Instant) -> Result<Vec<Claimed>, Error> 
                 let kind = row.get::<String>(2)?;
                 let kind = kind.as_deref().and_then(Kind::named);
                 let (Some(number), Some(kind), Some(user), Some(happened_at), Some(due_at)) =
-                    (id(1)?, kind, id(3)?, time(4)?, time(5)?)
+                    (row.get::<i64>(1)?, kind, id(3)?, time(4)?, time(5)?)
                 else {
                     continue; // no column of these is null
                 };
@@ -203,7 +207,7 @@ pub fn claim(max: i32, lease: i64, now: Instant) -> Result<Vec<Claimed>, Error> 
                     hint: row.get(8)?,
                     is_rotation: row.get(9)?.unwrap_or(false),
                     actor: row.get(10)?,
-                    by_name: row.get(11)?,
+                    by_token: id(11)?,
                     found_at: row.get(12)?,
                     expires_at: time(13)?,
                     days: row.get(14)?,
@@ -216,29 +220,40 @@ pub fn claim(max: i32, lease: i64, now: Instant) -> Result<Vec<Claimed>, Error> 
 }
 
 /// Notes that a notice has been sent. False if there is no such notice any more.
-pub fn sent(id: Uuid, now: Instant) -> Result<bool, Error> {
+pub fn sent(id: i64, now: Instant) -> Result<bool, Error> {
     end(id, "sent", now)
 }
 
 /// Gives up a notice, since there is nothing to tell any more, or nobody.
-pub fn drop(id: Uuid, reason: &str, now: Instant) -> Result<(), Error> {
+pub fn drop(id: i64, reason: &str, now: Instant) -> Result<(), Error> {
     end(id, reason, now).map(|_| ())
 }
 
-fn end(id: Uuid, outcome: &str, now: Instant) -> Result<bool, Error> {
-    let arguments = [
-        pg_uuid(id).into(),
-        now.to_timestamp()?.into(),
-        outcome.into(),
-    ];
+fn end(id: i64, outcome: &str, now: Instant) -> Result<bool, Error> {
+    let arguments = [id.into(), now.to_timestamp()?.into(), outcome.into()];
     END.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
 }
 
 /// Gives a notice back, with the reason why it could not be sent. It can be claimed again after 2, 4, 8 seconds and so
 /// on, an hour at most. False if there is no such notice any more.
-pub fn failed(id: Uuid, error: &str, now: Instant) -> Result<bool, Error> {
-    let arguments = [pg_uuid(id).into(), now.to_timestamp()?.into(), error.into()];
+pub fn failed(id: i64, error: &str, now: Instant) -> Result<bool, Error> {
+    let arguments = [id.into(), now.to_timestamp()?.into(), error.into()];
     FAILED.with(|statement| statement.run(&arguments, |rows| Ok(!rows.is_empty())))
+}
+
+/// The name of the token that has done what a notice tells of, if it is still there.
+pub fn name_of_actor(notice: &Claimed) -> Result<Option<String>, Error> {
+    match notice.by_token {
+        // Its row may be gone.
+        Some(token) if notice.token == Some(token) => Ok(notice.name.clone()),
+        Some(token) => NAME.with(|statement| {
+            statement.run(&[pg_uuid(token).into()], |rows| match rows.is_empty() {
+                true => Ok(None),
+                false => rows.first().get_one::<String>(),
+            })
+        }),
+        None => Ok(None),
+    }
 }
 
 /// How many tokens a notice tells of that stands for several: by the events of its day from its own time on.

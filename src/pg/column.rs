@@ -260,6 +260,12 @@ impl TextCopy {
         let text = unsafe { CStr::from_ptr(self.0) };
         text.to_string_lossy().into_owned()
     }
+
+    /// Whether it is that text.
+    pub fn is(self, text: &str) -> bool {
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(self.0) }.to_bytes() == text.as_bytes()
+    }
 }
 
 impl Type for Text {

@@ -3,7 +3,6 @@
 use pgrx::datum::Interval;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt;
-use supabase_pat_core::notices::Kind as NoticeKind;
 use supabase_pat_core::opaque_token::{OpaqueToken, Prefix};
 use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
 use supabase_pat_core::rate::Limit;
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::lookup;
 use super::store::{self, Details, Limits, Maker, NewToken, Provenance, ToGrant};
-use crate::notices::{self, By};
+use crate::notices::By;
 use crate::pg::clock::{self, Instant};
 use crate::pg::random;
 use crate::pg::settings;
@@ -64,17 +63,21 @@ impl Wanted<'_> {
             Kind::Jwt => self.signed(user)?,
             Kind::Opaque => self.drawn()?,
         };
-        let hint = token::hint(&text);
         store::insert(
             to_grant,
             &NewToken {
                 id: self.id,
                 name: self.name,
                 scopes: self.scopes,
-                hint,
+                hint: token::hint(&text),
                 created_at: self.created_at,
                 expires_at: self.expires_at,
                 known_by,
+                by: match (caller.is_trusted(), caller.token_id()) {
+                    (true, _) => By::Operator,
+                    (false, Some(token)) => By::Token(token),
+                    (false, None) => By::User,
+                },
                 limits: self.limits,
                 details: self.details,
                 provenance: Provenance {
@@ -86,19 +89,6 @@ impl Wanted<'_> {
                 },
             },
         )?;
-        let about = notices::About {
-            user,
-            token: self.id,
-            name: self.name,
-            hint: Some(hint),
-            is_rotation: matches!(self.limits, Limits::LikeThoseOf(_)),
-        };
-        let by = match (caller.is_trusted(), caller.token_id()) {
-            (true, _) => By::Operator,
-            (false, Some(token)) => By::Token(token),
-            (false, None) => By::User,
-        };
-        notices::tell(NoticeKind::Minted, &about, &by, self.created_at)?;
         Ok(text)
     }
 

@@ -115,8 +115,8 @@ const WRITES = {
   'pat.add_signing_key': 'pat.add_signing_key()',
   'pat.claim_messages': 'pat.claim_messages()',
   'pat.claim_notices': 'pat.claim_notices()',
-  'pat.notice_failed': `pat.notice_failed(gen_random_uuid(), 'x')`,
-  'pat.notice_sent': 'pat.notice_sent(gen_random_uuid())',
+  'pat.notice_failed': `pat.notice_failed(1000000, 'x')`,
+  'pat.notice_sent': 'pat.notice_sent(1000000)',
   'pat.define_setting': `pat.define_setting('x', '1')`,
   'pat.define_key_attribute': `pat.define_key_attribute('project')`,
   'pat.drop_key_attribute': `pat.drop_key_attribute('project')`,
@@ -362,11 +362,15 @@ test('a REST server on the standby serves reads, refuses what is revoked, and sa
 
 test('after a promotion, the same sessions write, and tokens of before are good', async () => {
   const { id, token } = await world.mint(ALICE);
+  await here.query(`set supabase_pat.notices = 'minted'; update auth.users set email_confirmed_at = now(); select mint_pat('${ALICE}', 'told before');
+    reset supabase_pat.notices`);
   await caughtUp();
   assert.equal(await isValid(there, claimsOf(token)), true);
   standby.control('promote');
   assert.equal((await there.query('select revoke_pat($1) as done', [id])).rows[0].done, true);
   assert.equal(await isValid(there, claimsOf(token)), false);
+  // What was to be told before is told by the one that is there now.
+  assert.deepEqual((await there.query('select token_name, pat.notice_sent(id) as sent from pat.claim_notices()')).rows, [{ token_name: 'told before', sent: true }]);
   const { rows: [minted] } = await there.query(`select token from mint_pat($1, 'after')`, [ALICE]);
   assert.equal(await passes(there, claimsOf(minted.token)), true);
   await eventually(() => standby.psql('postgres', `select last_used_at from api_keys where name = 'after'`), 15);

@@ -366,6 +366,56 @@ for (const from of released) {
       assert.equal(await value(owner, 'select revoke_pat($1, true)', [maker.id]), true);
       assert.notEqual(await value(owner, 'select revoked_at from pat.api_keys where id = $1', [made]), null);
     });
+
+    test('of a hundred thousand old tokens, each that expires soon is told of once, and no user is flooded', async () => {
+      const name = await world.database(from, `select pat.install_auth_schema();
+        insert into auth.users (id, email, email_confirmed_at)
+          select ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, 'user' || i || '@example.com', now() from generate_series(0, 1999) i;
+        insert into pat.api_keys (id, user_id, name, created_at, expires_at, revoked_at)
+          select gen_random_uuid(), ('00000000-0000-4000-8000-' || lpad((i % 2000)::text, 12, '0'))::uuid, 'old ' || i, now() - interval '1 year',
+            now() + interval '1 hour' + i * interval '5 minutes', case when i % 10 = 0 then now() end
+          from generate_series(1, 100000) i;
+        -- One user has many that expire on one day.
+        insert into pat.api_keys (id, user_id, name, created_at, expires_at)
+          select gen_random_uuid(), '00000000-0000-4000-8000-000000000001', 'of one day ' || i, now() - interval '1 year', now() + interval '20 days'
+          from generate_series(1, 500) i;`);
+      const db = await world.connect(name);
+      await db.query('alter extension supabase_pat update');
+      // As long as nobody asks for it, there is nothing.
+      assert.deepEqual(await rows(db, 'select * from pat.claim_notices(100)'), []);
+      assert.equal(await value(db, 'select count(*)::int from pat.notices'), 0);
+      await db.query(`set supabase_pat.notices = 'expiring'`);
+      const soon = await value(db, `select count(*)::int from pat.api_keys where expires_at < now() + interval '30 days' and revoked_at is null and name not like 'of one day%'`);
+      const reads = () => value(db, `select pg_stat_get_xact_numscans('pat.api_keys'::regclass)::int`);
+      await db.query('begin');
+      const scans = await reads();
+      for (let before = -1, now = 0; before !== now;) {
+        await rows(db, 'select * from pat.claim_notices(0)');
+        [before, now] = [now, await value(db, 'select count(*)::int from pat.notices')];
+      }
+      // No look reads the whole table.
+      assert.equal(await reads(), scans);
+      await db.query('commit');
+      const found = (await rows(db, `select count(*)::int as notices, count(distinct key_id)::int as tokens, count(key_id)::int as own,
+        max(of_user)::int as at_most from (select *, count(*) over (partition by user_id) as of_user from pat.notices) n`))[0];
+      assert.equal(found.own, found.tokens);
+      assert.equal(found.at_most, 11);
+      assert.ok(found.tokens <= soon + 10 && found.tokens >= soon - 10, `${found.tokens} of ${soon}`);
+      assert.deepEqual(await rows(db, `select days, count(*)::int > 0 as some, min(expires_at) > now() + case days when 30 then interval '7 days' when 7 then interval '1 day' else '0' end as nearest
+        from pat.notices where key_id is not null group by days order by days`), [1, 7, 30].map((days) => ({ days, some: true, nearest: true })));
+      // A restart changes nothing, and neither does another worker.
+      const other = await world.connect(name);
+      await other.query(`set supabase_pat.notices = 'expiring'`);
+      const ids = new Set();
+      for (let got = [0]; got.length > 0;) {
+        got = await rows(other, 'select * from pat.claim_notices(500)');
+        for (const { id } of got) {
+          assert.ok(!ids.has(id));
+          ids.add(id);
+        }
+      }
+      assert.equal(ids.size, found.own);
+    });
   });
 }
 

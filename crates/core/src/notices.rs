@@ -65,6 +65,27 @@ pub const DAY: i64 = 86_400;
 /// How many notices of a kind a user has on a day that tell of one token. There is one more, for all others.
 pub const OWN_A_DAY: i32 = 10;
 
+/// What room there is for one more notice of a kind, user and day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// It may tell of its token.
+    Own,
+    /// Only for the one that stands for all others.
+    Last,
+    None,
+}
+
+impl Room {
+    /// The room that is left after so many notices.
+    pub fn after(told: i32) -> Self {
+        match told {
+            ..OWN_A_DAY => Self::Own,
+            OWN_A_DAY => Self::Last,
+            _ => Self::None,
+        }
+    }
+}
+
 /// How long the row of a notice is kept: until nobody could send it, and it counts for no day.
 pub const KEPT: i64 = 9 * DAY;
 
@@ -272,6 +293,13 @@ mod tests {
         ] {
             assert_eq!(Kinds::parse(list), None, "{list}");
         }
+    }
+
+    #[test]
+    fn there_is_room_for_ten_and_one_more() {
+        let rooms: Vec<Room> = (0..13).map(Room::after).collect();
+        assert!(rooms[..10].iter().all(|room| *room == Room::Own));
+        assert_eq!(rooms[10..], [Room::Last, Room::None, Room::None]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ from pat.claim_notices() order by happened_at;
 select count(*) as left_for_others from pat.claim_notices();
 -- What is confirmed is sent, and what is returned comes again.
 select id as first from pat.notices order by happened_at limit 1 \gset
-select pat.notice_sent(:'first') as first, pat.notice_sent(:'first') as again, pat.notice_sent(gen_random_uuid()) as unknown;
+select pat.notice_sent(:'first') as first, pat.notice_sent(:'first') as again, pat.notice_sent(1000000) as unknown;
 select id as second from pat.notices where ended_at is null order by happened_at limit 1 \gset
 select pat.notice_failed(:'second', 'mailbox full'), pat.notice_failed(:'first', 'x') as sent_already;
 select attempts, last_error, claimed_until > clock_timestamp() as is_paused, outcome from pat.notices where id = :'second';

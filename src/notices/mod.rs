@@ -37,6 +37,9 @@ extension_sql_file!(
 /// How many notices that are not to be sent any more a call looks at, at most.
 const MAX_LAPSED: usize = 10_000;
 
+/// How many notices are looked at together, if no more are wanted.
+const MAX_AT_ONCE: i32 = 256;
+
 #[pg_extern(requires = ["schema"])]
 #[allow(clippy::type_complexity)]
 fn claim_notices(
@@ -73,15 +76,21 @@ fn claim_notices(
             expiry::sweep(now)?;
         }
         let mut opened = Vec::new();
+        let mut beyond = Vec::new();
         let (mut wanted, mut lapsed) = (max.max(0), 0);
-        // As many are claimed as are still wanted, until there are no more: what is over must not hide what waits.
+        // What is over must not hide what waits. Where much is over, more are looked at each time.
+        let mut at_once = wanted;
         while wanted > 0 && lapsed < MAX_LAPSED {
-            let claimed = store::claim(wanted, settings::outbox_lease(), now)?;
+            let claimed = store::claim(at_once, settings::outbox_lease(), now)?;
+            at_once = at_once
+                .saturating_mul(2)
+                .clamp(wanted, wanted.max(MAX_AT_ONCE));
             if claimed.is_empty() {
                 break;
             }
             for notice in claimed {
                 match open(&notice, now)? {
+                    Ok(_) if wanted == 0 => beyond.push(notice.id),
                     Ok(letter) => {
                         wanted -= 1;
                         let shown = |text: &Option<String>| text.as_deref().map(notices::shown);
@@ -109,6 +118,7 @@ fn claim_notices(
                 }
             }
         }
+        store::leave(beyond)?;
         Ok(TableIterator::new(opened))
     })
 }

@@ -2,7 +2,7 @@
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid as PgUuid};
 use pgrx::pg_sys::BuiltinOid::{
-    BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
+    BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, UUIDOID,
 };
 use supabase_pat_core::error::Error;
 use supabase_pat_core::notices::{DAY, KEPT, Kind, Room};
@@ -47,6 +47,12 @@ thread_local! {
              notice.name, notice.hint, notice.is_rotation, notice.actor, notice.by_key, notice.found_at, \
              notice.expires_at, notice.days, notice.attempts",
         &[TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID],
+    ) };
+
+    static LEAVE: Statement = const { Statement::new(
+        "update pat.notices set claimed_until = null, attempts = attempts operator(pg_catalog.-) 1 \
+         where id operator(pg_catalog.=) any ($1)",
+        &[INT8ARRAYOID],
     ) };
 
     // The row is kept, since it counts for its day; what was in it is not.
@@ -214,9 +220,18 @@ pub fn claim(max: i32, lease: i64, now: Instant) -> Result<Vec<Claimed>, Error> 
                     attempt: row.get(15)?.unwrap_or(1),
                 });
             }
+            claimed.sort_by_key(|notice| notice.due_at);
             Ok(claimed)
         })
     })
+}
+
+/// Leaves notices to others that this transaction has claimed.
+pub fn leave(ids: Vec<i64>) -> Result<(), Error> {
+    match ids.is_empty() {
+        true => Ok(()),
+        false => LEAVE.with(|statement| statement.run(&[ids.into()], |_| Ok(()))),
+    }
 }
 
 /// Notes that a notice has been sent. False if there is no such notice any more.

@@ -77,6 +77,17 @@ select * from told();
 update pat.notices set due_at = due_at - interval '48 hours', claimed_until = null;
 select * from told();
 select kind, outcome from pat.notices order by kind;
+-- Much that is over hides nothing, and what is looked at on the way is left to others.
+call anew();
+insert into pat.notices (kind, user_id, happened_at, due_at) select 'minted', :'bob', now() - interval '5 days', now() - interval '5 days' from generate_series(1, 3000);
+insert into pat.notices (kind, user_id, happened_at, due_at, key_id, name)
+select 'minted', :'bob', now() - interval '1 hour', now() - interval '1 hour' + i * interval '1 second', gen_random_uuid(), 'number ' || i from generate_series(1, 5) i;
+select token_name, attempt from pat.claim_notices(1);
+select token_name, attempt from pat.claim_notices(2);
+select token_name, attempt from pat.claim_notices();
+call anew();
+set supabase_pat.notices = 'minted,expiring,revoked';
+select revoke_pat((mint_pat(:'bob', 'minted')).id);
 -- What nobody can send any more goes.
 update pat.notices set happened_at = now() - interval '10 days';
 select count(*) from pat.claim_notices();

@@ -178,7 +178,7 @@ export function calls(tokens) {
   writes('verify_reset_code, wrong', "verify_reset_code(request_password_reset('nobody@example.com'), '0')::text", anon, { tidied: true, takes: 900 });
   writes('reset_password, wrong', "reset_password(request_password_reset('nobody@example.com'), '0', 'correct horse')::text", anon, { tidied: true, takes: 900 });
   writes('outbox', "(request_password_reset('alice@example.com'), (select count(pat.message_sent(id)) from pat.claim_messages(5)))", service, { takes: 400 });
-  writes('notices', "(revoke_pat((mint_pat(name => 'robust')).id), (select count(pat.notice_sent(id)) from pat.claim_notices(5)))", service, { tidied: true, takes: 900 });
+  writes('notices', `(revoke_pat((mint_pat(user_id => '${BOB}', name => 'robust')).id), (select count(pat.notice_sent(id)) from pat.claim_notices(5)))`, service, { tidied: true, takes: 900 });
   writes('set_settings', "set_settings(jsonb_build_object('temperature', i % 3))", login, { takes: 100 });
   call('set_settings, refused', "set_settings('{\"temperature\": 3}')", login, { raises: true, takes: 100 });
   writes('pat.define_setting', "pat.define_setting('passing', to_jsonb(i), '{\"type\": \"number\"}')::text", service, { tidied: true, takes: 900 });

@@ -280,6 +280,9 @@ comment on function pat.status() is
 
 comment on function pat.server_state() is
     'For pat.status(): what only the server knows of itself. For trusted roles.';
+comment on function pat.metrics() is
+    'Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, '
+    'labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor.';
 comment on function pat.secret_problem() is
     'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
 comment on function pat.is_trusted() is

@@ -83,6 +83,9 @@ grant execute on function
     public.get_settings(jsonb)
 to public;
 
+-- Who monitors the server sees numbers, and nothing that a token or a user could be known by.
+grant execute on function pat.metrics() to pg_monitor;
+
 create function pat.grant_api_roles() returns setof text
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -153,13 +156,13 @@ begin
         return next role;
         continue when role = anon;
         execute format('grant select, delete on public.api_keys to %I', role);
-        execute format('grant select on public.api_key_events, public.service_accounts to %I', role);
+        execute format('grant select on public.api_key_events, public.api_key_daily_usage, public.service_accounts to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
                 rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
                 on pat.api_keys to %I', role);
-            execute format('grant select on pat.api_key_usage, pat.service_accounts to %I', role);
+            execute format('grant select on pat.api_key_usage, pat.api_key_days, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
             execute format('grant select on pat.user_settings to %I', role);
@@ -168,7 +171,8 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage, pat.key_attributes, pat.service_accounts to %I', role);
+                pat.api_key_usage, pat.key_attributes, pat.service_accounts, pat.api_key_days,
+                pat.usage_by_day to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -185,6 +189,7 @@ begin
                 pat.server_state(),
                 pat.secret_problem(),
                 pat.service_account_problem(),
+                pat.metrics(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
                 pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),

@@ -24,7 +24,7 @@ begin
         where c.relnamespace = 'pat'::regnamespace
             or c.relnamespace = 'public'::regnamespace
             and c.relname in ('api_keys', 'api_key_events', 'minted_pat', 'minted_session', 'signed_up',
-                'exchanged_token', 'service_accounts')
+                'exchanged_token', 'service_accounts', 'api_key_daily_usage')
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0)
         from pg_proc p

@@ -225,6 +225,57 @@ select
     created_by,
     created_at
 from pat.service_accounts;
+
+-- How many requests a token made on which day. A token that was only ever refused has no last use.
+alter table pat.api_key_usage
+    alter column last_used_at drop not null,
+    add column day date,
+    add column requests bigint not null default 0,
+    add column refused bigint not null default 0;
+create table pat.api_key_days (
+    day date,
+    key_id uuid,
+    user_id uuid not null,
+    requests bigint not null,
+    refused bigint not null,
+    primary key (day, key_id)
+);
+create index api_key_days_user_id_idx on pat.api_key_days (user_id, day);
+alter table pat.api_key_days enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.api_key_days', '');
+create policy owners_see_their_days on pat.api_key_days for select
+    using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
+create policy trusted_roles_see_the_days on pat.api_key_days for select using (pat.is_trusted());
+create view public.api_key_daily_usage with (security_invoker, security_barrier) as
+select
+    key_id,
+    (select name from pat.api_keys where id = key_id) as name,
+    day,
+    requests,
+    refused
+from (
+    select key_id, day, requests, refused from pat.api_key_days
+    union all
+    select key_id, day, requests, refused from pat.api_key_usage where day is not null
+) days;
+create view pat.usage_by_day with (security_invoker, security_barrier) as
+select
+    day,
+    user_id,
+    key_id,
+    (select name from pat.api_keys where id = key_id) as name,
+    requests,
+    refused
+from (
+    select day, user_id, key_id, requests, refused from pat.api_key_days
+    union all
+    select day, user_id, key_id, requests, refused from pat.api_key_usage where day is not null
+) days;
+
+create function pat.metrics() returns table (name text, kind text, help text, labels jsonb, value double precision)
+    language c strict stable
+    as 'MODULE_PATHNAME', 'metrics_wrapper';
+
 create function pat.define_key_attribute(name text, schema jsonb default null, required bool default false) returns void
     language c
     as 'MODULE_PATHNAME', 'define_key_attribute_wrapper';
@@ -419,7 +470,8 @@ begin
         'function public.create_service_account(text, text)', 'function public.delete_service_account(uuid)',
         'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
         'function pat.manages_service_account(uuid)', 'function pat.created_service_account(uuid)',
-        'function pat.service_account_problem()']
+        'function pat.service_account_problem()', 'table pat.api_key_days', 'table public.api_key_daily_usage',
+        'table pat.usage_by_day', 'function pat.metrics()']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -431,6 +483,7 @@ begin
         end loop;
     end loop;
     grant execute on function pat.reset_code_digits() to public;
+    grant execute on function pat.metrics() to pg_monitor;
     grant usage on type public.exchanged_token to public;
     grant execute on function pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt() to public;
     grant execute on function public.api_key_allows(text, text), public.api_key_allows(text, uuid), public.api_key_attribute(text), public.current_api_key(),
@@ -455,14 +508,15 @@ begin
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
             pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
             public.introspect_token(text, text), pat.claim_notices(integer), pat.notice_sent(bigint),
-            pat.notice_failed(bigint, text) to %I', role);
-        execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts to %I',
-            role);
+            pat.notice_failed(bigint, text), pat.metrics() to %I', role);
+        execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts,
+            pat.api_key_days, public.api_key_daily_usage, pat.usage_by_day to %I', role);
     end if;
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant select on pat.service_accounts, public.service_accounts to %I', role);
         execute pg_catalog.format('grant select (description, attributes, disabled_at) on pat.api_keys to %I', role);
+        execute pg_catalog.format('grant select on pat.api_key_days, public.api_key_daily_usage to %I', role);
     end if;
 
     -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
@@ -759,13 +813,13 @@ begin
         return next role;
         continue when role = anon;
         execute format('grant select, delete on public.api_keys to %I', role);
-        execute format('grant select on public.api_key_events, public.service_accounts to %I', role);
+        execute format('grant select on public.api_key_events, public.api_key_daily_usage, public.service_accounts to %I', role);
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
                 rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
                 on pat.api_keys to %I', role);
-            execute format('grant select on pat.api_key_usage, pat.service_accounts to %I', role);
+            execute format('grant select on pat.api_key_usage, pat.api_key_days, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
                 count, detail) on pat.events to %I', role);
             execute format('grant select on pat.user_settings to %I', role);
@@ -774,7 +828,8 @@ begin
             execute format('grant select, insert, update, delete on pat.api_keys to %I', role);
             execute format('grant select, delete on pat.user_settings to %I', role);
             execute format('grant select on pat.signing_keys, pat.setting_definitions, pat.events,
-                pat.api_key_usage, pat.key_attributes, pat.service_accounts to %I', role);
+                pat.api_key_usage, pat.key_attributes, pat.service_accounts, pat.api_key_days,
+                pat.usage_by_day to %I', role);
             execute format('grant select, delete on pat.denied_tokens to %I', role);
             execute format('grant execute on function
                 pat.sign_jwt(jsonb, interval),
@@ -791,6 +846,7 @@ begin
                 pat.server_state(),
                 pat.secret_problem(),
                 pat.service_account_problem(),
+                pat.metrics(),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
                 pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
@@ -1127,6 +1183,22 @@ comment on function pat.notice_failed(bigint, text) is
     'for last_error. False if there is none. For trusted roles.';
 comment on function pat.key_attributes_changed() is
     'Trigger: tells every backend to read the attributes of tokens anew.';
+comment on table pat.api_key_days is
+    'How many requests each token made on each day, but for its latest one, which is in pat.api_key_usage.';
+comment on column pat.api_key_days.day is 'In UTC.';
+comment on column pat.api_key_days.requests is 'Those that were let through.';
+comment on column pat.api_key_usage.day is 'The latest day, in UTC, on which it was used or refused, with its counts.';
+comment on column pat.api_key_usage.requests is 'Those of that day that were let through.';
+comment on view public.api_key_daily_usage is
+    'How many requests each of your personal access tokens made on each day, and how many were refused.';
+comment on column public.api_key_daily_usage.name is 'Null if the token has been deleted.';
+comment on column public.api_key_daily_usage.day is 'In UTC.';
+comment on column public.api_key_daily_usage.requests is 'Those that were let through.';
+comment on view pat.usage_by_day is
+    'How many requests each token of each user made on each day, and how many were refused. For trusted roles.';
+comment on function pat.metrics() is
+    'Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, '
+    'labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor.';
 comment on function pat.auth_function_problem(text) is
     'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
 comment on function pat.explain_access(uuid, text) is

@@ -128,15 +128,19 @@ create trigger tell_every_backend_of_a_row
 
 alter table pat.key_attributes enable replica trigger tell_every_backend_of_a_row;
 
--- When each token was last used. A table of its own, so that writing this neither waits for a change of
--- the key nor makes one wait or fail, and a check finds no old row versions on its way. No index has a
+-- When each token was last used, and what it counted on its latest day: see pat.api_key_days. A table of its own, so that
+-- writing this neither waits for a change of the key nor makes one wait or fail, and a check finds no old row versions on
+-- its way. A token that was only ever refused has no last use. No index has a
 -- column that changes, and pages have room for all their rows twice: so each update stays in its page (HOT),
 -- also if all of them are used between two visits of the writer.
 create table pat.api_key_usage (
     key_id uuid primary key,
     user_id uuid not null,
-    last_used_at timestamptz not null,
-    last_used_ip inet
+    last_used_at timestamptz,
+    last_used_ip inet,
+    day date,
+    requests bigint not null default 0,
+    refused bigint not null default 0
 ) with (fillfactor = 45);
 
 alter table pat.api_key_usage enable row level security;

@@ -1,5 +1,6 @@
 //! The state of an installation, and the roles that it trusts.
 
+mod metrics;
 mod privileges;
 pub mod roles;
 pub mod status;
@@ -19,6 +20,7 @@ extension_sql_file!(
         "service_accounts",
         status::server_state,
         status::secret_problem,
+        metrics::metrics,
         roles::record_initial_privileges
     ]
 );

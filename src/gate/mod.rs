@@ -26,6 +26,7 @@ pub mod row_errors;
 mod scopes;
 mod token;
 pub mod usage;
+mod uses;
 pub mod worker;
 
 use std::net::IpAddr;

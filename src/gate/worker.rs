@@ -6,7 +6,8 @@
 //! without the extension is never connected to.
 //!
 //! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
-//! be lost; they change rows that nobody else changes. On a standby they start once it is promoted.
+//! be lost; they change rows that nobody else changes. On a standby they start once it is promoted. How uses are written
+//! is in [`crate::gate::uses`].
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -23,8 +24,8 @@ use pgrx::{pg_guard, pg_sys};
 use supabase_pat_core::error::Error;
 
 use crate::events;
-use crate::gate::usage;
-use crate::gate::usage::{Refusals, Use};
+use crate::gate::usage::{self, Refusals};
+use crate::gate::uses;
 use crate::jwt::denied;
 use crate::pg::clock::Instant;
 use crate::pg::relations;
@@ -34,44 +35,12 @@ use crate::pg::statement::Statement;
 use crate::pg::unguarded;
 use crate::pg::uuid::pg_uuid;
 
-/// How many uses are written in one transaction.
-const BATCH: usize = 1000;
-
 thread_local! {
-    // Most tokens have been used before. To update their rows takes a third less time than to try to insert them.
-    static WRITE_USES: Statement = const { Statement::new(
-        "with used as (\
-             select id, at, ip::pg_catalog.inet as ip from unnest($1, $2, $3) as used (id, at, ip)), \
-         changed as (\
-             update pat.api_key_usage as known set last_used_at = used.at, last_used_ip = used.ip from used \
-             where known.key_id operator(pg_catalog.=) used.id \
-                 and known.last_used_at operator(pg_catalog.<) used.at \
-             returning known.key_id) \
-         insert into pat.api_key_usage as known (key_id, user_id, last_used_at, last_used_ip) \
-         select token.id, token.user_id, used.at, used.ip \
-         from used join pat.api_keys as token on token.id operator(pg_catalog.=) used.id \
-         where not (used.id operator(pg_catalog.=) any (select key_id from changed)) \
-         on conflict (key_id) do update \
-         set last_used_at = excluded.last_used_at, last_used_ip = excluded.last_used_ip \
-         where known.last_used_at operator(pg_catalog.<) excluded.last_used_at",
-        &[UUIDARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID],
-    ) };
-
     static WRITE_REFUSALS: Statement = const { Statement::new(
         "insert into pat.events (event, happened_at, detail, count, key_id, by_key, user_id, address) \
          select 'refused', at, reason, count, token, token, owner, ip::pg_catalog.inet \
          from unnest($1, $2, $3, $4, $5, $6) as refused (at, reason, count, token, owner, ip)",
         &[TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID],
-    ) };
-
-    // This looks at some twenty pages of the table.
-    static FORGET_DELETED_TOKENS: Statement = const { Statement::new(
-        "delete from pat.api_key_usage where key_id operator(pg_catalog.=) any (array(\
-             select used.key_id from pat.api_key_usage as used tablesample system (least(100, \
-                 2000.0 operator(pg_catalog./) greatest(1, pg_catalog.pg_relation_size('pat.api_key_usage') \
-                     operator(pg_catalog./) 8192))) \
-             where not exists (select from pat.api_keys as token where token.id operator(pg_catalog.=) used.key_id)))",
-        &[],
     ) };
 }
 
@@ -201,30 +170,30 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
 /// these tables.
 fn write_all() -> bool {
     let mut next = Some(0);
-    while let Some(set) = next {
-        let uses;
-        (uses, next) = usage::unwritten_uses(set, BATCH);
-        if uses.is_empty() {
-            continue;
-        }
-        if !in_transaction(&[c"api_keys", c"api_key_usage"], || write_uses(&uses)) {
+    while let Some(set) = next.take() {
+        let are_ours = in_transaction(&[c"api_keys", c"api_key_usage"], || {
+            next = uses::write(set)?;
+            Ok(())
+        });
+        if !are_ours {
             return false;
         }
-        usage::uses_have_been_written(&uses);
     }
-    let refusals = usage::unwritten_refusals();
-    if !refusals.is_empty() {
-        if !in_transaction(&[c"events"], || write_refusals(&refusals)) {
-            return false;
-        }
-        usage::refusals_have_been_written(&refusals);
+    if !in_transaction(&[c"events"], write_refusals) {
+        return false;
     }
     // One table at a time, so that nobody who locks the tables in another order waits in a circle.
     const MANY: i64 = 10_000;
     let now = Instant::now();
     in_transaction(&[c"events"], || events::sweep(now, MANY))
         && in_transaction(&[c"denied_tokens"], || denied::sweep(now))
-        && in_transaction(&[c"api_keys", c"api_key_usage"], forget_deleted_tokens)
+        && in_transaction(
+            &[c"api_keys", c"api_key_usage"],
+            uses::forget_deleted_tokens,
+        )
+        && in_transaction(&[c"api_keys", c"api_key_usage"], || {
+            uses::sweep_days(now, MANY)
+        })
 }
 
 /// Makes the settings for the rest of the process.
@@ -272,19 +241,12 @@ fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -
     }))
 }
 
-fn write_uses(uses: &[Use]) -> Result<(), Error> {
-    let times: Result<Vec<TimestampWithTimeZone>, Error> =
-        uses.iter().map(|used| used.at.to_timestamp()).collect();
-    let ids: Vec<PgUuid> = uses.iter().map(|used| pg_uuid(used.token)).collect();
-    let addresses: Vec<Option<String>> = uses
-        .iter()
-        .map(|used| used.address.map(|ip| ip.to_string()))
-        .collect();
-    let arguments = [ids.into(), times?.into(), addresses.into()];
-    WRITE_USES.with(|statement| statement.run(&arguments, |_| Ok(())))
-}
-
-fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
+fn write_refusals() -> Result<(), Error> {
+    uses::hold_the_pen();
+    let refusals = usage::unwritten_refusals();
+    if refusals.is_empty() {
+        return Ok(());
+    }
     let times: Result<Vec<TimestampWithTimeZone>, Error> = refusals
         .iter()
         .map(|refused| refused.last_at.to_timestamp())
@@ -312,11 +274,7 @@ fn write_refusals(refusals: &[Refusals]) -> Result<(), Error> {
         ids(|refused| refused.user).into(),
         addresses.into(),
     ];
-    WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))
-}
-
-/// Removes the last uses of tokens that have been deleted. Each time it looks at some places of the table, so that it
-/// finds all of them in time.
-fn forget_deleted_tokens() -> Result<(), Error> {
-    FORGET_DELETED_TOKENS.with(|statement| statement.run(&[], |_| Ok(())))
+    WRITE_REFUSALS.with(|statement| statement.run(&arguments, |_| Ok(())))?;
+    uses::when_committed(move || usage::refusals_have_been_written(&refusals));
+    Ok(())
 }

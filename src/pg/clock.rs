@@ -1,8 +1,9 @@
 //! Postgres's clock and calendar.
 #![allow(unsafe_code)]
 
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::datum::{Date, Interval, TimestampWithTimeZone};
 use pgrx::{IntoDatum, direct_function_call, pg_sys};
+use supabase_pat_core::daily::Day;
 use supabase_pat_core::error::Error;
 
 use crate::pg::unguarded;
@@ -93,6 +94,18 @@ impl Instant {
         TimestampWithTimeZone::try_from(self.0)
             .map_err(|_| Error::Internal("a timestamp is out of range".into()))
     }
+}
+
+/// A day, for Postgres.
+///
+/// # Errors
+/// [`Error::Internal`] out of the range that Postgres has.
+pub fn date(day: Day) -> Result<Date, Error> {
+    /// Days from 1970-01-01 to 2000-01-01.
+    const EPOCH: i32 = 10_957;
+    let out_of_range = || Error::Internal("a date is out of range".into());
+    let days = day.number().checked_sub(EPOCH).ok_or_else(out_of_range)?;
+    Date::try_from(days).map_err(|_| out_of_range())
 }
 
 /// An interval of so many seconds, as whole days and the rest, like the difference of two timestamps. `None` for more

@@ -90,6 +90,17 @@ pub fn require_mail_worker(action: &'static str) -> Result<(), Error> {
     }
 }
 
+/// As [`require_trusted`], but members of Postgres's `pg_monitor` go on too.
+///
+/// # Errors
+/// [`Error::NotTrusted`].
+pub fn require_trusted_or_monitor(action: &'static str) -> Result<(), Error> {
+    match has_privileges_of(c"pg_monitor") {
+        true => Ok(()),
+        false => require_trusted(action),
+    }
+}
+
 /// Goes on only where something can be written. `action` is for the message, "… is not
 /// possible in a read-only transaction".
 ///

@@ -75,6 +75,7 @@ static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CStri
 static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(524_288);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
 static EVENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
+static USAGE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * DAY);
 
 static MAX_SETTINGS_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
@@ -409,6 +410,11 @@ pub fn flush_interval() -> u64 {
 /// Seconds, `None` for keeping events for ever.
 pub fn event_retention() -> Option<i64> {
     Some(EVENT_RETENTION.get().into()).filter(|&seconds| seconds > 0)
+}
+
+/// Seconds, `None` for keeping usage by day for ever.
+pub fn usage_retention() -> Option<i64> {
+    Some(USAGE_RETENTION.get().into()).filter(|&seconds| seconds > 0)
 }
 
 /// The least level of `synchronous_commit` for a revocation.
@@ -848,6 +854,13 @@ pub fn define() {
         c"supabase_pat.event_retention",
         c"How long events are kept; 0 for keeping them for ever.",
         &EVENT_RETENTION,
+        (0, i32::MAX),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"supabase_pat.usage_retention",
+        c"How long it is kept how many requests a token made on a day; 0 for keeping it for ever.",
+        &USAGE_RETENTION,
         (0, i32::MAX),
         GucFlags::UNIT_S,
     );

@@ -682,6 +682,8 @@ test('the gate stands on a standby too, and what it noted is written after a pro
   assert.match(pass(limited, there), /^PGRST/);
   assert.equal(pass(revoked, there), REVOKED);
   // The refusals have been noted, too.
+  // Once more after the promotion, if that has been written by now.
+  assert.match(await until(() => sql(`select requests || '/' || refused from pat.usage_by_day where key_id = '${limited}'`, there), 'the counts'), /^3\/[12]$/);
   assert.equal(await until(() => sql(`select string_agg(detail, ',' order by detail) from pat.events
     where event = 'refused' and key_id in ('${revoked}', '${limited}') and happened_at < '${promoted}'`, there), 'refusals'), 'revoked,too_many_requests');
   assert.doesNotMatch(readFileSync(standby.log, 'utf8'), /ERROR|PANIC/);

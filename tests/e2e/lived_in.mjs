@@ -174,6 +174,9 @@ export async function moveIn(cluster, world) {
   await db.query(`insert into pat.known_networks values ($1, '2001:db8::/64', now())`, [ALICE]);
   await db.query(`insert into pat.pending_sign_ups values (gen_random_uuid(), sha256('a hash'))`);
 
+  // Days that are over.
+  await db.query('insert into pat.api_key_days values (current_date - 3, $1, $2, 17, 4)', [live.old.id, ALICE]);
+
   // What comes through the REST server: sessions, uses, refusals.
   const rest = await serve(cluster);
   const { session, reused } = await (async () => {

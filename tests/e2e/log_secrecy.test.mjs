@@ -318,6 +318,7 @@ async function gate() {
   await db.query('delete from pat.denied_tokens');
   await works('select pat.status()');
   await works('select pat.server_state()');
+  await works('select count(*) from pat.metrics()');
   await works('select pat.is_trusted()');
   // Directly too, since the server counts calls by expressions of clients.
   await works('select pat.gate()');

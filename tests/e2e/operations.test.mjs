@@ -471,6 +471,20 @@ test('The mail worker: a role of its own claims messages and does nothing else',
   }
 });
 
+test('Prometheus: a role of its own reads numbers and nothing else', async () => {
+  const { cluster } = await open();
+  operate(cluster, block('Prometheus'));
+  const db = await cluster.connect('postgres', 'monitor');
+  try {
+    assert.ok((await db.query('select * from pat.metrics()')).rows.length > 20);
+    for (const forbidden of ['select * from pat.status()', 'select * from pat.events', 'select * from pat.usage_by_day', 'select * from api_key_daily_usage']) {
+      await assert.rejects(db.query(forbidden), { code: '42501' }, forbidden);
+    }
+  } finally {
+    await db.end();
+  }
+});
+
 test('no SQL of the page is left out', () => {
   assert.deepEqual(all.flatMap(examplesOf).map(({ code }) => code).filter((code) => !taken.has(code)), []);
 });

@@ -241,6 +241,7 @@ const CASES = [
   ['statistics with values of tables', 'select * from pg_stats', { 'pg_catalog.pg_stats:read': 'pg_catalog.pg_stats' }],
   ["the user's tokens", 'select * from api_keys', { 'tokens:read': 'public.api_keys' }],
   ["the user's events", 'select * from api_key_events', { 'tokens:read': 'public.api_key_events' }],
+  ["the user's usage by day", 'select * from api_key_daily_usage', { 'tokens:read': 'public.api_key_daily_usage' }],
 ];
 
 let world;

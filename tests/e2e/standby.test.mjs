@@ -89,6 +89,7 @@ const READS = {
   is_service_account: 'is_service_account()',
   service_account_tokens: '(select jsonb_agg(t) from service_account_tokens(:account) t)',
   'pat.server_state': '(pat.server_state()).signing_key',
+  'pat.metrics': `(select jsonb_agg(m) from pat.metrics() m where name in ('supabase_pat_signing_keys', 'supabase_pat_denied_tokens'))`,
   'pat.sign': `pat.sign('{}', 'a secret')`,
   'pat.sign_jwt': `pat.jwt_status(pat.sign_jwt('{"sub": "x"}', '1 minute'))`,
   'pat.take_password_hash': 'pat.take_password_hash()',
@@ -212,6 +213,7 @@ test('policies, views and parallel scans work on a standby', async () => {
     'select title from todos order by id',
     'select id, name, hint, is_active from api_keys order by id',
     'select event, key_id from api_key_events order by happened_at, key_id',
+    'select key_id, day, requests from api_key_daily_usage order by day, key_id',
     `select count(*) from todos where is_valid_api_token() and has_scope('todos:read')`,
   ]) assert.deepEqual(await rows(there, sql), await rows(here, sql), sql);
   const setting = Number(standby.psql('postgres', 'show server_version_num')) >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';

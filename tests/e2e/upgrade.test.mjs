@@ -156,6 +156,7 @@ async function fill(db) {
   assert.equal(await value(db, `select verify_reset_code($1, '00000')`, [reset]), false);
   if (await value(db, `select to_regclass('pat.known_networks') is not null`)) {
     await db.query(`insert into pat.known_networks values ($1, '192.0.2.1', now())`, [ALICE]);
+    await db.query('insert into pat.api_key_days values (current_date - 3, $1, $2, 17, 4)', [has.bySecret.id, ALICE]);
     await db.query('insert into pat.pending_sign_ups values (gen_random_uuid(), null)');
     await db.query(`select pat.define_key_attribute('project')`);
     await db.query(`select create_service_account('ci')`);

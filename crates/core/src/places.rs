@@ -1,10 +1,11 @@
-//! The places of tokens that are counted, each with the token's limit and its last use: what happens in one set of
-//! them. A set is a list of blocks, all of them changed by one at a time. Whoever keeps the sets adds blocks to one
+//! The places of tokens that are counted, each with the token's limit, its last use and what it has counted on which
+//! day: what happens in one set of them. A set is a list of blocks, all of them changed by one at a time. Whoever keeps the sets adds blocks to one
 //! that is full, and takes away those that [`pack`] has emptied.
 //!
 //! A place is given to another token only if its own token cannot thereby have more requests than its limit: if it has
 //! no limit, or its window is over, or whoever keeps the sets knows it to be dead ([`remove`]).
 
+use crate::daily::{Daily, Day, Outcome};
 use crate::rate::{Counter, Limit};
 
 /// How many places a block has.
@@ -21,15 +22,15 @@ pub struct Block {
     tags: [u16; PLACES],
     /// A bit for each place that a token has.
     taken: u16,
-    /// A bit for each place whose last use has not been written to the table yet.
+    /// A bit for each place whose last use, or what it has counted, has not been written to the table yet.
     unwritten: u16,
     /// The number of the next block of the set, for whoever keeps the sets.
     pub next: u32,
     places: [Place; PLACES],
 }
 
-// As the documentation says: 116 bytes a place.
-const _: () = assert!(size_of::<Block>() == 116 * PLACES);
+// As the documentation says: 132 bytes a place.
+const _: () = assert!(size_of::<Block>() == 132 * PLACES);
 
 /// A token that was used.
 #[derive(Clone, Copy)]
@@ -38,10 +39,12 @@ pub struct Place {
     pub database: u32,
     pub token: [u8; 16],
     user: [u8; 16],
-    /// In microseconds since 1970.
-    pub used_at: i64,
+    /// What has not been written yet.
+    pub daily: Daily,
     /// As IPv6.
     pub address: Option<[u8; 16]>,
+    /// In microseconds since 1970. Zero if it has only been refused since it has the place.
+    pub used_at: i64,
     limit: Option<Limit>,
     counter: Counter,
 }
@@ -51,8 +54,9 @@ impl Place {
         database: 0,
         token: [0; 16],
         user: [0; 16],
-        used_at: 0,
+        daily: Daily::NONE,
         address: None,
+        used_at: 0,
         limit: None,
         counter: Counter::NEW,
     };
@@ -184,8 +188,34 @@ pub fn count(set: Set, used: &Used, share: usize, loss: Loss, now: i64) -> Count
     }
     of_token.used_at = now;
     of_token.address = used.address;
+    of_token.daily.count(Day::at(now), Outcome::Admitted);
     block.unwritten |= 1 << place;
     Counted::Admitted { has_lost }
+}
+
+/// Counts a request that was refused, which changes nothing else of its token. Whoever has no place gets one only if
+/// nothing is lost by it: false if there is none.
+pub fn count_refused(set: Set, key: &Key, user: [u8; 16], now: i64) -> bool {
+    let found = find(set, key).or_else(|| {
+        let (block, place) = place_to_give(set, Loss::Nothing, now)?;
+        let new = Place {
+            database: key.database,
+            token: key.token,
+            user,
+            ..Place::FREE
+        };
+        set[block].put(place, key.tag, false, new);
+        Some((block, place))
+    });
+    let Some((block, place)) = found else {
+        return false;
+    };
+    let block = &mut *set[block];
+    block.places[place]
+        .daily
+        .count(Day::at(now), Outcome::Refused);
+    block.unwritten |= 1 << place;
+    true
 }
 
 /// What a token has counted so far. `None` if it has no place.
@@ -254,26 +284,30 @@ pub fn remove(set: Set, key: &Key) {
     }
 }
 
-/// The places whose last use has not been written.
+/// The places of which something has not been written.
 pub fn unwritten<'a>(set: &'a [&mut Block]) -> impl Iterator<Item = &'a Place> {
     set.iter()
         .flat_map(|block| bits(block.unwritten).map(|place| &block.places[place]))
 }
 
-/// Notes that a use has been written, unless the token has been used again since then.
-pub fn has_been_written(set: Set, key: &Key, used_at: i64) {
-    if let Some((block, place)) = find(set, key)
-        && set[block].places[place].used_at == used_at
-    {
-        set[block].unwritten &= !(1 << place);
+/// Notes that the use of that time and what was counted by then have been written. What has come since stays to be
+/// written.
+pub fn has_been_written(set: Set, key: &Key, used_at: i64, counted: &Daily) {
+    if let Some((block, place)) = find(set, key) {
+        let of_token = &mut set[block].places[place];
+        of_token.daily.subtract(counted);
+        if of_token.used_at == used_at && of_token.daily.is_empty() {
+            set[block].unwritten &= !(1 << place);
+        }
     }
 }
 
-/// Forgets that there are uses in a database to be written. Limits go on.
+/// Forgets what there is in a database to be written. Limits go on.
 pub fn forget(set: Set, database: u32) {
     for block in set {
         for place in bits(block.unwritten) {
             if block.places[place].database == database {
+                block.places[place].daily = Daily::NONE;
                 block.unwritten &= !(1 << place);
             }
         }

@@ -156,7 +156,7 @@ fn is_ours(schema: Option<&str>) -> bool {
 
 fn of_view(name: &str) -> Option<&'static str> {
     match name {
-        "api_keys" | "api_key_events" => Some("tokens"),
+        "api_keys" | "api_key_events" | "api_key_daily_usage" => Some("tokens"),
         "service_accounts" => Some("service_accounts"),
         _ => None,
     }

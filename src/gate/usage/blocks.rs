@@ -78,6 +78,21 @@ impl Blocks {
         }
     }
 
+    /// How many places there are in blocks that are in use.
+    pub fn places_in_use(&self) -> usize {
+        self.in_use.load(Relaxed) * PLACES
+    }
+
+    /// Whether less than half of the blocks are in use.
+    pub fn has_plenty(&self) -> bool {
+        self.in_use.load(Relaxed) * 2 < self.blocks
+    }
+
+    /// How many places there can be.
+    pub fn places(&self) -> usize {
+        self.blocks * PLACES
+    }
+
     /// How many places of a set one user's tokens may have for as long as their windows last: three quarters of those
     /// that a set has when all blocks are in use.
     pub fn share_of_a_user(&self) -> usize {

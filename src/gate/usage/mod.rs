@@ -4,10 +4,10 @@
 //! A GET runs READ ONLY and could write none of this into a table, and a count that was rolled back would be no
 //! limit. The worker ([`crate::gate::worker`]) carries the counts into the tables every few seconds.
 //!
-//! - [`places`]: the tokens, each with its limit and its last use.
+//! - [`places`]: the tokens, each with its limit, its last use, and what it has counted on which day.
 //! - [`blocks`]: the memory that the places are in, which grows and shrinks.
 //! - [`refusals`]: what was refused, and whose it was.
-//! - [`requests`]: how many requests the gate has judged in each database.
+//! - [`requests`]: how many requests the gate has judged and refused in each database.
 //! - [`memory`]: where these are in shared memory, and the locks.
 //! - [`own_counters`]: limits where there is no shared memory.
 //!
@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use pgrx::pg_sys;
 use supabase_pat_core::rate::{Counter, Limit};
+use supabase_pat_core::refusal::REASONS;
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
@@ -142,13 +143,18 @@ pub fn flushed() {
     }
 }
 
-/// The state of the counting, for `pat.status()`.
+/// The state of the counting, for `pat.status()` and `pat.metrics()`.
 pub struct State {
     /// How many requests the gate has judged in this database. `None` if there was no place for this database.
     pub requests: Option<u64>,
     pub last_request_at: Option<Instant>,
+    /// How many of the requests were refused, for each of [`REASONS`].
+    pub refused: Option<[u64; REASONS.len()]>,
     /// How many uses were not noted, or not written, for want of a place. They are those of all databases.
     pub lost: u64,
+    /// For how many tokens of all databases memory is taken, in whole blocks, and for how many it can be.
+    pub places: usize,
+    pub max_places: usize,
     /// The process id of the worker, if it runs.
     pub worker: Option<i32>,
     pub flushed_at: Option<Instant>,
@@ -166,7 +172,10 @@ pub fn state() -> Option<State> {
     Some(State {
         requests: requests.map(|requests| requests.count.load(Relaxed)),
         last_request_at: requests.and_then(|requests| time(&requests.last_at)),
+        refused: requests.map(|requests| requests.refused.each_ref().map(|it| it.load(Relaxed))),
         lost: shared.lost.load(Relaxed),
+        places: shared.blocks.places_in_use(),
+        max_places: shared.blocks.places(),
         worker: Some(shared.worker.load(Relaxed)).filter(|&process| process != 0),
         flushed_at: time(&shared.flushed_at),
     })

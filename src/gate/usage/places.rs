@@ -1,7 +1,8 @@
-//! The tokens that were used, each in a place of a table in shared memory, with its limit and its last use.
+//! The tokens that were used, each in a place of a table in shared memory, with its limit, its last use, and how many
+//! requests it has made and how many were refused, on which day, as far as that has not been written yet.
 //!
 //! # The table
-//! It has up to `supabase_pat.tracked_keys` places, of 116 bytes each, in sets; a hash of the id of a token says which
+//! It has up to `supabase_pat.tracked_keys` places, of 132 bytes each, in sets; a hash of the id of a token says which
 //! set is its own. A set is searched under one of 128 locks, so that a limit is exact whatever comes at once. Tokens
 //! hardly ever wait for each other: a search takes a tenth of a microsecond, and some seven tenths with 100,000 tokens
 //! in use, whose places are in no processor's cache. A set begins without a place, gets sixteen more whenever it is
@@ -26,10 +27,14 @@
 //!   limit is refused for a second, and the use of a token without a limit is not noted.
 //! - The last use is missing if a token lost its place before the worker came, which happens only where there is no
 //!   memory, or if the use was noted just before the server stopped: `last_used_at` may be too old, never too young.
+//! - For the same reasons the counts of a day may be too low, never too high. A refusal takes no place in which something
+//!   has not been written, and no memory once half of it is in use: tokens that are dead, of which anybody may have any
+//!   number, cost nobody else a count or a place.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
+use supabase_pat_core::daily::Daily;
 use supabase_pat_core::places::{self, Counted, Key, Loss, Place, Used};
 use supabase_pat_core::rate::{Counter, Limit};
 use uuid::Uuid;
@@ -87,6 +92,20 @@ pub fn admit(
     }
 }
 
+/// Counts a refused request of a token, for the usage of the day. It is left out if there is no room.
+pub fn count_refused(shared: &Shared, bearer: Bearer) {
+    let (number, key) = find(shared, bearer.token);
+    let user = bearer.user.into_bytes();
+    with_set(shared, number, |set| {
+        let now = Instant::now().unix_micros();
+        let is_counted = places::count_refused(set.blocks(), &key, user, now);
+        // What is left of the memory is for tokens that make requests, whichever sets those are in.
+        if !is_counted && shared.blocks.has_plenty() && set.grow() {
+            places::count_refused(set.blocks(), &key, user, now);
+        }
+    });
+}
+
 /// What a token of this database has counted so far. `None` if it has no place.
 pub fn counter(shared: &Shared, token: Uuid) -> Option<Counter> {
     let (number, key) = find(shared, token);
@@ -128,25 +147,28 @@ fn remove_dead(shared: &Shared, number: usize, is_dead: impl Fn(Uuid) -> bool) {
     }
 }
 
-/// A use that is to be written.
+/// What is to be written of a token.
 #[derive(Clone, Copy)]
 pub struct Use {
     pub token: Uuid,
-    pub at: Instant,
+    /// `None` if it has only been refused since it has its place.
+    pub at: Option<Instant>,
     pub address: Option<IpAddr>,
+    pub counted: Daily,
 }
 
 impl Use {
     fn of(place: &Place) -> Self {
         Self {
             token: Uuid::from_bytes(place.token),
-            at: Instant::from_unix_micros(place.used_at),
+            at: (place.used_at != 0).then(|| Instant::from_unix_micros(place.used_at)),
             address: place.address.map(from_bytes),
+            counted: place.daily,
         }
     }
 }
 
-/// The databases in which a token was used and the use has not been written.
+/// The databases in which something of a token has not been written.
 pub fn databases_with_news(shared: &Shared) -> Vec<u32> {
     let mut databases = Vec::new();
     for number in 0..blocks::sets(shared) {
@@ -161,7 +183,7 @@ pub fn databases_with_news(shared: &Shared) -> Vec<u32> {
     databases
 }
 
-/// About `max` uses in this database that have not been written, from the set of that number on, and the set to go on
+/// Those of about `max` tokens in this database that have not been written, from the set of that number on, and the set to go on
 /// with, if there are more.
 pub fn unwritten_uses(from_set: usize, max: usize) -> (Vec<Use>, Option<usize>) {
     let Some(shared) = shared() else {
@@ -182,16 +204,16 @@ pub fn unwritten_uses(from_set: usize, max: usize) -> (Vec<Use>, Option<usize>) 
     (uses, None)
 }
 
-/// Notes that these have been written. A use by a token that was used again meanwhile stays to be written.
+/// Notes that these have been written. What has come since then stays to be written.
 pub fn uses_have_been_written(uses: &[Use]) {
     let Some(shared) = shared() else {
         return;
     };
     for written in uses {
         let (number, key) = find(shared, written.token);
-        let used_at = written.at.unix_micros();
+        let used_at = written.at.map_or(0, Instant::unix_micros);
         with_set(shared, number, |set| {
-            places::has_been_written(set.blocks(), &key, used_at);
+            places::has_been_written(set.blocks(), &key, used_at, &written.counted);
         });
     }
 }

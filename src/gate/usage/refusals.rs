@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use supabase_pat_core::refusal::REASONS;
 use uuid::Uuid;
 
-use super::Bearer;
 use super::memory::{
     Address, NOBODY, Shared, from_bytes, shared, this_database, to_bytes, with_refusals,
 };
+use super::{Bearer, places, requests};
 use crate::pg::clock::Instant;
 
 /// How many kinds of refusals can wait to be written: one kind in each place.
@@ -66,6 +66,10 @@ pub fn count_refusal(reason: u8, bearer: Option<Bearer>, address: Option<IpAddr>
     let Some(shared) = shared() else {
         return;
     };
+    requests::count_refusal(shared, reason);
+    if let Some(bearer) = bearer {
+        places::count_refused(shared, bearer);
+    }
     let database = this_database();
     let (token, user) = bearer.map_or((NOBODY, NOBODY), |bearer| {
         (bearer.token.into_bytes(), bearer.user.into_bytes())

@@ -1,7 +1,9 @@
-//! How many requests the gate has judged, by which `pat.status()` tells whether a REST server calls it.
+//! How many requests the gate has judged and refused, by which `pat.status()` tells whether a REST server calls it.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use supabase_pat_core::refusal::REASONS;
 
 use super::memory::{REQUESTS_LOCK, Shared, locked, shared, this_database};
 use crate::pg::Local;
@@ -15,6 +17,8 @@ pub struct Requests {
     pub count: AtomicU64,
     /// In microseconds since 1970, zero for never.
     pub last_at: AtomicI64,
+    /// How many were refused for each of [`REASONS`].
+    pub refused: [AtomicU64; REASONS.len()],
 }
 
 impl Requests {
@@ -24,6 +28,7 @@ impl Requests {
             database: AtomicU32::new(0),
             count: AtomicU64::new(0),
             last_at: AtomicI64::new(0),
+            refused: [const { AtomicU64::new(0) }; REASONS.len()],
         }
     }
 }
@@ -35,6 +40,14 @@ pub fn count_request() {
         requests
             .last_at
             .store(Instant::now().unix_micros(), Relaxed);
+    }
+}
+
+/// Notes that the gate has refused a request for the reason of that number in [`REASONS`].
+pub fn count_refusal(shared: &'static Shared, reason: u8) {
+    let refused = of_this_database(shared).and_then(|it| it.refused.get(usize::from(reason)));
+    if let Some(refused) = refused {
+        refused.fetch_add(1, Relaxed);
     }
 }
 
@@ -75,6 +88,9 @@ pub fn remove(shared: &Shared, database: u32) {
                 requests.database.store(0, Relaxed);
                 requests.count.store(0, Relaxed);
                 requests.last_at.store(0, Relaxed);
+                for refused in &requests.refused {
+                    refused.store(0, Relaxed);
+                }
             }
         }
     });

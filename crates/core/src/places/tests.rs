@@ -45,6 +45,32 @@ impl Table {
         self.blocks.truncate(needed);
     }
 
+    /// As [`super::count_refused`], in the way in which shared memory does it.
+    fn refuse(&mut self, token: u8, user: u8, now: i64) -> bool {
+        let refuse =
+            |table: &mut Self| table.with(|set| count_refused(set, &key(token), [user; 16], now));
+        let mut is_counted = refuse(self);
+        if !is_counted && self.blocks.len() < self.max {
+            self.blocks.push(Block::EMPTY);
+            is_counted = refuse(self);
+        }
+        is_counted
+    }
+
+    /// As if all that the token has counted had been written.
+    fn write(&mut self, token: u8, used_at: i64) {
+        let counted = self.daily(token);
+        self.with(|set| has_been_written(set, &key(token), used_at, &counted));
+    }
+
+    fn daily(&mut self, token: u8) -> Daily {
+        self.with(|set| {
+            unwritten(set)
+                .find(|place| place.token[0] == token)
+                .map_or(Daily::NONE, |place| place.daily)
+        })
+    }
+
     fn unwritten(&mut self) -> HashMap<u8, i64> {
         self.with(|set| {
             unwritten(set)
@@ -109,7 +135,7 @@ fn a_use_is_lost_only_where_there_is_no_more_room() {
         assert_eq!(counted, Counted::Admitted { has_lost: false });
     }
     // What has been written gives way, whenever it was used.
-    table.with(|set| has_been_written(set, &key(31), 5031));
+    table.write(31, 5031);
     assert_eq!(
         table.count(&request(40, 1, None), 6000),
         Counted::Admitted { has_lost: false }
@@ -152,7 +178,7 @@ fn a_set_shrinks_to_what_is_in_use() {
     table.pack(6000, 6000);
     assert_eq!(table.blocks.len(), 7, "uses are to be written");
     for token in 0..99 {
-        table.with(|set| has_been_written(set, &key(token), 5000));
+        table.write(token, 5000);
     }
     table.pack(4999, 6000);
     assert_eq!(table.blocks.len(), 7, "the tokens may be in constant use");
@@ -162,6 +188,54 @@ fn a_set_shrinks_to_what_is_in_use() {
     table.with(|set| forget(set, DATABASE));
     table.pack(5000, 6000);
     assert_eq!(table.blocks.len(), 0);
+}
+
+#[test]
+fn a_refusal_is_counted_without_a_use_and_costs_nobody_anything() {
+    let mut table = Table::new(2, 24);
+    for token in 0..32 {
+        table.count(&request(token, 1, None), 5000);
+    }
+    assert!(table.refuse(7, 1, 6000));
+    assert_eq!(table.unwritten()[&7], 5000, "the last use stays");
+    let counted: Vec<_> = table.daily(7).tallies().collect();
+    assert_eq!((counted[0].requests, counted[0].refused), (1, 1));
+    // There is no place whose use has been written.
+    assert!(!table.refuse(40, 1, 6000));
+    table.write(3, 5000);
+    assert!(table.refuse(40, 1, 6000));
+    assert_eq!(table.unwritten()[&40], 0);
+    // One that was only refused gives way first.
+    assert_eq!(
+        table.count(&request(41, 1, None), 6000),
+        Counted::Admitted { has_lost: true }
+    );
+    assert!(!table.unwritten().contains_key(&40));
+    assert_eq!(table.unwritten().len(), 32);
+}
+
+#[test]
+fn a_token_with_a_limit_finds_room_among_those_that_were_only_refused() {
+    let mut table = Table::new(1, 12);
+    for token in 0..16 {
+        assert!(table.refuse(token, token, 5000));
+    }
+    assert_eq!(
+        table.count(&request(20, 20, Some(LIMIT)), 5000),
+        Counted::Admitted { has_lost: true }
+    );
+}
+
+#[test]
+fn what_is_forgotten_is_not_written_with_the_next_use() {
+    let mut table = Table::new(1, 12);
+    table.count(&request(1, 1, None), 5000);
+    assert!(table.refuse(1, 1, 5000));
+    table.with(|set| forget(set, DATABASE));
+    assert_eq!(table.unwritten().len(), 0);
+    table.count(&request(1, 1, None), 6000);
+    let counted: Vec<_> = table.daily(1).tallies().collect();
+    assert_eq!((counted[0].requests, counted[0].refused), (1, 0));
 }
 
 #[derive(Clone, Debug)]
@@ -240,10 +314,9 @@ proptest! {
                 Step::Wait(micros) => now += micros,
                 Step::Write(tokens) => for token in tokens {
                     if let Some(used_at) = last_uses.remove(&token) {
-                        table.with(|set| {
-                            has_been_written(set, &key(token), used_at - 1);
-                            has_been_written(set, &key(token), used_at);
-                        });
+                        table.write(token, used_at - 1);
+                        prop_assert_eq!(table.daily(token), Daily::NONE);
+                        table.write(token, used_at);
                     }
                 },
                 Step::Pack { idle } => table.pack(now - idle, now),
@@ -271,6 +344,99 @@ proptest! {
                 let without_loss = table.unwritten().len();
                 prop_assert!(lost > 0 || without_loss == last_uses.len());
             }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Counting {
+    Use(u8),
+    Refuse(u8),
+    Wait(i64),
+    Midnight,
+    /// A writer reads what there is to write.
+    Read,
+    /// It has committed.
+    Commit,
+    Pack,
+}
+
+fn counting() -> impl Strategy<Value = Counting> {
+    prop_oneof![
+        20 => (0..120_u8).prop_map(Counting::Use),
+        10 => (0..120_u8).prop_map(Counting::Refuse),
+        3 => (0..700_i64).prop_map(Counting::Wait),
+        1 => Just(Counting::Midnight),
+        3 => Just(Counting::Read),
+        3 => Just(Counting::Commit),
+        1 => Just(Counting::Pack),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is written for a token and a day is never more than what was counted, and exactly that where there is room
+    /// and the writer comes once a day.
+    #[test]
+    fn what_is_written_was_counted_and_where_there_is_room_nothing_is_missing(
+        max in 1..10_usize,
+        steps in prop::collection::vec(counting(), 1..400),
+    ) {
+        const DAY: i64 = 86_400_000_000;
+        let mut table = Table::new(max, 12 * max);
+        let mut now = 20_000 * DAY - 1000;
+        let mut counted: HashMap<(u8, Day), [u32; 2]> = HashMap::new();
+        let mut written: HashMap<(u8, Day), [u32; 2]> = HashMap::new();
+        let mut read: Vec<Place> = Vec::new();
+        // Midnights since what has been written was read, and since something was read.
+        let (mut unwritten_midnights, mut unread_midnights) = (0, 0);
+        let mut has_lost = false;
+        for step in steps.into_iter().chain([Counting::Read, Counting::Commit]) {
+            match step {
+                Counting::Use(token) => {
+                    let counts = table.count(&request(token, token % 7, limit_of(token)), now);
+                    if let Counted::Admitted { has_lost: this } = counts {
+                        has_lost |= this;
+                        counted.entry((token, Day::at(now))).or_default()[0] += 1;
+                    }
+                }
+                Counting::Refuse(token) => {
+                    has_lost |= !table.refuse(token, token % 7, now);
+                    counted.entry((token, Day::at(now))).or_default()[1] += 1;
+                }
+                Counting::Wait(micros) => now += micros,
+                Counting::Midnight => {
+                    now = (now / DAY + 1) * DAY;
+                    unread_midnights += 1;
+                    unwritten_midnights += 1;
+                    has_lost |= unwritten_midnights > 1;
+                }
+                Counting::Read => {
+                    read = table.with(|set| unwritten(set).copied().collect());
+                    unread_midnights = 0;
+                }
+                Counting::Commit => {
+                    for place in std::mem::take(&mut read) {
+                        let token = place.token[0];
+                        for tally in place.daily.tallies() {
+                            let of_day = written.entry((token, tally.day)).or_default();
+                            of_day[0] += tally.requests;
+                            of_day[1] += tally.refused;
+                        }
+                        table.with(|set| has_been_written(set, &key(token), place.used_at, &place.daily));
+                    }
+                    unwritten_midnights = unread_midnights;
+                }
+                Counting::Pack => table.pack(now - 500, now),
+            }
+        }
+        for (of_day, counts) in &written {
+            let most = counted.get(of_day).copied().unwrap_or_default();
+            prop_assert!(counts[0] <= most[0] && counts[1] <= most[1]);
+        }
+        if !has_lost {
+            prop_assert_eq!(written, counted);
         }
     }
 }

@@ -75,7 +75,7 @@ export async function measureGate(rounds, note, say) {
   await db.query(SETUP);
   const value = async (sql, parameters = []) => Object.values((await db.query(sql, parameters)).rows[0])[0];
   const mint = (name, more = '') => value(`select (mint_pat('${USER}', '${name}'${more})).token`);
-  const LIMITS = `allowed_ips => '{192.0.2.0/24}', rate_limit => 100000000, rate_window => '31 days'`;
+  const LIMITS = `allowed_ips => '{192.0.2.0/24}', rate_limit => 100000000, rate_window => '23 hours'`;
   const anonKey = await value(`select pat.mint_api_key('anon')`);
   const tokens = {
     anon: {},

@@ -26,7 +26,7 @@ pre_request as (
 keys as (
     select count(*) filter (where kind = 'opaque') as opaque,
         count(*) filter (where allowed_ips is not null) as with_addresses,
-        count(*) filter (where rate_limit is not null) as with_limits,
+        count(*) filter (where num_nonnulls(rate_limit, quota) > 0) as with_limits,
         count(*) filter (where scopes is not null) as with_scopes
     from pat.api_keys where revoked_at is null and expires_at > now()
 ),
@@ -74,14 +74,14 @@ users as (
 ),
 gate as (
     select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
-        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s), tokens with scopes (%s)',
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a limit (%s), tokens with scopes (%s)',
             opaque, with_addresses, with_limits, with_scopes) as refused
     from server, pre_request, keys
 )
 select 'library', is_preloaded,
     case when is_preloaded then 'preloaded'
-        else 'not preloaded: last_used_at stays null, rate limits count for each connection by itself, refusals '
-            'leave no events, and supabase_pat.jwt_secret does not count. Put supabase_pat into '
+        else 'not preloaded: last_used_at stays null, limits count for each connection by itself, tokens with one of a day or '
+            'longer are refused, refusals leave no events, and supabase_pat.jwt_secret does not count. Put supabase_pat into '
             'shared_preload_libraries and restart.' end
 from server
 union all
@@ -115,7 +115,7 @@ select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
     case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
         else format('%s may not call mint_pat: call pat.grant_api_roles()',
             string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
-from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text)') mint
+from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text,integer,interval)') mint
 where name <> 'anon_role' and oid is not null
 having count(*) > 0
 union all

@@ -7,7 +7,7 @@ create function pat.gate() returns void
 comment on function pat.gate() is
     'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any '
     'query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and '
-    'scopes; 429 for rate limits. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls '
+    'scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls '
     'supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has '
     'been judged already, and is neither judged nor counted again.';
 
@@ -20,7 +20,7 @@ comment on function pat.deny_token(text, text) is
 
 comment on function public.current_api_key() is
     'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its '
-    'rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. '
+    'rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. '
     'Null for a login, and for a token that is not valid. It needs no scope.';
 comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '

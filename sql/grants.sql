@@ -140,8 +140,8 @@ begin
             public.reset_password(text, text, text) to %I', role);
         -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
         execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text),
-            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean),
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval),
+            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
@@ -160,7 +160,7 @@ begin
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
-                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
+                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at, quota, quota_window), delete
                 on pat.api_keys to %I', role);
             execute format('grant select on pat.api_key_usage, pat.api_key_days, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,

@@ -127,7 +127,20 @@ on conflict do nothing;
 alter table pat.api_keys
     add column description text,
     add column attributes jsonb check (jsonb_typeof(attributes) = 'object'),
-    add column disabled_at timestamptz;
+    add column disabled_at timestamptz,
+    add column quota integer check (quota > 0),
+    add column quota_window interval check (quota_window > '0'),
+    add check (num_nulls(quota, quota_window) <> 1);
+-- How many requests tokens have been granted in the windows of their limits of a day or longer.
+create table pat.api_key_counters (
+    key_id uuid,
+    limit_name text check (limit_name in ('rate', 'quota')),
+    window_ends_at timestamptz not null,
+    granted integer not null,
+    primary key (key_id, limit_name)
+) with (fillfactor = 45);
+alter table pat.api_key_counters enable row level security;
+select pg_catalog.pg_extension_config_dump('pat.api_key_counters', '');
 -- Which attributes tokens may have. src/tokens/attributes.rs counts on the order of the columns.
 create table pat.key_attributes (
     name text primary key,
@@ -177,7 +190,9 @@ select
     revoked_at is null and expires_at > statement_timestamp() and disabled_at is null as is_active,
     description,
     attributes,
-    disabled_at
+    disabled_at,
+    quota,
+    quota_window
 from pat.api_keys;
 -- Service accounts.
 create table pat.service_accounts (
@@ -211,7 +226,7 @@ create function public.delete_service_account(id uuid) returns bool
 create function public.service_account_tokens(account uuid)
     returns table (id uuid, name text, kind text, scopes text[], allowed_ips text[], rate_limit int, rate_window interval,
         hint text, created_at timestamptz, expires_at timestamptz, last_used_at timestamptz, last_used_ip text,
-        revoked_at timestamptz, is_active bool, description text, attributes jsonb, disabled_at timestamptz)
+        revoked_at timestamptz, is_active bool, description text, attributes jsonb, disabled_at timestamptz, quota int, quota_window interval)
     language c stable
     as 'MODULE_PATHNAME', 'service_account_tokens_wrapper';
 create policy managers_see_their_accounts on pat.service_accounts for select
@@ -300,7 +315,8 @@ create or replace function public.revoke_pat(id uuid default null) returns bool
     as 'MODULE_PATHNAME', 'revoke_pat_wrapper';
 create function public.edit_pat(id uuid, name text default null, description text default null, scopes text[] default null,
     attributes jsonb default null, expires_in interval default null, allowed_ips cidr[] default null,
-    rate_limit int default null, rate_window interval default null, disabled bool default null) returns void
+    rate_limit int default null, rate_window interval default null, disabled bool default null, quota int default null,
+    quota_window interval default null) returns void
     language c
     as 'MODULE_PATHNAME', 'edit_pat_wrapper';
 
@@ -400,7 +416,8 @@ begin
     drop function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval);
     create function public.mint_pat(user_id uuid default null, name text default null, expires_in interval default null,
         scopes text[] default null, kind text default 'jwt', allowed_ips cidr[] default null, rate_limit int default null,
-        rate_window interval default '1 minute', attributes jsonb default null, description text default null)
+        rate_window interval default '1 minute', attributes jsonb default null, description text default null,
+        quota int default null, quota_window interval default '1 day')
         returns public.minted_pat
         language c
         as 'MODULE_PATHNAME', 'mint_wrapper';
@@ -459,7 +476,7 @@ begin
         'function pat.define_key_attribute(text, jsonb, boolean)', 'function pat.drop_key_attribute(text)',
         'function public.api_key_allows(text, text)', 'function public.api_key_allows(text, uuid)', 'function public.api_key_attribute(text)',
         'function public.current_api_key()', 'function pat.key_attributes_changed()',
-        'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean)',
+        'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval)',
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
         'function public.report_leaked_tokens(text[], text)',
         'function public.introspect_token(text, text)', 'function public.exchange_token(interval, text[])',
@@ -471,7 +488,7 @@ begin
         'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
         'function pat.manages_service_account(uuid)', 'function pat.created_service_account(uuid)',
         'function pat.service_account_problem()', 'table pat.api_key_days', 'table public.api_key_daily_usage',
-        'table pat.usage_by_day', 'function pat.metrics()']
+        'table pat.usage_by_day', 'function pat.metrics()', 'table pat.api_key_counters']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -498,7 +515,7 @@ begin
             execute pg_catalog.format('grant execute on function public.revoke_pat(uuid, boolean), public.report_leaked_tokens(text[], text),
                 public.exchange_token(interval, text[]), public.create_service_account(text, text),
                 public.delete_service_account(uuid), public.service_account_tokens(uuid),
-                public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) to %I', role);
+                public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval) to %I', role);
         end if;
     end loop;
     role := pg_catalog.current_setting('supabase_pat.service_role');
@@ -515,7 +532,7 @@ begin
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant select on pat.service_accounts, public.service_accounts to %I', role);
-        execute pg_catalog.format('grant select (description, attributes, disabled_at) on pat.api_keys to %I', role);
+        execute pg_catalog.format('grant select (description, attributes, disabled_at, quota, quota_window) on pat.api_keys to %I', role);
         execute pg_catalog.format('grant select on pat.api_key_days, public.api_key_daily_usage to %I', role);
     end if;
 
@@ -797,8 +814,8 @@ begin
             public.reset_password(text, text, text) to %I', role);
         -- The anonymous role too: they tell it to log in, where Postgres would only say that permission is denied.
         execute format('grant execute on function
-            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text),
-            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean),
+            public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval),
+            public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval),
             public.rotate_pat(uuid, interval),
             public.revoke_pat(uuid),
             public.revoke_pat(uuid, boolean),
@@ -817,7 +834,7 @@ begin
         if role = authenticated then
             -- The view reads the table as the caller. RLS leaves them their own rows.
             execute format('grant select (id, user_id, name, kind, scopes, allowed_ips, rate_limit,
-                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at), delete
+                rate_window, hint, created_at, expires_at, revoked_at, description, attributes, disabled_at, quota, quota_window), delete
                 on pat.api_keys to %I', role);
             execute format('grant select on pat.api_key_usage, pat.api_key_days, pat.service_accounts to %I', role);
             execute format('grant select (happened_at, event, key_id, user_id, role, by_key, address,
@@ -897,7 +914,7 @@ pre_request as (
 keys as (
     select count(*) filter (where kind = 'opaque') as opaque,
         count(*) filter (where allowed_ips is not null) as with_addresses,
-        count(*) filter (where rate_limit is not null) as with_limits,
+        count(*) filter (where num_nonnulls(rate_limit, quota) > 0) as with_limits,
         count(*) filter (where scopes is not null) as with_scopes
     from pat.api_keys where revoked_at is null and expires_at > now()
 ),
@@ -945,14 +962,14 @@ users as (
 ),
 gate as (
     select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
-        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a rate limit (%s), tokens with scopes (%s)',
+        format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a limit (%s), tokens with scopes (%s)',
             opaque, with_addresses, with_limits, with_scopes) as refused
     from server, pre_request, keys
 )
 select 'library', is_preloaded,
     case when is_preloaded then 'preloaded'
-        else 'not preloaded: last_used_at stays null, rate limits count for each connection by itself, refusals '
-            'leave no events, and supabase_pat.jwt_secret does not count. Put supabase_pat into '
+        else 'not preloaded: last_used_at stays null, limits count for each connection by itself, tokens with one of a day or '
+            'longer are refused, refusals leave no events, and supabase_pat.jwt_secret does not count. Put supabase_pat into '
             'shared_preload_libraries and restart.' end
 from server
 union all
@@ -986,7 +1003,7 @@ select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
     case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
         else format('%s may not call mint_pat: call pat.grant_api_roles()',
             string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
-from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text)') mint
+from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text,integer,interval)') mint
 where name <> 'anon_role' and oid is not null
 having count(*) > 0
 union all
@@ -1156,7 +1173,7 @@ comment on function pat.auth_email() is
 comment on function pat.auth_jwt() is
     'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
 comment on function pat.gate() is
-    'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate limits. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has been judged already, and is neither judged nor counted again.';
+    'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has been judged already, and is neither judged nor counted again.';
 comment on function public.is_valid_api_token() is
     'For policies: true unless the request was made with a personal access token that is unknown, another user''s, revoked, disabled or expired, or whose user is deleted or banned, or that needs the guard or the gate and has not been let through by it. True for logins, anon and sessions without claims. Never raises an error.';
 comment on function public.api_key_allows(text, text) is
@@ -1165,6 +1182,8 @@ comment on function public.api_key_allows(text, uuid) is
     'As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.';
 comment on function public.api_key_attribute(text) is
     'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have it, and for one that is not valid: to limit what is seen, use api_key_allows().';
+comment on table pat.api_key_counters is
+    'How many requests tokens have been granted in the windows of their limits of a day or longer. The worker alone writes it.';
 comment on table pat.key_attributes is
     'The attributes that tokens may have. Change them with pat.define_key_attribute() and pat.drop_key_attribute().';
 comment on column pat.key_attributes.required is 'Whether a token must have it to be minted.';
@@ -1213,7 +1232,7 @@ comment on function public.exchange_token(interval, text[]) is
     'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
     'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '
     'most as long as the token and an hour, and has the token''s scopes, or those of them that are named, without '
-    'tokens:write and tokens:delete. Tokens with allowed_ips or a rate limit are not exchanged. Stores nothing, and '
+    'tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and '
     'needs no scope.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
     'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
@@ -1239,16 +1258,16 @@ comment on function pat.created_service_account(uuid) is
     'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request is of a user. So each user manages those that they have created.';
 comment on function pat.service_account_problem() is
     'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
-comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
-comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval) is
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. quota: the same for a second limit beside it, for each quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval) is
     'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete.';
 comment on function pat.define_key_attribute(text, jsonb, boolean) is
     'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles.';
 comment on function pat.drop_key_attribute(text) is
     'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
 comment on function public.current_api_key() is
-    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
+    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
 comment on function public.rotate_pat(uuid, interval) is
     'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete.';
 comment on function public.revoke_pat(uuid) is

@@ -27,8 +27,12 @@ create table pat.api_keys (
     attributes jsonb check (jsonb_typeof(attributes) = 'object'),
     -- Since when it is refused, until somebody enables it again.
     disabled_at timestamptz,
+    -- As rate_limit and rate_window, for a second window, a long one as a rule.
+    quota integer check (quota > 0),
+    quota_window interval check (quota_window > '0'),
     check (num_nulls(rate_limit, rate_window) <> 1),
-    check ((kind = 'opaque') = (token_digest is not null))
+    check ((kind = 'opaque') = (token_digest is not null)),
+    check (num_nulls(quota, quota_window) <> 1)
 ) with (fillfactor = 90);
 comment on table pat.api_keys is
     'One row a personal access token. The tokens themselves are not stored.';
@@ -152,6 +156,22 @@ create policy owners_see_their_usage on pat.api_key_usage for select
 
 create policy trusted_roles_see_the_usage on pat.api_key_usage for select using (pat.is_trusted());
 
+-- How many requests of a window a token has been granted, for limits whose window is a day or longer: before they are
+-- made, and on disk. No index has a column that changes within a window, so that each update stays in its page.
+create table pat.api_key_counters (
+    key_id uuid,
+    limit_name text check (limit_name in ('rate', 'quota')),
+    window_ends_at timestamptz not null,
+    granted integer not null,
+    primary key (key_id, limit_name)
+) with (fillfactor = 45);
+comment on table pat.api_key_counters is
+    'How many requests tokens have been granted in the windows of their limits of a day or longer. The worker alone writes it.';
+
+alter table pat.api_key_counters enable row level security;
+
+select pg_extension_config_dump('pat.api_key_counters', '');
+
 create view public.api_keys with (security_invoker, security_barrier) as
 select
     id,
@@ -171,7 +191,9 @@ select
     revoked_at is null and expires_at > statement_timestamp() and disabled_at is null as is_active,
     description,
     attributes,
-    disabled_at
+    disabled_at,
+    quota,
+    quota_window
 from pat.api_keys;
 comment on view public.api_keys is
     'Your personal access tokens. Deleting a row revokes its token.';
@@ -182,18 +204,19 @@ comment on column public.api_keys.scopes is
 comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
 comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
 
-comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text) is
+comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval) is
     'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
     'user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: '
     'what will use it. expires_in: '
     'null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: '
     'jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may '
     'be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. '
-    'Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with '
+    'quota: the same for a second limit beside it, for each quota_window. '
+    'Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with '
     'pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and '
     'grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
     'supabase_pat.mint_for_restricted_logins is on.';
-comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean) is
+comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval) is
     'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, '
     'which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted '
     'from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A '
@@ -227,7 +250,7 @@ comment on function public.exchange_token(interval, text[]) is
     'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
     'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '
     'most as long as the token and an hour, and has the token''s scopes, or those of them that are named, without '
-    'tokens:write and tokens:delete. Tokens with allowed_ips or a rate limit are not exchanged. Stores nothing, and '
+    'tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and '
     'needs no scope.';
 
 set local search_path = pat, pg_temp;

@@ -8,7 +8,7 @@ use supabase_pat_core::claims::Credential;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 use supabase_pat_core::merge_patch::ObjectWriter;
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::{Counter, Limit, Which};
 
 use super::usage;
 use crate::pg::clock::Instant;
@@ -79,18 +79,24 @@ fn current_api_key() -> SqlResult<Option<JsonbText>> {
             let value = row.get(name).map_or("null", |value| value.get());
             object.name(name).push_str(value);
         }
-        object.name("rate_limit").push_str(&match stored.limit {
-            Some(limit) => state_of(limit, usage::used(id, limit)),
-            None => "null".to_owned(),
-        });
+        let counters = usage::counters(id);
+        for which in Which::BOTH {
+            object
+                .name(which.argument())
+                .push_str(&match stored.limits.of(which) {
+                    Some(limit) => state_of(limit, counters.of(which)),
+                    None => "null".to_owned(),
+                });
+        }
         object.end();
         Ok(Some(JsonbText(told)))
     })
 }
 
 /// How far a limit is used up, as JSON. `resets_at` is a Unix time, and rounded up, as `Retry-After` is.
-fn state_of(limit: Limit, (used, resets_at): (u32, Instant)) -> String {
-    let resets_at = (resets_at.unix_micros() + 999_999) / 1_000_000;
+fn state_of(limit: Limit, counter: &Counter) -> String {
+    let (used, resets_at) = counter.used(limit, Instant::now().unix_micros());
+    let resets_at = (resets_at + 999_999) / 1_000_000;
     format!(
         r#"{{"limit": {}, "window": {}, "remaining": {}, "resets_at": {resets_at}}}"#,
         limit.requests,

@@ -7,7 +7,8 @@
 //! 2. [`token`]: which token it presents, and whether that token is live, and its user there and not banned. 401.
 //! 3. [`check_address`]: whether the token may be used from the address that the request comes from. 403.
 //! 4. [`scopes`]: whether the scopes of the token allow this method and path. 403.
-//! 5. [`rate_limit`]: whether the token has requests left in this window. 429.
+//! 5. [`rate_limit`]: whether the token has requests left in the windows of its limits. 429, or 503 if they cannot be
+//!    counted.
 //! 6. [`Token::assume`]: whether the role that the user has is one for tokens. 403.
 //!
 //! Which tables the statements of a request touch, and what they return of what they write, is checked later, when each
@@ -19,6 +20,7 @@ mod current;
 pub mod deny;
 pub mod guard;
 pub mod leaks;
+mod lease_table;
 pub mod raise;
 mod rate_limit;
 pub mod reach;

@@ -132,7 +132,7 @@ impl Raised {
                 hint: refusal.hint().map_or(std::ptr::null(), text),
             },
             Some(seconds) => {
-                let (message, detail) = refusal.with_headers(seconds);
+                let (message, detail) = refusal.with_retry_after(seconds);
                 Self {
                     sqlstate: crate::pg::error::encode("PGRST"),
                     message: text(&message),

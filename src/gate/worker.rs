@@ -6,13 +6,15 @@
 //! without the extension is never connected to.
 //!
 //! The workers write without waiting for the commit to reach the disk or a standby, since what they write can
-//! be lost; they change rows that nobody else changes. On a standby they start once it is promoted. How uses are written
-//! is in [`crate::gate::uses`].
+//! be lost, but for leases ([`lease_table`]); they change rows that nobody else changes. On a standby they start once it is
+//! promoted. How uses are written is in [`crate::gate::uses`].
+//!
+//! A request that needs a lease at once wakes the first worker. What is written then is leases and nothing else.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant as Monotonic};
 
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
@@ -24,7 +26,8 @@ use pgrx::{pg_guard, pg_sys};
 use supabase_pat_core::error::Error;
 
 use crate::events;
-use crate::gate::usage::{self, Refusals};
+use crate::gate::lease_table;
+use crate::gate::usage::{self, Refusals, leases};
 use crate::gate::uses;
 use crate::jwt::denied;
 use crate::pg::clock::Instant;
@@ -53,7 +56,7 @@ pub fn register() {
         .enable_shmem_access(None)
         .enable_spi_access()
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .set_restart_time(Some(Duration::from_secs(5)))
+        .set_restart_time(Some(Duration::from_secs(1)))
         .load();
 }
 
@@ -67,12 +70,27 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: set before a worker runs.
     usage::worker_is(unsafe { pg_sys::MyProcPid });
-    'rounds: while BackgroundWorker::wait_latch(Some(Duration::from_secs(
-        settings::flush_interval(),
-    ))) {
+    let mut last_round = Monotonic::now();
+    let remaining = |last_round: Monotonic| {
+        Duration::from_secs(settings::flush_interval()).saturating_sub(last_round.elapsed())
+    };
+    'rounds: while BackgroundWorker::wait_latch(Some(remaining(last_round))) {
         if BackgroundWorker::sighup_received() {
             // SAFETY: between transactions, as Postgres's own workers do it.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+        }
+        if leases::are_asked_for() {
+            for database in leases::databases_waiting() {
+                if BackgroundWorker::sigterm_received() {
+                    break 'rounds;
+                }
+                if exists(database) {
+                    write_out(database, What::Leases);
+                }
+            }
+        }
+        if !remaining(last_round).is_zero() {
+            continue;
         }
         for database in usage::databases() {
             if !exists(database) {
@@ -89,11 +107,12 @@ pub unsafe extern "C-unwind" fn supabase_pat_launcher(_argument: pg_sys::Datum) 
                 break 'rounds;
             }
             match exists(database) {
-                true => write_out(database),
+                true => write_out(database, What::All),
                 false => usage::remove(database),
             }
         }
         usage::tidy(settings::flush_interval());
+        last_round = Monotonic::now();
     }
     usage::worker_is(0);
     // If somebody has terminated the worker, and not the server that is shutting down, it must start again. With status
@@ -117,13 +136,28 @@ fn exists(database: pg_sys::Oid) -> bool {
     })
 }
 
+/// What a writer writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    All,
+    /// Those that requests are waiting for.
+    Leases,
+}
+
+/// The bit of a writer's argument that asks for leases only. The id of the database is in the lower half.
+const ONLY_LEASES: u64 = 1 << 32;
+
 /// Starts a worker for a database, and waits for its end.
-fn write_out(database: pg_sys::Oid) {
+fn write_out(database: pg_sys::Oid, what: What) {
+    let argument = match what {
+        What::All => u64::from(database.to_u32()),
+        What::Leases => u64::from(database.to_u32()) | ONLY_LEASES,
+    };
     let worker = BackgroundWorkerBuilder::new("supabase_pat writer")
         .set_type("supabase_pat writer")
         .set_library("supabase_pat")
         .set_function("supabase_pat_writer")
-        .set_argument(Some(database.into()))
+        .set_argument(Some(pg_sys::Datum::from(argument)))
         .enable_shmem_access(None)
         .enable_spi_access()
         // SAFETY: set before a worker runs.
@@ -138,10 +172,10 @@ fn write_out(database: pg_sys::Oid) {
 }
 
 /// # Safety
-/// Called by Postgres, with the id of a database.
+/// Called by Postgres, with the id of a database and [`What`] to write.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
+pub unsafe extern "C-unwind" fn supabase_pat_writer(argument: pg_sys::Datum) {
     // SAFETY: at the start of a worker.
     unsafe {
         // As in a session, the signal ends the transaction and the process.
@@ -151,7 +185,7 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
         pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(unguarded::die));
         pg_sys::BackgroundWorkerUnblockSignals();
         const BYPASS_ALLOWCONN: u32 = 1;
-        let database = pg_sys::Oid::from(database.value() as u32);
+        let database = pg_sys::Oid::from(argument.value() as u32);
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             database,
             pg_sys::InvalidOid,
@@ -159,18 +193,35 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(database: pg_sys::Datum) {
         );
     }
     BackgroundWorker::transaction(prepare);
-    if !write_all() {
+    let is_there = match argument.value() as u64 & ONLY_LEASES {
+        0 => write_all(),
+        _ => return write_leases(),
+    };
+    if !is_there {
         // SAFETY: set before any query runs.
         usage::forget(unsafe { pg_sys::MyDatabaseId });
     }
     usage::flushed();
 }
 
+/// Writes the leases that requests are waiting for.
+fn write_leases() {
+    if !lease_table::write(true) {
+        // SAFETY: set before any query runs.
+        usage::forget(unsafe { pg_sys::MyDatabaseId });
+    }
+}
+
 /// Writes all that there is to write for this database. False if the extension is not there, or is of a version without
 /// these tables.
 fn write_all() -> bool {
+    // Before the uses, since those tokens need more that have been used since the last round.
+    let mut has_leases = lease_table::write(false);
     let mut next = Some(0);
     while let Some(set) = next.take() {
+        if has_leases && leases::are_asked_for() {
+            has_leases = lease_table::write(true);
+        }
         let are_ours = in_transaction(&[c"api_keys", c"api_key_usage"], || {
             next = uses::write(set)?;
             Ok(())
@@ -185,7 +236,7 @@ fn write_all() -> bool {
     // One table at a time, so that nobody who locks the tables in another order waits in a circle.
     const MANY: i64 = 10_000;
     let now = Instant::now();
-    in_transaction(&[c"events"], || events::sweep(now, MANY))
+    let are_there = in_transaction(&[c"events"], || events::sweep(now, MANY))
         && in_transaction(&[c"denied_tokens"], || denied::sweep(now))
         && in_transaction(
             &[c"api_keys", c"api_key_usage"],
@@ -193,7 +244,10 @@ fn write_all() -> bool {
         )
         && in_transaction(&[c"api_keys", c"api_key_usage"], || {
             uses::sweep_days(now, MANY)
-        })
+        });
+    // Version 0.1.0 does not have this one.
+    in_transaction(&[c"api_key_counters"], || lease_table::sweep(now));
+    are_there
 }
 
 /// Makes the settings for the rest of the process.
@@ -224,7 +278,7 @@ fn prepare() {
 ///
 /// After the extension was dropped, somebody could have made a table of that name, with triggers that would run as a
 /// superuser here.
-fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -> bool {
+pub fn in_transaction(tables: &[&CStr], write: impl FnOnce() -> Result<(), Error>) -> bool {
     /// STATEMENT_TIMEOUT in timeout.h. Postgres starts that clock itself for statements of clients alone.
     const STATEMENT_TIMEOUT: i32 = 3;
     const MILLISECONDS: i32 = 10_000;

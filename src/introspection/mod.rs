@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use supabase_pat_core::claims::{ClaimSettings, Credential, Identity, SessionClaim, TokenClaims};
 use supabase_pat_core::introspection::{Active, Claims, INACTIVE, Kind, Wanted};
 use supabase_pat_core::jwt::Unverified;
+use supabase_pat_core::rate::Limits;
 use supabase_pat_core::scope::Scopes;
 
 use crate::gate::usage::{self, Bearer};
@@ -142,7 +143,7 @@ fn usable(
         token: stored.id,
         user: stored.user,
     };
-    let _admitted = usage::admit(bearer, None, None, |_| false);
+    let _admitted = usage::admit(bearer, &Limits::NONE, None, |_| false);
     Some(role)
 }
 

@@ -71,6 +71,7 @@ static GUARDED_LOGINS: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"authenticator"));
 static FAST_AUTH_FUNCTIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static LIVE_CLAIMS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static RATE_LIMIT_HEADERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static NEXT_PRE_REQUEST: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static TRACKED_KEYS: GucSetting<i32> = GucSetting::<i32>::new(524_288);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
@@ -374,6 +375,11 @@ pub fn trusted_proxies() -> usize {
     TRUSTED_PROXIES.get() as usize
 }
 
+/// Whether answers tell of the limits of a token.
+pub fn rate_limit_headers() -> bool {
+    RATE_LIMIT_HEADERS.get()
+}
+
 pub fn live_claims() -> bool {
     LIVE_CLAIMS.get()
 }
@@ -604,6 +610,11 @@ pub fn define() {
         c"supabase_pat.live_claims",
         c"Whether pat.gate takes the claims of a token from the present row of auth.users.",
         &LIVE_CLAIMS,
+    );
+    bool(
+        c"supabase_pat.rate_limit_headers",
+        c"Whether answers to requests with limited tokens have the headers RateLimit and RateLimit-Policy.",
+        &RATE_LIMIT_HEADERS,
     );
     bool(
         c"supabase_pat.enable_sign_in",

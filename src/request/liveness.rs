@@ -92,6 +92,7 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
             if row.get(layout.user_id) == Some(user) {
                 expiry = live_until(layout, row).filter(|_| !layout.is_disabled(row));
                 needs_gate = row.has(layout.rate_limit)
+                    || layout.has_quota(row)
                     || row.has(layout.allowed_ips)
                     || row.has(layout.scopes);
             }

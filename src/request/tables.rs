@@ -2,6 +2,7 @@
 //! one that says which token has made which.
 
 use pgrx::pg_sys;
+use supabase_pat_core::rate::{Limit, Limits};
 
 use crate::pg::column::{
     Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts, Timestamp,
@@ -29,12 +30,46 @@ pub struct Tokens {
     pub scopes: Column<Texts>,
     pub allowed_ips: Column<NetworkList>,
     pub token_digest: Column<Bytes>,
-    /// Version 0.1.0 has neither of these.
+    /// Version 0.1.0 has none of these.
     pub attributes: Found<Json>,
     pub disabled_at: Found<Timestamp>,
+    pub quota: Found<Integer>,
+    pub quota_window: Found<Duration>,
 }
 
 impl Tokens {
+    /// What the token is limited to. A limit that cannot be read allows nothing.
+    pub fn limits(&self, row: &Row) -> Limits {
+        let of = |requests: Column<Integer>, window: Column<Duration>| {
+            Some(Limit {
+                window: row.get(window)?.max(1),
+                requests: row.get(requests)? as u32,
+            })
+        };
+        let nothing = Limit {
+            requests: 0,
+            window: 1_000_000,
+        };
+        Limits {
+            rate: of(self.rate_limit, self.rate_window),
+            quota: match (self.quota, self.quota_window) {
+                (Found::AsExpected(requests), Found::AsExpected(window)) => of(requests, window),
+                _ => self.has_quota(row).then_some(nothing),
+            },
+            // They came together.
+            have_leases: !matches!(self.quota, Found::Missing),
+        }
+    }
+
+    /// Whether the token has a quota, of whatever type the column is.
+    pub fn has_quota(&self, row: &Row) -> bool {
+        match self.quota {
+            Found::Missing => false,
+            Found::AsExpected(column) => row.has(column),
+            Found::OfAnotherType(column) => row.has(column),
+        }
+    }
+
     /// Whether somebody has disabled the token for a while. What cannot be read counts as it would if it were there.
     pub fn is_disabled(&self, row: &Row) -> bool {
         match self.disabled_at {
@@ -66,6 +101,8 @@ layout!(Tokens, TOKENS, c"pat".c"api_keys", |open| {
         token_digest,
         attributes: open.find(c"attributes"),
         disabled_at: open.find(c"disabled_at"),
+        quota: open.find(c"quota"),
+        quota_window: open.find(c"quota_window"),
     })
 });
 

@@ -21,7 +21,7 @@ thread_local! {
              usage.last_used_at, pg_catalog.host(usage.last_used_ip), token.revoked_at, \
              token.revoked_at is null and token.disabled_at is null \
                  and token.expires_at operator(pg_catalog.>) pg_catalog.statement_timestamp(), \
-             token.description, token.attributes, token.disabled_at \
+             token.description, token.attributes, token.disabled_at, token.quota, token.quota_window \
          from pat.api_keys as token left join pat.api_key_usage as usage on usage.key_id operator(pg_catalog.=) token.id \
          where token.user_id operator(pg_catalog.=) $1 order by token.created_at, token.id",
         &[UUIDOID],
@@ -53,6 +53,8 @@ fn service_account_tokens(
             name!(description, Option<String>),
             name!(attributes, Option<JsonbText>),
             name!(disabled_at, Option<TimestampWithTimeZone>),
+            name!(quota, Option<i32>),
+            name!(quota_window, Option<Interval>),
         ),
     >,
     ErrorReport,
@@ -86,6 +88,8 @@ fn service_account_tokens(
                         row.get(15)?,
                         row.get(16)?,
                         row.get(17)?,
+                        row.get(18)?,
+                        row.get(19)?,
                     ));
                 }
                 Ok(read)
@@ -109,10 +113,29 @@ fn service_account_tokens(
             about,
             attributes,
             disabled,
+            quota,
+            quota_window,
         )| {
             Some((
-                id?, name?, kind?, scopes, ips, limit, window, hint, created?, expires?, used, ip,
-                revoked, active?, about, attributes, disabled,
+                id?,
+                name?,
+                kind?,
+                scopes,
+                ips,
+                limit,
+                window,
+                hint,
+                created?,
+                expires?,
+                used,
+                ip,
+                revoked,
+                active?,
+                about,
+                attributes,
+                disabled,
+                quota,
+                quota_window,
             ))
         };
         Ok(TableIterator::new(

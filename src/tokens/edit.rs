@@ -10,11 +10,11 @@ use pgrx::prelude::*;
 use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::merge_patch;
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::{Limit, Which};
 use supabase_pat_core::token;
 
 use super::lookup::{self, StoredToken};
-use super::mint::{expiry, requested_rate, requested_scopes};
+use super::mint::{expiry, requested_limit, requested_scopes};
 use super::{attributes, store};
 use crate::events::{self, About, Actor};
 use crate::pg::clock::{self, Instant};
@@ -39,12 +39,14 @@ thread_local! {
              allowed_ips = coalesce($9, allowed_ips), \
              rate_limit = coalesce($10, rate_limit), \
              rate_window = coalesce($11, rate_window), \
+             quota = coalesce($13, quota), \
+             quota_window = coalesce($14, quota_window), \
              disabled_at = case when $12 is null then disabled_at when $12 then coalesce(disabled_at, $3) end \
          where id operator(pg_catalog.=) $1 and user_id operator(pg_catalog.=) $2 \
              and revoked_at is null and expires_at operator(pg_catalog.>) $3",
         &[
             UUIDOID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTARRAYOID, JSONBOID, TIMESTAMPTZOID,
-            CIDRARRAYOID, INT4OID, INTERVALOID, BOOLOID,
+            CIDRARRAYOID, INT4OID, INTERVALOID, BOOLOID, INT4OID, INTERVALOID,
         ],
     ) };
 }
@@ -63,6 +65,8 @@ fn edit_pat(
     rate_limit: default!(Option<i32>, "NULL"),
     rate_window: default!(Option<Interval>, "NULL"),
     disabled: default!(Option<bool>, "NULL"),
+    quota: default!(Option<i32>, "NULL"),
+    quota_window: default!(Option<Interval>, "NULL"),
 ) -> SqlResult<()> {
     reported(|| {
         rights::require_writable("editing a token")?;
@@ -113,7 +117,8 @@ fn edit_pat(
             let old = old.allowed_networks();
             tightens(old.is_none_or(|old| old.include(new)), "allowed_ips")?;
         }
-        let rate = tightened_rate(&old, rate_limit, rate_window)?;
+        let rate = tightened_limit(Which::Rate, &old, rate_limit, rate_window)?;
+        let quota = tightened_limit(Which::Quota, &old, quota, quota_window)?;
 
         let changed = [
             (name.is_some(), "name"),
@@ -123,6 +128,7 @@ fn edit_pat(
             (expires_at.is_some(), "expires_at"),
             (allowed_ips.is_some(), "allowed_ips"),
             (rate.is_some(), "rate_limit"),
+            (quota.is_some(), "quota"),
         ];
         let changed: Vec<&str> = changed
             .into_iter()
@@ -144,6 +150,10 @@ fn edit_pat(
             rate.map(|rate| rate.requests as i32).into(),
             rate.and_then(|rate| clock::interval(rate.seconds())).into(),
             disabled.into(),
+            quota.map(|quota| quota.requests as i32).into(),
+            quota
+                .and_then(|quota| clock::interval(quota.seconds()))
+                .into(),
         ];
         durability::of_revocation()?;
         if EDIT.with(|statement| statement.run_on_latest(&arguments))? == 0 {
@@ -184,8 +194,9 @@ fn narrowed_attributes(old: &StoredToken, patch: &str) -> Result<JsonbText, Erro
     Ok(JsonbText(text))
 }
 
-/// The limit of a token, if another one is asked for.
-fn tightened_rate(
+/// A limit of a token, if another one is asked for.
+fn tightened_limit(
+    which: Which,
     old: &StoredToken,
     requests: Option<i32>,
     window: Option<Interval>,
@@ -193,13 +204,16 @@ fn tightened_rate(
     if requests.is_none() && window.is_none() {
         return Ok(None);
     }
-    let requests = requests.or(old.limit.map(|limit| limit.requests as i32));
-    let present = old.limit.and_then(|limit| clock::interval(limit.seconds()));
-    let window = window.or(present).or_else(|| clock::interval(60));
-    let rate = requested_rate(requests, window)?.ok_or(Error::NullArgument("rate_limit"))?;
-    tightens(
-        old.limit.is_none_or(|old| old.includes(rate)),
-        "the rate limit",
-    )?;
-    Ok(Some(rate))
+    let (usual, what) = match which {
+        Which::Rate => (60, "the rate limit"),
+        Which::Quota => (86_400, "the quota"),
+    };
+    let old = old.limits.of(which);
+    let requests = requests.or(old.map(|limit| limit.requests as i32));
+    let present = old.and_then(|limit| clock::interval(limit.seconds()));
+    let window = window.or(present).or_else(|| clock::interval(usual));
+    let new = requested_limit(which, requests, window)?;
+    let new = new.ok_or(Error::NullArgument(which.argument()))?;
+    tightens(old.is_none_or(|old| old.includes(new)), what)?;
+    Ok(Some(new))
 }

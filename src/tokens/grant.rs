@@ -40,7 +40,7 @@ impl Caller {
             return Err(Error::AttributesWidened);
         }
         // Each new token would have an allowance of its own, so that together they would exceed the limit.
-        match token.limit.is_some() || token.allowed_networks().is_some() {
+        match token.is_limited() {
             true => Err(Error::NotWithLimitedToken(verb)),
             false => Ok(()),
         }

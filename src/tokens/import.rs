@@ -8,10 +8,11 @@ use pgrx::pg_sys::BuiltinOid::{
 use pgrx::prelude::*;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::presented;
+use supabase_pat_core::rate::Which;
 use supabase_pat_core::token;
 
 use super::lookup;
-use super::mint::{requested_rate, requested_scopes};
+use super::mint::{requested_limit, requested_scopes};
 use super::store;
 use crate::events::Actor;
 use crate::pg::clock::{self, Instant};
@@ -65,7 +66,7 @@ fn import_token(
             .ok_or(Error::UnreadableDigest)?;
         let scopes = requested_scopes(scopes.as_deref())?;
         let networks = allowed_ips.map(Networks::check).transpose()?;
-        let rate = requested_rate(rate_limit, rate_window)?;
+        let rate = requested_limit(Which::Rate, rate_limit, rate_window)?;
 
         let caller = Caller::now()?;
         let to_grant = caller.judged_after(store::lock_to_grant(&caller, user))?;

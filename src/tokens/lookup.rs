@@ -8,7 +8,7 @@ use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::error::Error;
 use supabase_pat_core::opaque_token::{self, OpaqueToken};
 use supabase_pat_core::presented;
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::Limits;
 use supabase_pat_core::scope::Scopes;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ pub struct StoredToken {
     pub expires_at: Instant,
     pub is_revoked: bool,
     pub is_disabled: bool,
-    pub limit: Option<Limit>,
+    pub limits: Limits,
     /// These four are in the memory context that was current when they were read.
     scopes: Option<TextsCopy>,
     allowed_ips: Option<Networks>,
@@ -69,7 +69,7 @@ impl StoredToken {
 
     /// Whether it counts only where the gate has judged it.
     pub fn needs_gate(&self) -> bool {
-        self.limit.is_some() || self.allowed_ips.is_some() || self.scopes.is_some()
+        self.is_limited() || self.scopes.is_some()
     }
 
     /// Whether it is neither revoked nor disabled nor expired at `now`, and its user may log in.
@@ -82,7 +82,7 @@ impl StoredToken {
 
     /// Whether it is for certain addresses, or has a limit: what nobody but the gate can hold it to.
     pub fn is_limited(&self) -> bool {
-        self.limit.is_some() || self.allowed_ips.is_some()
+        !self.limits.is_none() || self.allowed_ips.is_some()
     }
 
     /// The networks that it may be used from. `None` for all.
@@ -153,12 +153,6 @@ fn find<const DESCRIBED: bool, T: Indexed>(
         let mut found: Option<StoredToken> = None;
         let mut name = None;
         tokens.rows_with(column, index, sought, |row| {
-            let limit = || {
-                Some(Limit {
-                    window: row.get(layout.rate_window)?.max(1),
-                    requests: row.get(layout.rate_limit)? as u32,
-                })
-            };
             found = row
                 .get(layout.id)
                 .zip(row.get(layout.user_id))
@@ -170,7 +164,7 @@ fn find<const DESCRIBED: bool, T: Indexed>(
                     expires_at: row.get(layout.expires_at).unwrap_or(Instant::END),
                     is_revoked: row.has(layout.revoked_at),
                     is_disabled: layout.is_disabled(row),
-                    limit: limit(),
+                    limits: layout.limits(row),
                     scopes: row.get(layout.scopes),
                     allowed_ips: row.get(layout.allowed_ips),
                     token_digest: row.get(layout.token_digest),

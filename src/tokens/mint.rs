@@ -5,7 +5,7 @@ use supabase_pat_core::error::Error;
 use supabase_pat_core::jwt;
 use supabase_pat_core::opaque_token::{OpaqueToken, Prefix};
 use supabase_pat_core::payload::{Lifetime, PersonalAccessToken, TokenPayload};
-use supabase_pat_core::rate::Limit;
+use supabase_pat_core::rate::{Limit, Which};
 use supabase_pat_core::restrictions::Restrictions;
 use supabase_pat_core::scope::Scopes;
 use supabase_pat_core::token::{self, Kind};
@@ -145,20 +145,26 @@ pub fn requested_scopes(scopes: Option<&[Option<String>]>) -> Result<Scopes, Err
 /// The limit that a caller asks for: so many requests within a window of that length.
 ///
 /// # Errors
-/// [`Error::NullArgument`], and those of [`Limit::requested`].
-pub fn requested_rate(
-    limit: Option<i32>,
+/// [`Error::NullArgument`], [`Error::UncountedLimit`], and those of [`Limit::requested`].
+pub fn requested_limit(
+    which: Which,
+    requests: Option<i32>,
     window: Option<Interval>,
 ) -> Result<Option<Limit>, Error> {
-    let Some(limit) = limit else {
+    let Some(requests) = requests else {
         return Ok(None);
     };
-    let window = window.ok_or(Error::NullArgument("rate_window"))?;
+    let window = window.ok_or(Error::NullArgument(which.window()))?;
     let micros = match clock::is_infinite(&window) {
         true => i64::MAX,
         false => i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
     };
-    Limit::requested(limit, micros).map(Some)
+    let limit = Limit::requested(which, requests, micros)?;
+    // The tables of 0.1.0 have no leases: there each connection counts whatever window there is.
+    match limit.is_durable() && !settings::is_preloaded() && store::has_details() {
+        true => Err(Error::UncountedLimit),
+        false => Ok(Some(limit)),
+    }
 }
 
 /// When a token that is minted now expires, on a full second. Without a wish of the caller's the default lifetime

@@ -16,6 +16,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use supabase_pat_core::attributes::Attributes;
 use supabase_pat_core::error::Error;
+use supabase_pat_core::rate::Which;
 use supabase_pat_core::token;
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ use crate::pg::net::Networks;
 use crate::pg::uuid::{pg_uuid, to_uuid};
 use crate::pg::{random, rights, settings};
 use crate::request::caller::{Caller, hold_token};
-use mint::{Wanted, expiry, grace_end, requested_rate, requested_scopes};
+use mint::{Wanted, expiry, grace_end, requested_limit, requested_scopes};
 use revocation::Others;
 use store::{Details, Limits, Replacement};
 
@@ -66,6 +67,8 @@ fn mint(
     rate_window: default!(Option<Interval>, "'1 minute'"),
     attributes: default!(Option<JsonbText>, "NULL"),
     description: default!(Option<&str>, "NULL"),
+    quota: default!(Option<i32>, "NULL"),
+    quota_window: default!(Option<Interval>, "'1 day'"),
     call: pg_sys::FunctionCallInfo,
 ) -> Result<pgrx::composite_type!('static, "public.minted_pat"), ErrorReport> {
     reported(|| {
@@ -80,6 +83,8 @@ fn mint(
             rate_window,
             attributes: attributes.as_ref().map(|JsonbText(text)| text.as_str()),
             description,
+            quota,
+            quota_window,
         };
         mint_as_asked(asked, call)
     })
@@ -111,6 +116,8 @@ fn mint_pat(
             rate_window,
             attributes: None,
             description: None,
+            quota: None,
+            quota_window: None,
         };
         mint_as_asked(asked, call)
     })
@@ -129,6 +136,8 @@ struct Asked<'a> {
     /// JSON.
     attributes: Option<&'a str>,
     description: Option<&'a str>,
+    quota: Option<i32>,
+    quota_window: Option<Interval>,
 }
 
 fn mint_as_asked(
@@ -152,7 +161,8 @@ fn mint_as_asked(
     let kind = asked.kind.ok_or(Error::NullArgument("kind"))?.parse()?;
     let limits = Limits::Of {
         allowed_ips: asked.allowed_ips.map(Networks::check).transpose()?,
-        rate: requested_rate(asked.rate_limit, asked.rate_window)?,
+        rate: requested_limit(Which::Rate, asked.rate_limit, asked.rate_window)?,
+        quota: requested_limit(Which::Quota, asked.quota, asked.quota_window)?,
     };
     expiry(Instant::now(), asked.expires_in)?;
     attributes::declared().check(details.attributes)?;

@@ -73,12 +73,13 @@ pub struct Maker {
     pub user: Uuid,
 }
 
-/// The addresses that a token may be used from, and how often it may be used.
+/// The addresses that a token may be used from, and how often it may be used: within a short window, and a long one.
 #[derive(Clone, Copy)]
 pub enum Limits {
     Of {
         allowed_ips: Option<Networks>,
         rate: Option<Limit>,
+        quota: Option<Limit>,
     },
     /// Those of the token of that id.
     LikeThoseOf(Uuid),
@@ -161,14 +162,16 @@ thread_local! {
 
     // The columns that 0.1.0 does not have. Few tokens have any of them.
     static SET_DETAILS: Statement = const { Statement::new(
-        "update pat.api_keys set description = $2, attributes = $3 where id operator(pg_catalog.=) $1",
-        &[UUIDOID, TEXTOID, JSONBOID],
+        "update pat.api_keys set description = $2, attributes = $3, quota = $4, quota_window = $5 \
+         where id operator(pg_catalog.=) $1",
+        &[UUIDOID, TEXTOID, JSONBOID, INT4OID, INTERVALOID],
     ) };
 
     static TAKE_OVER_DETAILS: Statement = const { Statement::new(
-        "update pat.api_keys as token set description = old.description, attributes = old.attributes \
+        "update pat.api_keys as token set description = old.description, attributes = old.attributes, \
+             quota = old.quota, quota_window = old.quota_window \
          from pat.api_keys as old where token.id operator(pg_catalog.=) $1 and old.id operator(pg_catalog.=) $2 \
-         and (old.description is not null or old.attributes is not null)",
+         and (old.description is not null or old.attributes is not null or old.quota is not null)",
         &[UUIDOID, UUIDOID],
     ) };
 
@@ -237,28 +240,39 @@ pub fn insert(to_grant: &Judged<ToGrant>, new: &NewToken) -> Result<(), Error> {
 }
 
 fn insert_details(new: &NewToken) -> Result<(), Error> {
-    if let Limits::LikeThoseOf(old) = new.limits {
-        return match has_details() {
-            true => TAKE_OVER_DETAILS
-                .with(|statement| statement.run(&[uuid(new.id), uuid(old)], |_| Ok(()))),
-            false => Ok(()),
-        };
-    }
+    let quota = match new.limits {
+        Limits::Of { quota, .. } => quota,
+        Limits::LikeThoseOf(old) => {
+            return match has_details() {
+                true => TAKE_OVER_DETAILS
+                    .with(|statement| statement.run(&[uuid(new.id), uuid(old)], |_| Ok(()))),
+                false => Ok(()),
+            };
+        }
+    };
     let Details {
         description,
         attributes,
     } = new.details;
-    if description.is_none() && attributes.is_none() {
+    if description.is_none() && attributes.is_none() && quota.is_none() {
         return Ok(());
     }
     require_details()?;
     let attributes = attributes.map(|text| json::JsonbText(text.to_owned()));
-    let arguments = [uuid(new.id), description.into(), attributes.into()];
+    let arguments = [
+        uuid(new.id),
+        description.into(),
+        attributes.into(),
+        quota.map(|quota| quota.requests as i32).into(),
+        quota
+            .and_then(|quota| clock::interval(quota.seconds()))
+            .into(),
+    ];
     SET_DETAILS.with(|statement| statement.run(&arguments, |_| Ok(())))
 }
 
 /// Whether the table of tokens has the columns that came with 0.2.0.
-fn has_details() -> bool {
+pub fn has_details() -> bool {
     relations::find_table(c"pat", c"key_attributes").is_some()
 }
 
@@ -299,7 +313,9 @@ fn insert_row(user: Uuid, new: &NewToken) -> Result<(), Error> {
         digest.into(),
     ];
     let (allowed_ips, rate) = match new.limits {
-        Limits::Of { allowed_ips, rate } => (allowed_ips, rate),
+        Limits::Of {
+            allowed_ips, rate, ..
+        } => (allowed_ips, rate),
         Limits::LikeThoseOf(old) => {
             arguments.push(uuid(old));
             arguments.push(other.into());

@@ -44,7 +44,7 @@ export function errorsOfTheSource() {
   const gate = read('crates/core/src/refusal.rs');
   const places = Object.fromEntries([...gate.matchAll(/^ {12}(\w+)(?:\(_\)| \{ \.\. \})? => (\d+),$/gm)].map(([, variant, place]) => [variant, Number(place)]));
   for (const { variant, message } of variantsOf(gate, 'Refusal')) {
-    errors.push({ sqlstate: `PT${places[variant] <= 9 ? 401 : places[variant] <= 14 ? 403 : 429}`, message });
+    errors.push({ sqlstate: `PT${places[variant] <= 9 ? 401 : places[variant] <= 14 ? 403 : places[variant] <= 16 ? 429 : 503}`, message });
   }
 
   const settings = read('src/pg/settings.rs') + read('src/pg/guc.rs');

@@ -103,7 +103,7 @@ let cluster;
 before(async () => { cluster = await start({}); });
 
 test('with a hundred thousand limited tokens in use at once, each has its allowance and no more', async (t) => {
-  cluster.psql('postgres', `select tests.fill('many', ${TOKENS}, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days'); analyze`);
+  cluster.psql('postgres', `select tests.fill('many', ${TOKENS}, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours'); analyze`);
   // Two sessions, each of which asks for all of the tokens, at the same time.
   const sessions = await Promise.all([session(cluster), session(cluster)]);
   const beganAt = performance.now();
@@ -128,7 +128,7 @@ test('memory grows with use, and is given back once windows are over and uses ar
   const few = [60_000, 60_019];
   const where = await start({});
   where.psql('postgres', `select tests.fill('short', 60000, ${TOKENS_OF_A_USER}, 3, '5 seconds');
-    select tests.fill('long', 20, ${TOKENS_OF_A_USER}, 3, '31 days')`);
+    select tests.fill('long', 20, ${TOKENS_OF_A_USER}, 3, '23 hours')`);
   const { client, ask } = await session(where);
   assert.deepEqual(await ask(...few), { 200: 20 });
   await sleep(2500);
@@ -154,7 +154,7 @@ test('a count is exact while its place is being moved', async () => {
   const [SHORT, BUSY, REQUESTS] = [15_000, 20, 3000];
   const where = await start({});
   where.psql('postgres', `select tests.fill('short', ${SHORT}, ${TOKENS_OF_A_USER}, 3, '1 second');
-    select tests.fill('busy', ${3 * BUSY}, ${TOKENS_OF_A_USER}, ${REQUESTS}, '31 days')`);
+    select tests.fill('busy', ${3 * BUSY}, ${TOKENS_OF_A_USER}, ${REQUESTS}, '23 hours')`);
   const sessions = await Promise.all([1, 2].map(() => session(where)));
   const memory = launcherOf(where);
   for (let round = 0; round < 3; round += 1) {
@@ -183,8 +183,8 @@ test('where memory has reached its limit, nobody has more than the allowance, an
   const ROOM = 4096;
   const where = await start({ 'supabase_pat.tracked_keys': String(ROOM) });
   // First tokens that are there already, then more than there is room for, of users enough, from four sessions.
-  where.psql('postgres', `select tests.fill('early', 500, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days');
-    select tests.fill('late', 5500, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days');
+  where.psql('postgres', `select tests.fill('early', 500, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours');
+    select tests.fill('late', 5500, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours');
     select tests.fill('unlimited', 500, ${TOKENS_OF_A_USER}, null, null)`);
   const [early, late, unlimited] = [[0, 499], [500, 5999], [6000, 6499]];
   const sessions = await Promise.all([1, 2, 3, 4].map(() => session(where)));
@@ -204,7 +204,7 @@ test('where memory has reached its limit, nobody has more than the allowance, an
   assert.match(room, /^f\|\d+ uses were not noted: raise supabase_pat\.tracked_keys and restart$/);
   // Whoever dies leaves the place to others, and the memory with it.
   where.psql('postgres', `delete from pat.api_keys where id in (select id from tests.keys where n between 500 and 5999);
-    select tests.fill('new', 2000, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days')`);
+    select tests.fill('new', 2000, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours')`);
   assert.deepEqual(await ask(6500, 8499), { 200: 2000 });
   assert.deepEqual(await ask(...early), { 'used up': 500 });
   await Promise.all(sessions.map(({ client }) => client.end()));
@@ -212,8 +212,8 @@ test('where memory has reached its limit, nobody has more than the allowance, an
 
 test('a database that is dropped leaves its room to others', async () => {
   const where = await start({ 'supabase_pat.tracked_keys': '128' });
-  where.psql('postgres', `create database other; select tests.fill('here', 100, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days')`);
-  where.psql('other', `${SETUP} select tests.fill('there', 1000, ${TOKENS_OF_A_USER}, ${LIMIT}, '31 days')`);
+  where.psql('postgres', `create database other; select tests.fill('here', 100, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours')`);
+  where.psql('other', `${SETUP} select tests.fill('there', 1000, ${TOKENS_OF_A_USER}, ${LIMIT}, '23 hours')`);
   assert.match(where.psql('other', 'select * from tests.answers(0, 999)'), /^there is no room/);
   const { client, ask } = await session(where);
   assert.ok((await ask(0, 99))['no room'] > 0);
@@ -226,8 +226,8 @@ test('a database that is dropped leaves its room to others', async () => {
 
 test('one user with any number of tokens leaves room for others', async () => {
   const where = await start({ 'supabase_pat.tracked_keys': '2048', 'supabase_pat.max_keys_per_user': '100000' });
-  where.psql('postgres', `select tests.fill('one', 5000, 1000000, ${LIMIT}, '31 days');
-    select tests.fill('others', 300, 1, ${LIMIT}, '31 days')`);
+  where.psql('postgres', `select tests.fill('one', 5000, 1000000, ${LIMIT}, '23 hours');
+    select tests.fill('others', 300, 1, ${LIMIT}, '23 hours')`);
   const { client, ask } = await session(where);
   const { 200: admitted } = await ask(0, 4999);
   assert.equal(admitted, 2048 * 3 / 4);

@@ -103,6 +103,6 @@ describe('without a gate', () => {
     assert.deepEqual(titlesOf(await world.ask('GET', '/todos', free.send)), ['alice 1', 'alice 2']);
     const [{ ok, detail }] = await world.rows(`select ok, detail from pat.status() where "check" = 'gate'`);
     assert.equal(ok, false);
-    assert.match(detail, /^no request has been judged in this database.*allowed_ips \(1\), tokens with a rate limit \(1\), tokens with scopes \(1\)/);
+    assert.match(detail, /^no request has been judged in this database.*allowed_ips \(1\), tokens with a limit \(1\), tokens with scopes \(1\)/);
   });
 });

@@ -28,7 +28,7 @@ const SETUP = `
   grant usage on schema tests to public;
   insert into auth.users (id, email) values ('${BOB}', 'bob@example.com');
   create function tests.mint(rate_limit integer default null, owner uuid default '${ALICE}') returns uuid language sql as $$
-    select id from mint_pat(owner, 'test', rate_limit => rate_limit, rate_window => '31 days')
+    select id from mint_pat(owner, 'test', rate_limit => rate_limit, rate_window => '23 hours')
   $$;
   -- Of keys that are not Alice's.
   create table tests.owners (id uuid primary key, user_id uuid not null);
@@ -717,7 +717,7 @@ test('where there is no room for all keys, none gets more than its limit', async
     await client.end();
   }));
   assert.deepEqual([...refused].sort(), [
-    'the personal access token has used up its 3 requests in 2678400 seconds',
+    'the personal access token has used up its 3 requests in 82800 seconds',
     'there is no room to count the requests of the personal access token',
   ]);
   for (const id of unlimited) assert.equal(passed.get(id), 12);
@@ -873,7 +873,7 @@ test('the doctor goes by the requests that were seen in this database', async ()
     const missing = status('gate', where);
     assert.equal(missing.ok, false);
     assert.match(missing.detail, /^no request has been judged in this database since the server started, though db-pre-request is pat\.gate, which not every REST server reads\./);
-    assert.match(missing.detail, /these are refused: opaque tokens \(1\), tokens with allowed_ips \(0\), tokens with a rate limit \(1\), tokens with scopes \(0\)\./);
+    assert.match(missing.detail, /these are refused: opaque tokens \(1\), tokens with allowed_ips \(0\), tokens with a limit \(1\), tokens with scopes \(0\)\./);
     // By hand is no request, and other databases are others.
     sql('select pat.gate()', where);
     assert.equal(status('gate', where).ok, false);
@@ -904,7 +904,7 @@ test('without preloading, limits count for each connection and nothing is noted'
   }
   const library = status('library', where);
   assert.equal(library.ok, false);
-  assert.match(library.detail, /^not preloaded: last_used_at stays null, rate limits count for each connection by itself/);
+  assert.match(library.detail, /^not preloaded: last_used_at stays null, limits count for each connection by itself/);
   assert.equal(status('worker', where), null);
   assert.equal(sql(`select count(*) from pg_stat_activity where backend_type like 'supabase_pat%'`, where), '0');
   assert.equal(lastUse(live, where), '');

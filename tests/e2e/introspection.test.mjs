@@ -267,7 +267,7 @@ describe('an opaque token', () => {
   test('with addresses or a limit is not exchanged, nor is a login', async () => {
     const { token } = await mint({ kind: 'opaque', limit: 100 });
     const limited = await ask('exchange_token', {}, { headers: { 'x-api-key': token } });
-    assert.deepEqual([limited.data.code, limited.data.message], ['42501', 'a personal access token with allowed_ips or a rate limit may not be exchanged']);
+    assert.deepEqual([limited.data.code, limited.data.message], ['42501', 'a personal access token with allowed_ips or a limit may not be exchanged']);
     const login = await ask('exchange_token', {}, { token: await world.login(ALICE) });
     assert.deepEqual([login.status, login.data.message], [400, 'only a personal access token can be exchanged']);
   });

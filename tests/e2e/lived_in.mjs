@@ -221,8 +221,14 @@ export async function serve(cluster, database = 'app') {
 /** That what was given out does what it did: tokens, sessions, codes, settings. It changes the database. */
 export async function assertServes(cluster, { live, dead, machine, leaked, service, denied, reset, session, reused, ended }, database = 'app') {
   const rest = await serve(cluster, database);
+  const isPreloaded = cluster.psql(database, 'show shared_preload_libraries').includes('supabase_pat');
   try {
     for (const [name, token] of Object.entries(live)) {
+      if (name === 'limited' && !isPreloaded) {
+        // Nothing there can count within a month.
+        assert.equal((await rest.titles(token)).status, 503);
+        continue;
+      }
       assert.deepEqual(await rest.titles(token), { status: 200, data: [{ title: 'alice 1' }, { title: 'alice 2' }] }, name);
     }
     if (machine) {

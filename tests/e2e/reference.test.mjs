@@ -166,7 +166,7 @@ test('the errors that an entry names are among them', () => {
     error.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll('…', '.+')}$`));
   const named = [];
   for (const { page: file, title, body } of entries) {
-    for (const [, error] of flat(body).matchAll(/\b((?:[0-9][0-9A-Z]{4}|PT4\d\d) `[^`]+`)/g)) {
+    for (const [, error] of flat(body).matchAll(/\b((?:[0-9][0-9A-Z]{4}|PT[45]\d\d) `[^`]+`)/g)) {
       const text = error.replaceAll('`', '');
       assert.ok(known.some((pattern) => pattern.test(text)), `${file}, ${title}: ${text}`);
       named.push(text);
@@ -175,7 +175,7 @@ test('the errors that an entry names are among them', () => {
   assert.ok(named.length > 100, `${named.length} found`);
   assert.deepEqual(guardedActions().filter((error) => !named.includes(error)), [], 'in no entry');
   const gate = entries.find(({ title }) => title === 'pat.gate').body;
-  const said = [...gate.matchAll(/^\| (PT4\d\d)(?:, as PGRST)? \| (.*?) \|$/gm)].map(([, code, message]) => `${code} ${message}`);
+  const said = [...gate.matchAll(/^\| (PT[45]\d\d)(?:, as PGRST)? \| (.*?) \|$/gm)].map(([, code, message]) => `${code} ${message}`);
   assert.deepEqual(said, documentedErrors().errors.filter((error) => error.startsWith('PT')));
 });
 

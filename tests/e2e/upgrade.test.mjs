@@ -124,7 +124,7 @@ async function fill(db) {
     [user ? JSON.stringify({ sub: user, role: 'authenticated', session_id: randomUUID() }) : '']).then(() => value(db, sql, values));
   const has = {
     bySecret: await mint(`name => 'by the secret'`),
-    opaque: await mint(`name => 'opaque', kind => 'opaque', scopes => '{notes:read,names_of_keys:read,tokens:read}', rate_limit => 1000, rate_window => '1 hour'`),
+    opaque: await mint(`name => 'opaque', kind => 'opaque', scopes => '{notes:read,names_of_keys:read,tokens:read}', rate_limit => 1000, rate_window => '31 days'`),
     revoked: await mint(`name => 'revoked'`),
     replaced: await mint(`name => 'replaced'`),
   };

@@ -46,10 +46,12 @@ pub enum Error {
     NoNetworks,
     #[error("a token must not have more than {max} networks in allowed_ips")]
     TooManyNetworks { max: usize },
-    #[error("rate_limit must be at least 1")]
-    RateLimitTooLow,
-    #[error("rate_window must be from 1 second to {max_days} days")]
-    RateWindowOutOfRange { max_days: i64 },
+    #[error("{0} must be at least 1")]
+    LimitTooLow(&'static str),
+    #[error("{window} must be from 1 second to {max_days} days")]
+    WindowOutOfRange { window: &'static str, max_days: i64 },
+    #[error("a limit whose window is a day or longer needs the library to be preloaded")]
+    UncountedLimit,
 
     #[error(
         "the name of an attribute must have 1 to {0} lower-case letters, digits, dots, hyphens and underscores"
@@ -162,7 +164,7 @@ pub enum Error {
     ClaimsTooLarge { max: usize },
     #[error("the extension in this database is older than the library")]
     OldSchema,
-    #[error("a personal access token with allowed_ips or a rate limit may not {0}")]
+    #[error("a personal access token with allowed_ips or a limit may not {0}")]
     NotWithLimitedToken(&'static str),
     #[error("only a personal access token can be exchanged")]
     NothingToExchange,
@@ -417,8 +419,8 @@ impl Error {
             | ClaimsTooLarge { .. }
             | NoNetworks
             | TooManyNetworks { .. }
-            | RateLimitTooLow
-            | RateWindowOutOfRange { .. }
+            | LimitTooLow(_)
+            | WindowOutOfRange { .. }
             | NotAnObject(_) => "22023",
             NoOwnSettings => "42501",
             SettingInUse { .. }
@@ -475,6 +477,7 @@ impl Error {
             | UnfitColumn(..)
             | UnfitTable(_)
             | UnfitType(_)
+            | UncountedLimit
             | EverChanging
             | UserNotAdded => "55000",
             NotATrigger => "0A000",
@@ -606,6 +609,9 @@ impl Error {
             }
             UnfitTable(_) | UnfitType(_) => {
                 "Run alter extension supabase_pat update, or undo what changed it."
+            }
+            UncountedLimit => {
+                "Put supabase_pat into shared_preload_libraries and restart, or ask for a shorter window."
             }
             EverChanging => "Try again.",
             _ => return None,

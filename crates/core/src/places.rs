@@ -1,12 +1,14 @@
-//! The places of tokens that are counted, each with the token's limit, its last use and what it has counted on which
-//! day: what happens in one set of them. A set is a list of blocks, all of them changed by one at a time. Whoever keeps the sets adds blocks to one
+//! The places of tokens that are counted, each with what is used of the token's limits, its last use and what it has
+//! counted on which day: what happens in one set of them. A set is a list of blocks, all of them changed by one at a time.
+//! Whoever keeps the sets adds blocks to one
 //! that is full, and takes away those that [`pack`] has emptied.
 //!
-//! A place is given to another token only if its own token cannot thereby have more requests than its limit: if it has
-//! no limit, or its window is over, or whoever keeps the sets knows it to be dead ([`remove`]).
+//! A place is given to another token only if its own token cannot thereby have more requests than its limits: if none of
+//! its windows is running, or whoever keeps the sets knows it to be dead ([`remove`]).
 
 use crate::daily::{Daily, Day, Outcome};
-use crate::rate::{Counter, Limit};
+use crate::lease::{Blocked, Counters, Demand, Lease, Wanted};
+use crate::rate::{Limits, Which};
 
 /// How many places a block has.
 pub const PLACES: usize = 16;
@@ -24,13 +26,15 @@ pub struct Block {
     taken: u16,
     /// A bit for each place whose last use, or what it has counted, has not been written to the table yet.
     unwritten: u16,
+    /// A bit for each place whose token waits for a lease.
+    waiting: u16,
     /// The number of the next block of the set, for whoever keeps the sets.
     pub next: u32,
     places: [Place; PLACES],
 }
 
-// As the documentation says: 132 bytes a place.
-const _: () = assert!(size_of::<Block>() == 132 * PLACES);
+// As the documentation says: 148 bytes a place.
+const _: () = assert!(size_of::<Block>() == 148 * PLACES);
 
 /// A token that was used.
 #[derive(Clone, Copy)]
@@ -45,8 +49,8 @@ pub struct Place {
     pub address: Option<[u8; 16]>,
     /// In microseconds since 1970. Zero if it has only been refused since it has the place.
     pub used_at: i64,
-    limit: Option<Limit>,
-    counter: Counter,
+    counters: Counters,
+    demands: [Demand; Which::BOTH.len()],
 }
 
 impl Place {
@@ -57,13 +61,13 @@ impl Place {
         daily: Daily::NONE,
         address: None,
         used_at: 0,
-        limit: None,
-        counter: Counter::NEW,
+        counters: Counters::NEW,
+        demands: [Demand::NONE; Which::BOTH.len()],
     };
 
-    /// Whether the place can be given away without letting its token have more requests than its limit.
+    /// Whether the place can be given away without letting its token have more requests than its limits.
     fn is_over(&self, now: i64) -> bool {
-        self.limit.is_none() || self.counter.is_over(now)
+        self.counters.are_over(now)
     }
 }
 
@@ -72,12 +76,17 @@ impl Block {
         tags: [0; PLACES],
         taken: 0,
         unwritten: 0,
+        waiting: 0,
         next: u32::MAX,
         places: [Place::FREE; PLACES],
     };
 
     fn is_unwritten(&self, place: usize) -> bool {
         self.unwritten & 1 << place != 0
+    }
+
+    fn is_waiting(&self, place: usize) -> bool {
+        self.waiting & 1 << place != 0
     }
 
     fn with_tag(&self, tag: u16) -> u16 {
@@ -92,6 +101,7 @@ impl Block {
         self.taken |= 1 << place;
         self.unwritten &= !(1 << place);
         self.unwritten |= u16::from(is_unwritten) << place;
+        self.waiting &= !(1 << place);
         self.tags[place] = tag;
         self.places[place] = what;
     }
@@ -99,6 +109,7 @@ impl Block {
     fn free(&mut self, place: usize) {
         self.taken &= !(1 << place);
         self.unwritten &= !(1 << place);
+        self.waiting &= !(1 << place);
     }
 }
 
@@ -127,7 +138,7 @@ pub struct Key {
 pub struct Used {
     pub key: Key,
     pub user: [u8; 16],
-    pub limit: Option<Limit>,
+    pub limits: Limits,
     pub address: Option<[u8; 16]>,
 }
 
@@ -145,9 +156,16 @@ pub enum Counted {
     Admitted {
         /// Whether the last use of another token was lost.
         has_lost: bool,
+        counters: Counters,
     },
-    /// The window of the token is used up. The next one begins after so many microseconds.
-    UsedUp(i64),
+    /// A window of the token is used up. The next one begins after so many microseconds.
+    UsedUp {
+        which: Which,
+        micros: i64,
+        counters: Counters,
+    },
+    /// The token waits for a lease from now on.
+    NeedsLease,
     /// The user has as many places of the set as one user may have.
     UserHasEnough,
     /// No place can be given away.
@@ -161,7 +179,7 @@ pub fn count(set: Set, used: &Used, share: usize, loss: Loss, now: i64) -> Count
     let (block, place) = match find(set, &used.key) {
         Some(found) => found,
         None => {
-            if used.limit.is_some() && of_user(set, used, now) >= share {
+            if !used.limits.is_none() && of_user(set, used, now) >= share {
                 return Counted::UserHasEnough;
             }
             let Some((block, place)) = place_to_give(set, loss, now) else {
@@ -180,17 +198,32 @@ pub fn count(set: Set, used: &Used, share: usize, loss: Loss, now: i64) -> Count
     };
     let block = &mut *set[block];
     let of_token = &mut block.places[place];
-    of_token.limit = used.limit;
-    if let Some(limit) = used.limit
-        && let Err(micros) = of_token.counter.admit(limit, now)
-    {
-        return Counted::UsedUp(micros);
+    for which in Which::BOTH {
+        let limit = used.limits.of(which);
+        let leased = limit.filter(|&limit| used.limits.is_leased(limit));
+        of_token.demands[which as usize].note(leased);
+    }
+    let counted = of_token.counters.admit(&used.limits, now);
+    let counters = of_token.counters;
+    match counted {
+        Ok(()) => (),
+        Err(Blocked::UsedUp(which, micros)) => {
+            return Counted::UsedUp {
+                which,
+                micros,
+                counters,
+            };
+        }
+        Err(Blocked::NeedsLease) => {
+            block.waiting |= 1 << place;
+            return Counted::NeedsLease;
+        }
     }
     of_token.used_at = now;
     of_token.address = used.address;
     of_token.daily.count(Day::at(now), Outcome::Admitted);
     block.unwritten |= 1 << place;
-    Counted::Admitted { has_lost }
+    Counted::Admitted { has_lost, counters }
 }
 
 /// Counts a request that was refused, which changes nothing else of its token. Whoever has no place gets one only if
@@ -219,9 +252,69 @@ pub fn count_refused(set: Set, key: &Key, user: [u8; 16], now: i64) -> bool {
 }
 
 /// What a token has counted so far. `None` if it has no place.
-pub fn counter(set: Set, key: &Key) -> Option<Counter> {
+pub fn counters(set: Set, key: &Key) -> Option<Counters> {
     let (block, place) = find(set, key)?;
-    Some(set[block].places[place].counter)
+    Some(set[block].places[place].counters)
+}
+
+/// A lease that a token is to be given.
+#[derive(Clone, Copy, Debug)]
+pub struct Demanded {
+    pub token: [u8; 16],
+    pub which: Which,
+    pub wanted: Wanted,
+}
+
+/// The leases that the tokens of a database are to be given: those that are waiting, and, unless these are all that is
+/// asked for, those that have been used since their last use was written.
+pub fn demanded(
+    set: Set,
+    database: u32,
+    only_waiting: bool,
+    now: i64,
+    mut demanded: impl FnMut(Demanded),
+) {
+    for block in set {
+        let used = if only_waiting { 0 } else { block.unwritten };
+        for number in bits(used | block.waiting) {
+            let is_waiting = block.is_waiting(number);
+            let place = &mut block.places[number];
+            if place.database != database {
+                continue;
+            }
+            for which in Which::BOTH {
+                let counter = place.counters.of(which);
+                let demand = &mut place.demands[which as usize];
+                if let Some(wanted) = demand.wanted(counter, is_waiting, now) {
+                    demanded(Demanded {
+                        token: place.token,
+                        which,
+                        wanted,
+                    });
+                }
+                if !only_waiting {
+                    demand.settle(counter);
+                }
+            }
+        }
+    }
+}
+
+/// Gives a token a lease that the table has.
+pub fn give(set: Set, key: &Key, which: Which, lease: &Lease, now: i64) {
+    if let Some((block, place)) = find(set, key) {
+        let block = &mut *set[block];
+        let of_token = &mut block.places[place];
+        let counter = of_token.counters.of_mut(which);
+        lease.give(counter, &mut of_token.demands[which as usize], now);
+        block.waiting &= !(1 << place);
+    }
+}
+
+/// The places whose tokens wait for leases.
+pub fn waiting<'a>(set: &'a [&mut Block]) -> impl Iterator<Item = &'a Place> {
+    set.iter()
+        .flat_map(|block| bits(block.waiting).map(|place| &block.places[place]))
 }
 
 fn find(set: &[&mut Block], key: &Key) -> Option<(usize, usize)> {
@@ -302,13 +395,14 @@ pub fn has_been_written(set: Set, key: &Key, used_at: i64, counted: &Daily) {
     }
 }
 
-/// Forgets what there is in a database to be written. Limits go on.
+/// Forgets what there is in a database to be written, and leases to be given. Limits go on.
 pub fn forget(set: Set, database: u32) {
     for block in set {
-        for place in bits(block.unwritten) {
+        for place in bits(block.unwritten | block.waiting) {
             if block.places[place].database == database {
                 block.places[place].daily = Daily::NONE;
                 block.unwritten &= !(1 << place);
+                block.waiting &= !(1 << place);
             }
         }
     }

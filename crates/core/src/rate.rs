@@ -1,4 +1,4 @@
-//! Rate limits: so many requests in each window of time.
+//! Limits of tokens: so many requests in each window of time.
 
 use crate::error::Error;
 
@@ -20,19 +20,27 @@ impl Limit {
     /// nobody gets more than they have asked for.
     ///
     /// # Errors
-    /// [`Error::RateLimitTooLow`], [`Error::RateWindowOutOfRange`].
-    pub fn requested(requests: i32, window: i64) -> Result<Self, Error> {
+    /// [`Error::LimitTooLow`], [`Error::WindowOutOfRange`].
+    pub fn requested(which: Which, requests: i32, window: i64) -> Result<Self, Error> {
         let requests = u32::try_from(requests).unwrap_or_default();
         if requests == 0 {
-            return Err(Error::RateLimitTooLow);
+            return Err(Error::LimitTooLow(which.argument()));
         }
         match (SECOND..=MAX_DAYS * DAY).contains(&window) {
             true => Ok(Self {
                 requests,
                 window: (window + SECOND - 1) / SECOND * SECOND,
             }),
-            false => Err(Error::RateWindowOutOfRange { max_days: MAX_DAYS }),
+            false => Err(Error::WindowOutOfRange {
+                window: which.window(),
+                max_days: MAX_DAYS,
+            }),
         }
+    }
+
+    /// Whether a window is so long that its count must survive the server.
+    pub fn is_durable(self) -> bool {
+        self.window >= DAY
     }
 
     /// Whether nobody can make more requests by `other` than by this, in any time.
@@ -46,20 +54,112 @@ impl Limit {
     }
 }
 
+/// Which of the two limits of a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Which {
+    Rate,
+    Quota,
+}
+
+impl Which {
+    pub const BOTH: [Self; 2] = [Self::Rate, Self::Quota];
+
+    /// As the headers of answers and the table of leases name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Quota => "quota",
+        }
+    }
+
+    /// The argument of `mint_pat` for how many requests.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Rate => "rate_limit",
+            Self::Quota => "quota",
+        }
+    }
+
+    /// The argument of `mint_pat` for how long a window is.
+    pub fn window(self) -> &'static str {
+        match self {
+            Self::Rate => "rate_window",
+            Self::Quota => "quota_window",
+        }
+    }
+
+    /// The limit of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|which| which.name() == name)
+    }
+}
+
+/// The limits of a token, each of which may refuse a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    pub rate: Option<Limit>,
+    pub quota: Option<Limit>,
+    /// Whether there is a table for leases ([`crate::lease`]), so that what is durable is counted with them.
+    pub have_leases: bool,
+}
+
+impl Limits {
+    pub const NONE: Self = Self {
+        rate: None,
+        quota: None,
+        have_leases: false,
+    };
+
+    pub fn is_none(&self) -> bool {
+        self.rate.is_none() && self.quota.is_none()
+    }
+
+    pub fn of(&self, which: Which) -> Option<Limit> {
+        match which {
+            Which::Rate => self.rate,
+            Which::Quota => self.quota,
+        }
+    }
+
+    /// The limits that there are.
+    pub fn each(&self) -> impl Iterator<Item = (Which, Limit)> {
+        let limits = *self;
+        Which::BOTH
+            .into_iter()
+            .filter_map(move |which| Some((which, limits.of(which)?)))
+    }
+
+    /// Whether requests within that limit need a lease.
+    pub fn is_leased(&self, limit: Limit) -> bool {
+        self.have_leases && limit.is_durable()
+    }
+
+    /// Whether requests need leases.
+    pub fn are_leased(&self) -> bool {
+        self.each().any(|(_, limit)| self.is_leased(limit))
+    }
+}
+
 /// What a token has used of its present window. It lies in shared memory.
 ///
 /// It says when the window ends, and not when it began: so a window lasts as long as it did when it was begun, and whoever
 /// gives a token a longer one does not end the present one by that.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Counter {
     /// Microseconds since 1970.
-    end: i64,
-    used: u32,
+    pub(crate) end: i64,
+    pub(crate) used: u32,
+    /// Up to how many requests of the window there is a lease: see [`crate::lease`].
+    pub(crate) granted: u32,
 }
 
 impl Counter {
-    pub const NEW: Self = Self { end: 0, used: 0 };
+    pub const NEW: Self = Self {
+        end: 0,
+        used: 0,
+        granted: 0,
+    };
 
     /// Counts a request at the time `now`, microseconds since 1970.
     ///
@@ -87,7 +187,7 @@ impl Counter {
     }
 
     /// The counter of the window that is the present one at the time `now`.
-    fn at(self, limit: Limit, now: i64) -> Self {
+    pub(crate) fn at(self, limit: Limit, now: i64) -> Self {
         let start = now - now.rem_euclid(limit.window);
         // Two requests may arrive in another order than they read the clock. The earlier time then counts in the window
         // that has already begun. If the clock was set back by more than one window, counting starts anew.
@@ -99,7 +199,7 @@ impl Counter {
             0 => start + limit.window,
             _ => now + limit.window,
         };
-        Self { end, used: 0 }
+        Self { end, ..Self::NEW }
     }
 }
 
@@ -115,16 +215,37 @@ mod tests {
 
     #[test]
     fn limits_that_make_no_sense_are_refused() {
-        assert_eq!(Limit::requested(3, 60_000_000).unwrap(), MINUTE);
+        let requested = |requests, window| Limit::requested(Which::Rate, requests, window);
+        assert_eq!(requested(3, 60_000_000).unwrap(), MINUTE);
         assert_eq!(MINUTE.seconds(), 60);
-        assert_eq!(Limit::requested(3, 59_000_001).unwrap(), MINUTE);
+        assert_eq!(requested(3, 59_000_001).unwrap(), MINUTE);
         for requests in [0, -1, i32::MIN] {
-            assert!(Limit::requested(requests, 60_000_000).is_err());
+            assert!(requested(requests, 60_000_000).is_err());
         }
         for window in [0, -1, 999_999, 31 * DAY + 1, i64::MAX] {
-            assert!(Limit::requested(1, window).is_err(), "{window}");
+            assert!(requested(1, window).is_err(), "{window}");
         }
-        assert!(Limit::requested(1, SECOND).is_ok() && Limit::requested(1, 31 * DAY).is_ok());
+        assert!(requested(1, SECOND).is_ok() && requested(1, 31 * DAY).is_ok());
+        let error = Limit::requested(Which::Quota, 0, DAY).unwrap_err();
+        assert_eq!(error.to_string(), "quota must be at least 1");
+    }
+
+    #[test]
+    fn a_window_of_a_day_must_survive_the_server() {
+        assert!(
+            Limit {
+                requests: 1,
+                window: DAY
+            }
+            .is_durable()
+        );
+        assert!(
+            !Limit {
+                requests: 1,
+                window: DAY - SECOND
+            }
+            .is_durable()
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::rate_headers::RateHeaders;
+
 /// The message is the `Display` text. It tells only what the holder of a token may know of it, and repeats no piece
 /// of the token.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -58,13 +60,21 @@ pub enum Refusal {
         window: i64,
         /// Seconds, rounded up.
         retry_after: i64,
+        /// What else the answer tells of the limits.
+        headers: Option<RateHeaders>,
     },
     #[error("there is no room to count the requests of the personal access token")]
     NoRoom,
+    #[error("the count of the personal access token could not be written in time")]
+    NoLease,
+    #[error("the requests of the personal access token are counted on the primary alone")]
+    OnStandby,
+    #[error("the requests of the personal access token are not counted without preloading")]
+    Unpreloaded,
 }
 
 /// Every reason under which a refusal is counted.
-pub const REASONS: [&str; 17] = [
+pub const REASONS: [&str; 19] = [
     "malformed_token",
     "malformed_claims",
     "unknown_token",
@@ -82,6 +92,8 @@ pub const REASONS: [&str; 17] = [
     "role_not_allowed",
     "too_many_requests",
     "no_room",
+    "no_lease",
+    "not_counted_here",
 ];
 
 impl Refusal {
@@ -109,6 +121,9 @@ impl Refusal {
             RoleNotAllowed(_) => 14,
             TooManyRequests { .. } => 15,
             NoRoom => 16,
+            NoLease => 17,
+            OnStandby => 18,
+            Unpreloaded => 18,
         }
     }
 
@@ -117,7 +132,8 @@ impl Refusal {
         match self.reason() {
             0..=9 => "PT401",
             10..=14 => "PT403",
-            _ => "PT429",
+            15..=16 => "PT429",
+            _ => "PT503",
         }
     }
 
@@ -149,6 +165,13 @@ impl Refusal {
             ReadingMissing(_) => {
                 "Ask for nothing in return (Prefer: return=minimal), or use a token with that scope."
             }
+            OnStandby => {
+                "It has a limit whose window is a day or longer. Send the request to the primary."
+            }
+            Unpreloaded => {
+                "It has a limit whose window is a day or longer. Put supabase_pat into shared_preload_libraries and \
+                 restart."
+            }
             TooLate => {
                 "The server must set role, claims and headers in one SELECT, or before the first statement is prepared."
             }
@@ -160,23 +183,35 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<i64> {
         match self {
             Self::TooManyRequests { retry_after, .. } => Some(*retry_after),
-            Self::NoRoom => Some(1),
+            Self::NoRoom | Self::NoLease => Some(1),
             _ => None,
         }
     }
 
     /// Message and detail of an error with the SQLSTATE `PGRST`, from which PostgREST takes body and
     /// headers of the answer.
-    pub fn with_headers(&self, retry_after: i64) -> (String, String) {
+    pub fn with_retry_after(&self, retry_after: i64) -> (String, String) {
         let body = serde_json::json!({
             "code": self.code(),
             "message": self.to_string(),
             "details": format!("Try again in {retry_after} seconds."),
             "hint": self.hint(),
         });
+        let mut headers = serde_json::Map::new();
+        headers.insert("Retry-After".into(), retry_after.to_string().into());
+        if let Self::TooManyRequests {
+            headers: Some(limits),
+            ..
+        } = self
+        {
+            for (name, value) in limits.each() {
+                headers.insert(name.into(), value.into());
+            }
+        }
+        let status = self.code().trim_start_matches("PT").parse::<u16>();
         let answer = serde_json::json!({
-            "status": 429,
-            "headers": { "Retry-After": retry_after.to_string() },
+            "status": status.unwrap_or(429),
+            "headers": headers,
         });
         (body.to_string(), answer.to_string())
     }
@@ -185,6 +220,8 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Counters;
+    use crate::rate::{Limit, Limits};
 
     fn all() -> [Refusal; REASONS.len()] {
         use Refusal::*;
@@ -211,8 +248,11 @@ mod tests {
                 requests: 3,
                 window: 60,
                 retry_after: 7,
+                headers: None,
             },
             NoRoom,
+            NoLease,
+            OnStandby,
         ]
     }
 
@@ -220,7 +260,8 @@ mod tests {
     fn each_refusal_has_a_reason_and_a_status_of_its_kind() {
         for (place, refusal) in all().iter().enumerate() {
             assert_eq!(usize::from(refusal.reason()), place, "{refusal}");
-            assert_eq!(refusal.retry_after().is_some(), refusal.code() == "PT429");
+            let passes = refusal.code() == "PT429" || *refusal == Refusal::NoLease;
+            assert_eq!(refusal.retry_after().is_some(), passes);
         }
         let count = |code| {
             all()
@@ -228,7 +269,10 @@ mod tests {
                 .filter(|refusal| refusal.code() == code)
                 .count()
         };
-        assert_eq!([count("PT401"), count("PT403"), count("PT429")], [10, 5, 2]);
+        assert_eq!(
+            ["PT401", "PT403", "PT429", "PT503"].map(count),
+            [10, 5, 2, 2]
+        );
     }
 
     #[test]
@@ -252,12 +296,36 @@ mod tests {
 
     #[test]
     fn a_refusal_for_a_while_says_for_how_long() {
-        let [.., too_many, _] = all();
-        let (body, answer) = too_many.with_headers(7);
+        let [.., too_many, _, no_lease, _] = all();
+        let (body, answer) = too_many.with_retry_after(7);
         assert_eq!(
             body,
             r#"{"code":"PT429","details":"Try again in 7 seconds.","hint":null,"message":"the personal access token has used up its 3 requests in 60 seconds"}"#
         );
         assert_eq!(answer, r#"{"headers":{"Retry-After":"7"},"status":429}"#);
+        let (_, answer) = no_lease.with_retry_after(1);
+        assert_eq!(answer, r#"{"headers":{"Retry-After":"1"},"status":503}"#);
+    }
+
+    #[test]
+    fn a_refusal_tells_of_the_limits() {
+        let limits = Limits {
+            rate: Some(Limit {
+                requests: 3,
+                window: 60_000_000,
+            }),
+            ..Limits::NONE
+        };
+        let too_many = Refusal::TooManyRequests {
+            requests: 3,
+            window: 60,
+            retry_after: 7,
+            headers: RateHeaders::new(&limits, &Counters::NEW, 1),
+        };
+        let (_, answer) = too_many.with_retry_after(7);
+        assert_eq!(
+            answer,
+            r#"{"headers":{"RateLimit":"\"rate\";r=3;t=60","RateLimit-Policy":"\"rate\";q=3;w=60","Retry-After":"7"},"status":429}"#
+        );
     }
 }

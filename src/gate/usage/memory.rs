@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64};
 use pgrx::pg_sys;
 
 use super::blocks::{self, Blocks};
+use super::leases::Leases;
 use super::refusals::{REFUSALS, Refused};
 use super::requests::Requests;
 use crate::pg::Local;
@@ -34,6 +35,7 @@ pub struct Shared {
     pub lost: AtomicU64,
     pub worker: AtomicI32,
     pub flushed_at: AtomicI64,
+    pub leases: Leases,
     pub refusals: [Refused; REFUSALS],
 }
 
@@ -87,8 +89,10 @@ unsafe extern "C-unwind" fn startup() {
                 lost: AtomicU64::new(0),
                 worker: AtomicI32::new(0),
                 flushed_at: AtomicI64::new(0),
+                leases: Leases::none(),
                 refusals: [Refused::NONE; REFUSALS],
             });
+            (*shared).leases.make_ready();
             blocks::make_empty(&*shared);
         }
         *SHARED.get() = shared;

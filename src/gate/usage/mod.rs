@@ -4,18 +4,20 @@
 //! A GET runs READ ONLY and could write none of this into a table, and a count that was rolled back would be no
 //! limit. The worker ([`crate::gate::worker`]) carries the counts into the tables every few seconds.
 //!
-//! - [`places`]: the tokens, each with its limit, its last use, and what it has counted on which day.
+//! - [`places`]: the tokens, each with its limits, its last use, and what it has counted on which day.
+//! - [`leases`]: how requests wait for what the worker grants of limits whose window is a day or longer.
 //! - [`blocks`]: the memory that the places are in, which grows and shrinks.
 //! - [`refusals`]: what was refused, and whose it was.
 //! - [`requests`]: how many requests the gate has judged and refused in each database.
 //! - [`memory`]: where these are in shared memory, and the locks.
 //! - [`own_counters`]: limits where there is no shared memory.
 //!
-//! Shared memory begins empty after a restart of the server, limits included. It is there only if the library is
-//! preloaded. Otherwise each connection of the REST server counts for itself, so that a token has its limit once
-//! for each connection, and nothing else is noted.
+//! Shared memory begins empty after a restart of the server, limits included, but for those with leases. It is there only
+//! if the library is preloaded. Otherwise each connection of the REST server counts for itself, so that a token has its
+//! limit once for each connection, and nothing else is noted.
 
 mod blocks;
+pub mod leases;
 mod memory;
 mod own_counters;
 mod places;
@@ -26,7 +28,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use pgrx::pg_sys;
-use supabase_pat_core::rate::{Counter, Limit};
+use supabase_pat_core::lease::Counters;
+use supabase_pat_core::rate::{Limits, Which};
 use supabase_pat_core::refusal::REASONS;
 use uuid::Uuid;
 
@@ -45,13 +48,24 @@ pub struct Bearer {
 
 /// Why a request is not admitted.
 pub enum NotAdmitted {
-    /// The limit of this window is used up. The next window begins after so many microseconds.
-    UsedUp(i64),
+    /// A limit is used up. Its next window begins after so many microseconds.
+    UsedUp {
+        which: Which,
+        micros: i64,
+        counters: Counters,
+    },
     /// There is no room to count the requests of one more token with a limit.
     NoRoom,
+    /// No lease has come in time.
+    NoLease,
+    /// A standby cannot write a lease.
+    OnStandby,
+    /// Without shared memory there are no leases.
+    Unpreloaded,
 }
 
-/// Counts a request, and notes that its token is being used. A token without a limit is always admitted.
+/// Counts a request, and notes that its token is being used. A token without a limit is always admitted. Returns what has
+/// been used of the limits. It may wait for a lease, for [`leases::PATIENCE`] at most.
 ///
 /// `is_dead` says whether a token makes no further request, as far as that is known. It is asked only if there is no
 /// place for one more token with a limit.
@@ -60,26 +74,27 @@ pub enum NotAdmitted {
 /// [`NotAdmitted`], for a token with a limit.
 pub fn admit(
     bearer: Bearer,
-    limit: Option<Limit>,
+    limits: &Limits,
     address: Option<IpAddr>,
     is_dead: impl Fn(Uuid) -> bool,
-) -> Result<(), NotAdmitted> {
-    match (memory::shared(), limit) {
-        (Some(shared), _) => places::admit(shared, bearer, limit, address, is_dead),
-        (None, Some(limit)) => own_counters::admit(bearer.token, limit, is_dead),
-        (None, None) => Ok(()),
+) -> Result<Counters, NotAdmitted> {
+    match memory::shared() {
+        Some(shared) => leases::admit(shared, || {
+            places::admit(shared, bearer, limits, address, &is_dead)
+        }),
+        None if limits.is_none() => Ok(Counters::NEW),
+        None if limits.are_leased() => Err(NotAdmitted::Unpreloaded),
+        None => own_counters::admit(bearer.token, limits, is_dead),
     }
 }
 
-/// How many requests a token has made in its present window, and when the next one begins.
-pub fn used(token: Uuid, limit: Limit) -> (u32, Instant) {
-    let counter = match memory::shared() {
-        Some(shared) => places::counter(shared, token),
-        None => own_counters::counter(token),
+/// What a token has used of its limits.
+pub fn counters(token: Uuid) -> Counters {
+    let counters = match memory::shared() {
+        Some(shared) => places::counters(shared, token),
+        None => own_counters::counters(token),
     };
-    let counter = counter.unwrap_or(Counter::NEW);
-    let (used, resets_at) = counter.used(limit, Instant::now().unix_micros());
-    (used, Instant::from_unix_micros(resets_at))
+    counters.unwrap_or(Counters::NEW)
 }
 
 /// The databases for which the worker has something to write.
@@ -89,6 +104,7 @@ pub fn databases_with_news() -> Vec<pg_sys::Oid> {
     };
     let mut databases = places::databases_with_news(shared);
     databases.extend(refusals::databases_with_news(shared));
+    databases.extend(leases::databases(shared));
     databases.sort_unstable();
     databases.dedup();
     databases.into_iter().map(pg_sys::Oid::from).collect()

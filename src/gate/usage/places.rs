@@ -1,8 +1,8 @@
-//! The tokens that were used, each in a place of a table in shared memory, with its limit, its last use, and how many
+//! The tokens that were used, each in a place of a table in shared memory, with its limits, its last use, and how many
 //! requests it has made and how many were refused, on which day, as far as that has not been written yet.
 //!
 //! # The table
-//! It has up to `supabase_pat.tracked_keys` places, of 132 bytes each, in sets; a hash of the id of a token says which
+//! It has up to `supabase_pat.tracked_keys` places, of 148 bytes each, in sets; a hash of the id of a token says which
 //! set is its own. A set is searched under one of 128 locks, so that a limit is exact whatever comes at once. Tokens
 //! hardly ever wait for each other: a search takes a tenth of a microsecond, and some seven tenths with 100,000 tokens
 //! in use, whose places are in no processor's cache. A set begins without a place, gets sixteen more whenever it is
@@ -35,8 +35,9 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use supabase_pat_core::daily::Daily;
+use supabase_pat_core::lease::Counters;
 use supabase_pat_core::places::{self, Counted, Key, Loss, Place, Used};
-use supabase_pat_core::rate::{Counter, Limit};
+use supabase_pat_core::rate::Limits;
 use uuid::Uuid;
 
 use super::blocks::{self, Hashed, Set, with_set};
@@ -44,19 +45,22 @@ use super::memory::{Shared, from_bytes, shared, this_database, to_bytes};
 use super::{Bearer, NotAdmitted};
 use crate::pg::clock::Instant;
 
-/// As [`super::admit`].
+/// As [`super::admit`], without waiting for a lease.
+///
+/// # Errors
+/// [`NotAdmitted::NoLease`] if the token waits for one from now on, and others.
 pub fn admit(
     shared: &Shared,
     bearer: Bearer,
-    limit: Option<Limit>,
+    limits: &Limits,
     address: Option<IpAddr>,
     is_dead: impl Fn(Uuid) -> bool,
-) -> Result<(), NotAdmitted> {
+) -> Result<Counters, NotAdmitted> {
     let (number, key) = find(shared, bearer.token);
     let used = Used {
         key,
         user: bearer.user.into_bytes(),
-        limit,
+        limits: *limits,
         address: address.map(to_bytes),
     };
     let share = shared.blocks.share_of_a_user();
@@ -67,7 +71,7 @@ pub fn admit(
     };
     let mut counted = with_set(shared, number, |set| count(set, Loss::Nothing));
     if matches!(counted, Counted::Full | Counted::UserHasEnough) {
-        if limit.is_some() {
+        if !limits.is_none() {
             remove_dead(shared, number, is_dead);
         }
         counted = with_set(shared, number, |set| match count(set, Loss::Nothing) {
@@ -76,19 +80,29 @@ pub fn admit(
             counted => counted,
         });
     }
-    let has_lost = !matches!(
+    let has_lost = matches!(
         counted,
-        Counted::UsedUp(_) | Counted::Admitted { has_lost: false }
+        Counted::Admitted { has_lost: true, .. } | Counted::UserHasEnough | Counted::Full
     );
     if has_lost {
         shared.lost.fetch_add(1, Relaxed);
     }
     match counted {
-        Counted::Admitted { .. } => Ok(()),
-        Counted::UsedUp(micros) => Err(NotAdmitted::UsedUp(micros)),
-        Counted::UserHasEnough | Counted::Full => {
-            limit.map_or(Ok(()), |_| Err(NotAdmitted::NoRoom))
-        }
+        Counted::Admitted { counters, .. } => Ok(counters),
+        Counted::UsedUp {
+            which,
+            micros,
+            counters,
+        } => Err(NotAdmitted::UsedUp {
+            which,
+            micros,
+            counters,
+        }),
+        Counted::NeedsLease => Err(NotAdmitted::NoLease),
+        Counted::UserHasEnough | Counted::Full => match limits.is_none() {
+            true => Ok(Counters::NEW),
+            false => Err(NotAdmitted::NoRoom),
+        },
     }
 }
 
@@ -107,13 +121,13 @@ pub fn count_refused(shared: &Shared, bearer: Bearer) {
 }
 
 /// What a token of this database has counted so far. `None` if it has no place.
-pub fn counter(shared: &Shared, token: Uuid) -> Option<Counter> {
+pub fn counters(shared: &Shared, token: Uuid) -> Option<Counters> {
     let (number, key) = find(shared, token);
-    with_set(shared, number, |set| places::counter(set.blocks(), &key))
+    with_set(shared, number, |set| places::counters(set.blocks(), &key))
 }
 
 /// The set of a token of this database, and what it is found by there.
-fn find(shared: &Shared, token: Uuid) -> (usize, Key) {
+pub fn find(shared: &Shared, token: Uuid) -> (usize, Key) {
     let token = token.into_bytes();
     let Hashed { set, tag } = blocks::hash(shared, &token);
     let key = Key {

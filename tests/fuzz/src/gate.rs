@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use supabase_pat_core::forwarded::client_address;
-use supabase_pat_core::rate::{Counter, Limit};
+use supabase_pat_core::rate::{Counter, Limit, Which};
 use supabase_pat_core::refresh_token::{Outcome, Presented, Progress};
 use supabase_pat_core::refusal::Refusal;
 use supabase_pat_core::token::{Kind, check_name};
@@ -78,7 +78,7 @@ fn rate_limit(requests: i64, window: i64, times: &[i64]) {
     let Ok(requests) = i32::try_from(requests) else {
         return;
     };
-    let limit = match Limit::requested(requests, window) {
+    let limit = match Limit::requested(Which::Rate, requests, window) {
         Ok(limit) => limit,
         Err(_) => {
             assert!(requests < 1 || !(1_000_000..=31 * DAY).contains(&window));
@@ -103,6 +103,7 @@ fn rate_limit(requests: i64, window: i64, times: &[i64]) {
                 requests: limit.requests,
                 window: limit.seconds(),
                 retry_after: wait,
+                headers: None,
             };
             assert_eq!(
                 (refusal.code(), refusal.retry_after()),

@@ -41,7 +41,7 @@ reset role;
 create role "x'"";drop" nologin;
 set supabase_pat.authenticated_role = $$x'";drop$$;
 select * from pat.grant_api_roles();
-select has_function_privilege($$x'";drop$$, 'public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text)', 'execute');
+select has_function_privilege($$x'";drop$$, 'public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text,integer,interval)', 'execute');
 set supabase_pat.next_pre_request = $$public."x'"";drop"$$;
 select code, error from tests.error('select pat.gate()');
 reset supabase_pat.authenticated_role;

@@ -3,10 +3,10 @@
 set supabase_pat.trusted_proxies = 1;
 call tests.log_in('alice');
 select id as office from mint_pat(name => 'office', allowed_ips => '{192.0.2.0/24}') \gset
-select id as limited from mint_pat(name => 'limited', rate_limit => 100, rate_window => '31 days') \gset
-select id as scoped from mint_pat(name => 'scoped', scopes => '{todos:read}', rate_limit => 100, rate_window => '31 days') \gset
+select id as limited from mint_pat(name => 'limited', rate_limit => 100, rate_window => '23 hours') \gset
+select id as scoped from mint_pat(name => 'scoped', scopes => '{todos:read}', rate_limit => 100, rate_window => '23 hours') \gset
 select id as free from mint_pat(name => 'free') \gset
-select token as opaque from mint_pat(name => 'opaque', kind => 'opaque', rate_limit => 100, rate_window => '31 days') \gset
+select token as opaque from mint_pat(name => 'opaque', kind => 'opaque', rate_limit => 100, rate_window => '23 hours') \gset
 create function pg_temp.all_that_asks() returns table (valid boolean, scope boolean, active boolean, key boolean, todos bigint) language sql volatile as $$
     select is_valid_api_token(), has_scope('todos:read'), is_active_session(), current_api_key_id() is not null, (select count(*) from todos)
 $$;

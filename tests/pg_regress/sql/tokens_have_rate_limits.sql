@@ -1,7 +1,7 @@
 -- Windows follow each other from 1970 on; one of a month does not end during this test.
 call tests.log_in('alice');
-select id as three, token as token from mint_pat(name => 'three', rate_limit => 3, rate_window => '31 days') \gset
-select id as other from mint_pat(name => 'other', rate_limit => 1, rate_window => '31 days') \gset
+select id as three, token as token from mint_pat(name => 'three', rate_limit => 3, rate_window => '23 hours') \gset
+select id as other from mint_pat(name => 'other', rate_limit => 1, rate_window => '23 hours') \gset
 select id as free from mint_pat(name => 'free') \gset
 select name, rate_limit, rate_window from api_keys order by created_at;
 call tests.use_key(:'three');
@@ -34,7 +34,7 @@ select count(*) from generate_series(1, 100) n, tests.pass(path => '/todos' || n
 
 -- A request that is refused for another reason does not count.
 call tests.log_in('bob');
-select id as scoped from mint_pat(name => 'scoped', scopes => '{todos:read}', rate_limit => 1, rate_window => '31 days') \gset
+select id as scoped from mint_pat(name => 'scoped', scopes => '{todos:read}', rate_limit => 1, rate_window => '23 hours') \gset
 call tests.request('authenticated', jsonb_build_object('sub', '22222222-2222-2222-2222-222222222222', 'type', 'personal_access_token', 'jti', :'scoped', 'scope', 'todos:read'));
 select code from tests.pass('POST');
 select code from tests.pass('GET');

@@ -6,7 +6,7 @@ select pat.import_token(:'alice', 'by hex', encode(sha256('key-one'), 'hex')) as
 select pat.import_token(:'alice', 'by base64', encode(sha256('key-two'), 'base64'), scopes => '{todos:read}') as two \gset
 select pat.import_token(:'alice', 'by base64url', translate(rtrim(encode(sha256('key-three'), 'base64'), '='), '+/', '-_'),
     expires_at => 'infinity', created_at => '2020-01-01', allowed_ips => '{192.0.2.0/24}') as three \gset
-select pat.import_token(:'bob', 'by bytea', sha256('key-four')::text, rate_limit => 1, rate_window => '31 days') as four \gset
+select pat.import_token(:'bob', 'by bytea', sha256('key-four')::text, rate_limit => 1, rate_window => '23 hours') as four \gset
 select pat.import_token(:'bob', 'expired', encode(sha256('key-five'), 'hex'), expires_at => '2021-01-01') as five \gset
 reset role;
 select name, kind, scopes, hint, rate_limit, allowed_ips, created_at < '2020-01-02' as is_old,

@@ -3,6 +3,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::rate::{Counter, Limit};
 
 const DATABASE: u32 = 5;
 
@@ -98,8 +99,19 @@ fn request(token: u8, user: u8, limit: Option<Limit>) -> Used {
     Used {
         key: key(token),
         user: [user; 16],
-        limit,
+        limits: Limits {
+            rate: limit,
+            ..Limits::NONE
+        },
         address: None,
+    }
+}
+
+/// Whether the request was counted, and if so, whether the last use of another token was lost.
+fn admission(counted: Counted) -> Option<bool> {
+    match counted {
+        Counted::Admitted { has_lost, .. } => Some(has_lost),
+        _ => None,
     }
 }
 
@@ -132,18 +144,12 @@ fn a_use_is_lost_only_where_there_is_no_more_room() {
     let mut table = Table::new(2, 24);
     for token in 0..32 {
         let counted = table.count(&request(token, 1, None), 5000 + i64::from(token));
-        assert_eq!(counted, Counted::Admitted { has_lost: false });
+        assert_eq!(admission(counted), Some(false));
     }
     // What has been written gives way, whenever it was used.
     table.write(31, 5031);
-    assert_eq!(
-        table.count(&request(40, 1, None), 6000),
-        Counted::Admitted { has_lost: false }
-    );
-    assert_eq!(
-        table.count(&request(41, 1, None), 6000),
-        Counted::Admitted { has_lost: true }
-    );
+    let mut count = |token| admission(table.count(&request(token, 1, None), 6000));
+    assert_eq!([count(40), count(41)], [Some(false), Some(true)]);
     let unwritten = table.unwritten();
     assert_eq!(unwritten.len(), 32);
     assert!(!unwritten.contains_key(&0) && !unwritten.contains_key(&31));
@@ -207,8 +213,8 @@ fn a_refusal_is_counted_without_a_use_and_costs_nobody_anything() {
     assert_eq!(table.unwritten()[&40], 0);
     // One that was only refused gives way first.
     assert_eq!(
-        table.count(&request(41, 1, None), 6000),
-        Counted::Admitted { has_lost: true }
+        admission(table.count(&request(41, 1, None), 6000)),
+        Some(true)
     );
     assert!(!table.unwritten().contains_key(&40));
     assert_eq!(table.unwritten().len(), 32);
@@ -221,8 +227,8 @@ fn a_token_with_a_limit_finds_room_among_those_that_were_only_refused() {
         assert!(table.refuse(token, token, 5000));
     }
     assert_eq!(
-        table.count(&request(20, 20, Some(LIMIT)), 5000),
-        Counted::Admitted { has_lost: true }
+        admission(table.count(&request(20, 20, Some(LIMIT)), 5000)),
+        Some(true)
     );
 }
 
@@ -290,19 +296,20 @@ proptest! {
                     let used = request(token, token % 7, limit_of(token));
                     let counter = counters.entry(token).or_insert(Counter::NEW);
                     let before = *counter;
-                    let expected = match used.limit {
+                    let expected = match used.limits.rate {
                         Some(limit) => counter.admit(limit, now),
                         None => Ok(()),
                     };
                     match table.count(&used, now) {
-                        Counted::Admitted { has_lost } => {
+                        Counted::Admitted { has_lost, .. } => {
                             prop_assert_eq!(expected, Ok(()));
                             last_uses.insert(token, now);
                             lost += usize::from(has_lost);
                         }
-                        Counted::UsedUp(micros) => prop_assert_eq!(expected, Err(micros)),
+                        Counted::UsedUp { micros, .. } => prop_assert_eq!(expected, Err(micros)),
+                        Counted::NeedsLease => prop_assert!(false, "no limit lasts a day"),
                         Counted::UserHasEnough => {
-                            prop_assert!(used.limit.is_some());
+                            prop_assert!(used.limits.rate.is_some());
                             *counter = before;
                         }
                         Counted::Full => {
@@ -396,7 +403,7 @@ proptest! {
             match step {
                 Counting::Use(token) => {
                     let counts = table.count(&request(token, token % 7, limit_of(token)), now);
-                    if let Counted::Admitted { has_lost: this } = counts {
+                    if let Some(this) = admission(counts) {
                         has_lost |= this;
                         counted.entry((token, Day::at(now))).or_default()[0] += 1;
                     }

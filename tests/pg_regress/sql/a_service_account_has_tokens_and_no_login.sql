@@ -72,8 +72,8 @@ select id as full from mint_pat(:'ci', 'with all', kind => 'opaque', scopes => '
 insert into pat.api_key_usage values (:'full', :'ci', '2026-01-01', '192.0.2.1');
 select edit_pat(:'full', disabled => true);
 select t.kind, t.name, t.is_active, t.scopes, t.allowed_ips, t.rate_limit, t.rate_window, t.description, t.attributes, t.last_used_ip,
-    t.allowed_ips::cidr[] = k.allowed_ips and (t.rate_window, t.created_at, t.expires_at, t.last_used_at, t.disabled_at, t.hint)
-        = (k.rate_window, k.created_at, k.expires_at, k.last_used_at, k.disabled_at, k.hint) as as_the_view
+    t.allowed_ips::cidr[] = k.allowed_ips and (t.rate_window, t.created_at, t.expires_at, t.last_used_at, t.disabled_at, t.quota, t.quota_window, t.hint)
+        = (k.rate_window, k.created_at, k.expires_at, k.last_used_at, k.disabled_at, k.quota, k.quota_window, k.hint) as as_the_view
 from service_account_tokens(:'ci') t join api_keys k using (id) where id = :'full';
 select delete_service_account(:'ci');
 select delete_service_account(:'ci');

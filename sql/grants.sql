@@ -155,6 +155,7 @@ begin
             public.set_settings(jsonb) to %I', role);
         return next role;
         continue when role = anon;
+        execute format('grant execute on function public.setting_definitions() to %I', role);
         execute format('grant select, delete on public.api_keys to %I', role);
         execute format('grant select on public.api_key_events, public.api_key_daily_usage, public.service_accounts to %I', role);
         if role = authenticated then

@@ -36,7 +36,7 @@ begin
                 'request_password_reset', 'verify_reset_code', 'reset_password',
                 'sign_up', 'confirm_sign_up', 'sign_in', 'refresh_session', 'sign_out',
                 'is_active_session', 'session_info', 'signed_in_user',
-                'get_settings', 'set_settings', 'report_leaked_tokens',
+                'get_settings', 'set_settings', 'setting_definitions', 'report_leaked_tokens',
                 'introspect_token', 'exchange_token', 'create_service_account', 'delete_service_account',
                 'service_account_tokens', 'is_service_account')
         union all

@@ -306,6 +306,9 @@ create function public.api_key_allows(name text, id uuid) returns boolean
 create function public.api_key_attribute(name text) returns jsonb
     language c strict stable parallel safe
     as 'MODULE_PATHNAME', 'api_key_attribute_wrapper';
+create function public.setting_definitions() returns jsonb
+    language c strict stable parallel safe
+    as 'MODULE_PATHNAME', 'setting_definitions_wrapper';
 create function public.current_api_key() returns jsonb
     language c strict stable
     as 'MODULE_PATHNAME', 'current_api_key_wrapper';
@@ -475,7 +478,7 @@ begin
         'function pat.auth_function_problem(text)', 'function pat.explain_access(uuid, text)', 'table pat.key_attributes',
         'function pat.define_key_attribute(text, jsonb, boolean)', 'function pat.drop_key_attribute(text)',
         'function public.api_key_allows(text, text)', 'function public.api_key_allows(text, uuid)', 'function public.api_key_attribute(text)',
-        'function public.current_api_key()', 'function pat.key_attributes_changed()',
+        'function public.current_api_key()', 'function public.setting_definitions()', 'function pat.key_attributes_changed()',
         'function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval)',
         'function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval)',
         'function public.report_leaked_tokens(text[], text)',
@@ -528,12 +531,14 @@ begin
             pat.notice_failed(bigint, text), pat.metrics() to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts,
             pat.api_key_days, public.api_key_daily_usage, pat.usage_by_day to %I', role);
+        execute pg_catalog.format('grant execute on function public.setting_definitions() to %I', role);
     end if;
     role := pg_catalog.current_setting('supabase_pat.authenticated_role');
     if pg_catalog.to_regrole(pg_catalog.quote_ident(role)) is not null then
         execute pg_catalog.format('grant select on pat.service_accounts, public.service_accounts to %I', role);
         execute pg_catalog.format('grant select (description, attributes, disabled_at, quota, quota_window) on pat.api_keys to %I', role);
         execute pg_catalog.format('grant select on pat.api_key_days, public.api_key_daily_usage to %I', role);
+        execute pg_catalog.format('grant execute on function public.setting_definitions() to %I', role);
     end if;
 
     -- Where no operator has changed who may call them, the anonymous role may: they tell it to log in.
@@ -829,6 +834,7 @@ begin
             public.set_settings(jsonb) to %I', role);
         return next role;
         continue when role = anon;
+        execute format('grant execute on function public.setting_definitions() to %I', role);
         execute format('grant select, delete on public.api_keys to %I', role);
         execute format('grant select on public.api_key_events, public.api_key_daily_usage, public.service_accounts to %I', role);
         if role = authenticated then
@@ -1266,6 +1272,8 @@ comment on function pat.define_key_attribute(text, jsonb, boolean) is
     'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles.';
 comment on function pat.drop_key_attribute(text) is
     'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
+comment on function public.setting_definitions() is
+    'The settings that are declared, for whoever makes a form of them: an object of each setting''s default, schema (a JSON Schema, or null) and overridable. Nothing of a user is in it.';
 comment on function public.current_api_key() is
     'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
 comment on function public.rotate_pat(uuid, interval) is

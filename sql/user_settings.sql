@@ -76,4 +76,8 @@ comment on function public.set_settings(jsonb) is
     'Patches your own settings (RFC 7396), all of them or none, and returns what get_settings() then returns. null '
     'removes your value, so that the default counts again. A token with a list of scopes needs settings:write.';
 
+comment on function public.setting_definitions() is
+    'The settings that are declared, for whoever makes a form of them: an object of each setting''s default, schema (a '
+    'JSON Schema, or null) and overridable. Nothing of a user is in it.';
+
 set local search_path = pat, pg_temp;

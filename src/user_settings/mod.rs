@@ -23,7 +23,8 @@ extension_sql_file!(
         define_setting,
         drop_setting,
         get_settings,
-        set_settings
+        set_settings,
+        setting_definitions
     ]
 );
 
@@ -105,6 +106,12 @@ fn set_settings(patch: Option<JsonbText>) -> SqlResult<JsonbText> {
             overrides: None,
         })
     })
+}
+
+/// It shows what the application has declared, and nothing of a user: so it asks for no login that is live.
+#[pg_extern(schema = "public", stable, parallel_safe, requires = ["schema"])]
+fn setting_definitions() -> JsonbText {
+    JsonbText(store::definitions().described())
 }
 
 /// The settings that count: the user's own over the defaults, and the overrides of the request over both.

@@ -104,6 +104,7 @@ export function calls(tokens) {
   call('session_info', 'session_info()', login);
   call('pat.is_trusted', 'pat.is_trusted()', token);
   call('get_settings', 'get_settings()', login, { takes: 6 });
+  call('setting_definitions', 'setting_definitions()', login, { takes: 12 });
   call('get_settings, overridden', `get_settings(${json('{"temperature": 1}')})`, login, { takes: 9 });
   call('signed_in_user', 'signed_in_user()', login, { takes: 60 });
 

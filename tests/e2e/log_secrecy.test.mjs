@@ -242,7 +242,7 @@ async function tokens() {
   await db.query('set role authenticated');
   assert.equal(await works('select is_valid_api_token()'), true);
   for (const sql of ['select pat.uid()', 'select has_scope($$todos:read$$)', 'select current_api_key_id()', 'select session_info()',
-    'select is_active_session()', 'select signed_in_user()', 'select get_settings()',
+    'select is_active_session()', 'select signed_in_user()', 'select get_settings()', 'select setting_definitions()',
     'select pat.auth_uid(), pat.auth_role(), pat.auth_email(), pat.auth_jwt()']) await works(sql);
   await fails(`select mint_pat(name => 'by a token')`);
   await fails(`select has_scope('no scope')`);

@@ -106,6 +106,7 @@ const READS = {
   is_active_session: 'is_active_session()',
   current_api_key_id: 'current_api_key_id()',
   get_settings: 'get_settings()',
+  setting_definitions: 'setting_definitions()',
   has_scope: `has_scope('todos:read')`,
   'pat.status': `(select jsonb_agg(s) from pat.status() s where "check" in ('grants', 'signing key', 'users', 'roles'))`,
   session_info: '(session_info()).user_id',

@@ -180,7 +180,7 @@ fn of_function(name: &str) -> Option<(&'static str, &'static str)> {
         "delete_service_account" => ("service_accounts", "delete"),
         "service_account_tokens" => ("service_accounts", "read"),
         "signed_in_user" => ("user", "read"),
-        "get_settings" => ("settings", "read"),
+        "get_settings" | "setting_definitions" => ("settings", "read"),
         "set_settings" => ("settings", "write"),
         _ => return None,
     })
@@ -377,6 +377,10 @@ mod tests {
         assert_eq!(
             needed("GET", "/rpc/get_settings"),
             "settings:read or rpc/get_settings:call"
+        );
+        assert_eq!(
+            needed("GET", "/rpc/setting_definitions"),
+            "settings:read or rpc/setting_definitions:call"
         );
     }
 

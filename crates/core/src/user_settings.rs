@@ -154,6 +154,28 @@ impl Definitions {
         Self { list, defaults }
     }
 
+    /// What is declared, for whoever makes a form of it: an object of each setting's `default`, `schema`, which is null
+    /// where there is none, and `overridable`.
+    pub fn described(&self) -> String {
+        let mut described = String::new();
+        let mut all = ObjectWriter::new(&mut described);
+        for definition in &self.list {
+            let mut one = ObjectWriter::new(all.name(&definition.key));
+            one.name("default").push_str(&definition.default);
+            one.name("schema")
+                .push_str(definition.schema().unwrap_or("null"));
+            one.name("overridable")
+                .push_str(if definition.is_overridable {
+                    "true"
+                } else {
+                    "false"
+                });
+            one.end();
+        }
+        all.end();
+        described
+    }
+
     /// The values that count, as an object. The overrides may have `max_size` bytes at most.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ impl Wanted {
                     "revoke_pat" => Self::Nothing,
                     "mint_pat" | "rotate_pat" => scopes(&[call, ("tokens", "write")]),
                     "revoke_all_pats" => scopes(&[call, ("tokens", "delete")]),
-                    "get_settings" => scopes(&[call, ("settings", "read")]),
+                    "get_settings" | "setting_definitions" => scopes(&[call, ("settings", "read")]),
                     "set_settings" => scopes(&[call, ("settings", "write")]),
                     _ => scopes(&[call]),
                 }

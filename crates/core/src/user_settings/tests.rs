@@ -270,6 +270,22 @@ fn any_settings() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn what_is_declared_is_described() {
+    let described: Value = serde_json::from_str(&chat().described()).unwrap();
+    assert_eq!(
+        described["temperature"],
+        json!({"default": 0.7, "schema": {"type": "number", "minimum": 0, "maximum": 2}, "overridable": true})
+    );
+    assert_eq!(described["system_prompt"]["overridable"], json!(false));
+    assert_eq!(
+        described["anything"],
+        json!({"default": null, "schema": null, "overridable": true})
+    );
+    assert_eq!(described.as_object().unwrap().len(), 4);
+    assert_eq!(Definitions::new(Vec::new()).described(), "{}");
+}
+
 proptest! {
     #[test]
     fn no_json_is_too_odd(own in any_json(), new in any_json(), text in any::<String>()) {

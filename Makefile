@@ -73,7 +73,7 @@ test-deb: deb ## install the package in a clean Debian system, use it there and 
 	@scripts/setup $(PG) deb
 	node --test tests/deb/
 
-demo: setup install ## play the story of a token on a throwaway Postgres with a REST server
+demo: setup install ## play the story of a token on a throwaway Postgres, and open the console on it
 	@node examples/demo.mjs
 
 demo-stop: ## end the demo
@@ -96,4 +96,4 @@ bench-timing: setup install ## measure whether the time of an answer tells if an
 	@node bench/timing.mjs
 
 clean: ## remove what was built
-	rm -rf target tests/node_modules bench/node_modules
+	rm -rf target tests/node_modules bench/node_modules console/node_modules console/dist

@@ -1,14 +1,21 @@
 // The story of a personal access token, played on a throwaway Postgres with a real REST server.
 // Usage: node examples/demo.mjs (make demo), and node examples/demo.mjs stop (make demo-stop)
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Cluster, RestServer } from '../tests/cluster/cluster.mjs';
+import { Cluster, RestServer, freePort } from '../tests/cluster/cluster.mjs';
 
 const target = process.env.DEMO_FOLDER ?? join(dirname(fileURLToPath(import.meta.url)), '..', 'target');
 const stateFile = join(target, 'demo.json');
+const consoleServer = fileURLToPath(new URL('console/server.mjs', import.meta.url));
+/** What the users of the demo may choose. */
+const SETTINGS = `
+  select pat.define_setting('theme', '"system"', '{"title": "Theme", "enum": ["system", "light", "dark"]}');
+  select pat.define_setting('temperature', '0.7', '{"title": "Temperature", "description": "How much the answers vary.",
+    "type": "number", "minimum": 0, "maximum": 2}');
+  select pat.define_setting('prompt', '"Be brief."', '{"title": "System prompt", "type": "string", "maxLength": 2000}');`;
 const bold = (text) => (process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text);
 
 stop();
@@ -20,11 +27,13 @@ function stop() {
     if (process.argv[2] === 'stop') console.log('no demo is running');
     return;
   }
-  const { cluster, rest } = JSON.parse(readFileSync(stateFile, 'utf8'));
+  const { cluster, rest, console: page } = JSON.parse(readFileSync(stateFile, 'utf8'));
   rmSync(stateFile);
-  let command = '';
-  try { command = readFileSync(`/proc/${rest}/comm`, 'utf8').trim(); } catch { /* gone already */ }
-  if (command === 'postrust') process.kill(rest);
+  for (const [pid, program] of [[rest, 'postrust'], [page?.pid, consoleServer]]) {
+    let command = '';
+    try { command = readFileSync(`/proc/${pid}/cmdline`, 'utf8'); } catch { /* gone already */ }
+    if (command.split('\0').includes(program)) process.kill(pid);
+  }
   if (existsSync(join(cluster.data, 'postmaster.pid'))) {
     Object.assign(new Cluster(), cluster, { kept: false }).stop();
   }
@@ -35,7 +44,14 @@ function stop() {
 async function play() {
   const secret = randomBytes(32).toString('base64url');
   const cluster = await Cluster.start({
-    settings: { shared_preload_libraries: 'supabase_pat', 'supabase_pat.jwt_secret': secret },
+    settings: {
+      shared_preload_libraries: 'supabase_pat',
+      'supabase_pat.jwt_secret': secret,
+      // For the console: people sign up and in, and come through one proxy.
+      'supabase_pat.enable_sign_up': 'on',
+      'supabase_pat.enable_sign_in': 'on',
+      'supabase_pat.trusted_proxies': '1',
+    },
   });
 
   title('A database with two users and a table under RLS');
@@ -60,14 +76,18 @@ grant select, insert, update, delete on todos to authenticated;
 insert into todos (user_id, title) values
     ('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 'buy milk'),
     ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb', 'call mum');`);
-  cluster.psql('postgres', `alter role authenticator password '${cluster.password}'`);
+  cluster.psql('postgres', `alter role authenticator password '${cluster.password}';
+    ${readFileSync(new URL('console/rest.sql', import.meta.url), 'utf8')}
+    ${SETTINGS}`);
 
   mkdirSync(target, { recursive: true });
   const rest = await RestServer.start(cluster.url('postgres', 'authenticator', cluster.password), secret, {
-    log: join(target, 'demo-rest.log'), env: { PGRST_DB_PRE_REQUEST: 'pat.gate' },
+    log: join(target, 'demo-rest.log'), env: { PGRST_DB_PRE_REQUEST: 'pat.gate', PGRST_DB_SCHEMAS: 'public,pat' },
   });
   cluster.kept = true;
-  writeFileSync(stateFile, JSON.stringify({ cluster, rest: rest.process.pid }), { mode: 0o600 });
+  const state = { cluster, rest: rest.process.pid, restPort: rest.port };
+  const keep = () => writeFileSync(stateFile, JSON.stringify(state), { mode: 0o600 });
+  keep();
 
   // On Supabase, Auth begins a session when somebody logs in.
   const login = (user) => cluster.psql('postgres', `select (pat.mint_session('${user}')).access_token`);
@@ -116,6 +136,16 @@ insert into todos (user_id, title) values
   curl('"$API/todos?select=id,title"', '-H "Authorization: Bearer $ALICE"');
   curl('"$API/todos?select=id,title"', '-H "Authorization: Bearer $BOBS_TOKEN"');
 
+  title('The same in a browser');
+  const role = (name) => cluster.psql('postgres', `select pat.sign_jwt('{"role": "${name}"}', '1 day')`);
+  state.console = { port: await freePort(), anonKey: role('anon') };
+  keep();
+  const page = await openConsole(state);
+  console.log(`  ${bold(page)}
+
+  Sign up with any address: the code shows up on the page. For its operator's part, this key is good for a day:
+  ${role('service_role')}`);
+
   title('It stays up for you to try');
   console.log(`  psql '${cluster.url('postgres', 'postgres', cluster.password)}'
 
@@ -124,6 +154,22 @@ insert into todos (user_id, title) values
   curl $API/todos -H "Authorization: Bearer $ALICE"
 
   ${bold('make demo-stop')} ends it and removes everything. Alice's login is good for an hour.`);
+}
+
+/** Starts the server of the console, which outlives this process, and returns its address. */
+async function openConsole(state) {
+  const log = openSync(join(target, 'demo-console.log'), 'w');
+  const server = spawn(process.execPath, [consoleServer, stateFile], { detached: true, stdio: ['ignore', log, log] });
+  server.unref();
+  state.console.pid = server.pid;
+  writeFileSync(stateFile, JSON.stringify(state), { mode: 0o600 });
+  const address = `http://127.0.0.1:${state.console.port}/`;
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const answer = await fetch(address).catch(() => undefined);
+    if (answer?.ok) return address;
+    await new Promise((resolve) => { setTimeout(resolve, 100); });
+  }
+  throw new Error(`the console did not start: see ${join(target, 'demo-console.log')}`);
 }
 
 function title(text) {

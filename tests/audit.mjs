@@ -77,12 +77,18 @@ function crates() {
   console.log(`crates: ${all.length}, all from crates.io`);
 }
 
-/** Those of the tests, which nobody distributes. */
+/** Those of the tests and those that build the console, which nobody distributes, and those that are built into it. */
 function npmPackages() {
-  const { packages } = JSON.parse(readFileSync(join(root, 'tests', 'package-lock.json'), 'utf8'));
-  const all = Object.entries(packages).filter(([path]) => path !== '');
-  for (const [path, { license }] of all) checkLicence(path, license, [...accepted.licences, ...accepted.licences_of_tests]);
-  console.log(`npm packages: ${all.length}, for the tests`);
+  for (const folder of ['tests', 'console']) {
+    const { packages } = JSON.parse(readFileSync(join(root, folder, 'package-lock.json'), 'utf8'));
+    const all = Object.entries(packages).filter(([path]) => path !== '');
+    // supabase-js is in the page, though the package leaves it to whoever uses it.
+    const isShipped = (path, { dev }) => folder === 'console' && (!dev || path.includes('@supabase/'));
+    for (const [path, one] of all) {
+      checkLicence(path, one.license, isShipped(path, one) ? accepted.licences : [...accepted.licences, ...accepted.licences_of_tests]);
+    }
+    console.log(`npm packages: ${all.length} in ${folder}`);
+  }
 }
 
 function checkLicence(what, expression, allowed) {

@@ -29,9 +29,9 @@ function isAlive(pid) {
 
 /** The processes of the demo that the state file tells of. */
 function processes() {
-  const { cluster, rest } = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8'));
+  const { cluster, rest, console: page } = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8'));
   const [postmaster] = readFileSync(join(cluster.data, 'postmaster.pid'), 'utf8').split('\n');
-  return { folder: cluster.folder, pids: [rest, Number(postmaster)] };
+  return { folder: cluster.folder, pids: [rest, Number(postmaster), page.pid] };
 }
 
 /** Postgres removes its pid file, which pg_ctl waits for, a moment before its process ends. */
@@ -39,7 +39,7 @@ async function assertEnded({ folder: place, pids }) {
   for (let i = 0; i < 100 && pids.some(isAlive); i += 1) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  assert.deepEqual(pids.map(isAlive), [false, false]);
+  assert.deepEqual(pids.map(isAlive), [false, false, false]);
   assert.ok(!existsSync(place), `${place} is gone`);
 }
 
@@ -57,13 +57,18 @@ test('the demo plays, stays up, plays again, and stops', async () => {
   const [api] = first.stdout.match(/http:\/\/127\.0\.0\.1:\d+\/api/);
   assert.equal((await fetch(`${api}/rpc/is_valid_api_token`)).status, 200);
 
+  const [console] = first.stdout.match(/http:\/\/127\.0\.0\.1:\d+\/$/m);
+  const page = await fetch(console);
+  assert.match(page.headers.get('content-security-policy'), /default-src 'none'/);
+  assert.match(await page.text(), /<pat-console>/);
+
   const before = processes();
   const second = demo();
   assert.equal(second.status, 0, second.stderr);
   await assertEnded(before);
 
   const running = processes();
-  assert.deepEqual(running.pids.map(isAlive), [true, true]);
+  assert.deepEqual(running.pids.map(isAlive), [true, true, true]);
   assert.equal(demo('stop').stdout, 'the demo was stopped\n');
   await assertEnded(running);
   assert.equal(demo('stop').stdout, 'no demo is running\n');

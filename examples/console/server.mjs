@@ -1,0 +1,126 @@
+// Serves the built console and the API under one address, as a gateway would: the page with a strict
+// Content-Security-Policy, the REST server as `/rest/v1`, and what supabase-js asks Supabase Auth for by itself.
+// The demo and the tests use it. It shows codes that were to be sent by e-mail to whoever asks: for a demo alone.
+// Usage: node examples/console/server.mjs STATE, with the file that examples/demo.mjs keeps
+import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Cluster } from '../../tests/cluster/cluster.mjs';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const page = fileURLToPath(new URL('../../console/dist/page', import.meta.url));
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
+export const POLICY = [
+  "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'", "form-action 'none'",
+  "base-uri 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types lit-html',
+].join('; ');
+const HEADERS = {
+  'content-security-policy': POLICY,
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+};
+/** Mails that the mailbox keeps. */
+const MOST_MAILS = 20;
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { cluster, restPort, console: { port, anonKey } } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+  await serve({ cluster: Object.assign(new Cluster(), cluster), restPort, anonKey, port });
+}
+
+/**
+ * Starts the server. `folders` are other places of files by the beginnings of their paths. Returns it with its `origin`,
+ * and `mails`, which are claimed when somebody looks.
+ */
+export async function serve({ cluster, database = 'postgres', restPort, anonKey, port = 0, hasMailbox = true, folders = {} }) {
+  const config = JSON.stringify({ url: '/', anonKey, title: 'supabase_pat' });
+  const mails = mailbox(cluster, database);
+  const routes = [
+    // As PostgREST answers: see rest.sql.
+    [/^\/rest\/v1\/(\?|$)/, () => ['GET', '/api/rpc/root']],
+    [/^\/rest\/v1\/rpc\/inspect_api_key$/, () => ['POST', '/api/rpc/inspect_api_key', { 'content-profile': 'public' }]],
+    [/^\/rest\/v1(?=\/|$|\?)/, (from) => [from.method, from.url.replace(/^\/rest\/v1/, '/api')]],
+    [/^\/auth\/v1\/user$/, () => ['GET', '/api/rpc/signed_in_user']],
+    [/^\/auth\/v1\/token\?grant_type=refresh_token$/, () => ['POST', '/api/rpc/refresh_session']],
+    [/^\/auth\/v1\/logout/, (from) => ['POST', '/api/rpc/sign_out', {}, JSON.stringify({ scope: new URL(from.url, 'http://x').searchParams.get('scope') ?? 'global' })]],
+  ];
+  const server = createServer(async (from, to) => {
+    const [, target] = routes.find(([pattern]) => pattern.test(from.url)) ?? [];
+    if (target) return forward(restPort, from, to, target(from));
+    const path = decodeURIComponent(new URL(from.url, 'http://x').pathname);
+    if (path.startsWith('/auth/')) return answer(to, 404, 'application/json', '{"code": 404, "message": "Supabase Auth is not here"}');
+    if (path === '/config.json') return answer(to, 200, 'application/json', config);
+    if (hasMailbox && path === '/demo/mails') {
+      return mails.look().then(
+        (all) => answer(to, 200, 'application/json', JSON.stringify(all)), (error) => answer(to, 500, 'text/plain', error.message),
+      );
+    }
+    if (hasMailbox && path === '/demo/mailbox.js') return file(to, join(here, 'mailbox.js'));
+    if (path === '/') {
+      const html = readFileSync(join(page, 'index.html'), 'utf8');
+      return answer(to, 200, 'text/html', hasMailbox ? html.replace('</head>', '<script type="module" src="demo/mailbox.js"></script></head>') : html);
+    }
+    const [start, folder] = Object.entries(folders).find(([start]) => path.startsWith(start)) ?? ['/', page];
+    return file(to, join(folder, normalize(`/${path.slice(start.length)}`)));
+  });
+  await new Promise((resolve) => { server.listen(port, '127.0.0.1', resolve); });
+  return Object.assign(server, { origin: `http://127.0.0.1:${server.address().port}`, mails });
+}
+
+function answer(to, status, type, body) {
+  to.writeHead(status, { ...HEADERS, 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
+}
+
+function file(to, path) {
+  if (!existsSync(path) || !statSync(path).isFile()) return answer(to, 404, 'text/plain', 'not found');
+  to.writeHead(200, { ...HEADERS, 'content-type': `${TYPES[extname(path)] ?? 'application/octet-stream'}; charset=utf-8`, 'cache-control': 'no-cache' });
+  return createReadStream(path).pipe(to);
+}
+
+/** Hands a request on, with the address that it came from. */
+function forward(port, from, to, [method, path, others, body]) {
+  const { 'content-length': length, ...headers } = from.headers;
+  const forwarded = httpRequest({
+    host: '127.0.0.1', port, method, path, headers: {
+      ...headers,
+      ...others,
+      'x-forwarded-for': [headers['x-forwarded-for'], from.socket.remoteAddress.replace(/^::ffff:/, '')].filter(Boolean).join(', '),
+      ...(body === undefined ? { ...(length && { 'content-length': length }) } : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+    },
+  }, (reply) => {
+    to.writeHead(reply.statusCode, { ...reply.headers, 'x-content-type-options': 'nosniff' });
+    reply.pipe(to);
+  });
+  forwarded.on('error', () => (to.headersSent ? to.destroy() : answer(to, 502, 'application/json', '{"message": "the REST server does not answer"}')));
+  if (body === undefined) from.pipe(forwarded);
+  else forwarded.end(body);
+}
+
+/** Takes mails out of the outbox as a mail worker does, and keeps them to be looked at instead of sending them. */
+function mailbox(cluster, database) {
+  const all = [];
+  let client;
+  let queue = Promise.resolve();
+  const claim = async () => {
+    if (client === undefined) {
+      client = await cluster.connect(database);
+      client.on('error', () => { client = undefined; });
+      await client.query('set role service_role');
+    }
+    const { rows } = await client.query('select id, purpose, email, code, expires_at from pat.claim_messages(10)');
+    for (const { id, ...mail } of rows) {
+      all.unshift(mail);
+      await client.query('select pat.message_sent($1)', [id]);
+    }
+    all.length = Math.min(all.length, MOST_MAILS);
+    return all;
+  };
+  return {
+    look() {
+      queue = queue.then(claim, claim);
+      return queue;
+    },
+    end: () => client?.end(),
+  };
+}

@@ -70,6 +70,13 @@ export class PatTokens extends PatElement {
     this.refusal = undefined;
   };
 
+  /** What was refused may be so because somebody else has changed the token: then the list is old. */
+  async act(work) {
+    const isDone = await super.act(work);
+    if (!isDone) this.tokens.load();
+    return isDone;
+  }
+
   get shown() {
     return (this.tokens.data ?? []).filter((token) => this.showsEnded || !hasEnded(token));
   }

@@ -22,7 +22,7 @@ const SETTINGS = `
 export async function startConsole() {
   const world = await start({
     env: { PGRST_DB_SCHEMAS: 'public,pat' },
-    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.trusted_proxies': '1' },
+    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.trusted_proxies': '1', 'supabase_pat.flush_interval': '1' },
     sql: `${read('../../examples/console/rest.sql')}
       create table invoices (id int primary key, total numeric);
       grant select on invoices to authenticated;

@@ -21,7 +21,7 @@ export function moment(time) {
 
 /** An interval of Postgres, `00:01:00` or `1 day`, as people say it. */
 export function span(interval) {
-  const days = Number(/(-?\d+) days?/.exec(interval)?.[1] ?? 0);
+  const days = Number(/(\d+) days?/.exec(interval)?.[1] ?? 0) + 30 * Number(/(\d+) mons?/.exec(interval)?.[1] ?? 0);
   const [, hours = 0, minutes = 0, seconds = 0] = /(\d+):(\d+):([\d.]+)/.exec(interval) ?? [];
   const total = days * 86_400 + Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds);
   const [unit, size] = UNITS.find(([name, size]) => name !== 'month' && name !== 'year' && total >= size && total % size === 0) ?? ['second', 1];

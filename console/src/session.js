@@ -58,15 +58,16 @@ export async function resetPassword(client, { way, token }, code, password) {
 
 /** Ends sessions: the present one (`local`), the `others`, or all (`global`). */
 export async function signOut(client, scope) {
-  const { session } = await askAuth(client.auth.getSession());
-  if (session && isOurs(session.access_token)) {
-    // A session that has ended elsewhere is forgotten here all the same.
-    await ask(client.rpc('sign_out', { scope })).catch((error) => {
-      if (scope !== 'local' || ![401, 403].includes(error.status)) throw error;
-    });
+  const { session } = await ownSession(client);
+  if (session && !isOurs(session.access_token)) {
+    await askAuth(client.auth.signOut({ scope }));
+    return;
   }
+  // A session that has ended elsewhere is forgotten here all the same.
+  await ask(client.rpc('sign_out', { scope })).catch((error) => {
+    if (scope !== 'local' || ![401, 403].includes(error.status)) throw error;
+  });
   if (scope !== 'others') await dropSession(client);
-  else if (session && !isOurs(session.access_token)) await askAuth(client.auth.signOut({ scope }));
 }
 
 async function byWay(client, given, calls) {
@@ -96,8 +97,18 @@ async function keepSession(client, session, keep) {
 
 /** Forgets a session that may be dead: requests must not carry it. */
 async function dropSession(client) {
-  const { session } = await askAuth(client.auth.getSession());
+  const { session } = await ownSession(client);
   if (session) await client.auth.signOut({ scope: 'local' });
+}
+
+/** The session that the client keeps. One that gets its access token from elsewhere has none, and throws. */
+async function ownSession(client) {
+  try {
+    return await askAuth(client.auth.getSession());
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    return {};
+  }
 }
 
 /** The functions answer null with a status: they do not say what is wrong. */

@@ -245,17 +245,18 @@ export class PatTokens extends PatElement {
     </div>`;
   }
 
+  /** What a token has already, it keeps: those fields are not left empty. */
   renderAddresses(addresses) {
-    return html`<div class="field"><label for="addresses">${msg('Only from these addresses')} <span class="muted">${msg('(optional)')}</span></label>
-      <input id="addresses" name="addresses" class="mono" placeholder="203.0.113.7, 2001:db8::/32" spellcheck="false" .value=${(addresses ?? []).join(', ')}></div>`;
+    return html`<div class="field"><label for="addresses">${msg('Only from these addresses')} ${addresses ? nothing : html`<span class="muted">${msg('(optional)')}</span>`}</label>
+      <input id="addresses" name="addresses" class="mono" ?required=${Boolean(addresses)} placeholder="203.0.113.7, 2001:db8::/32" spellcheck="false" .value=${(addresses ?? []).join(', ')}></div>`;
   }
 
   renderLimit({ rate_limit: count = '', rate_window: window = '' } = {}) {
     const choices = [['1 second', msg('second')], ['1 minute', msg('minute')], ['1 hour', msg('hour')], ['1 day', msg('day')]];
     const own = count && !choices.some(([value]) => seconds(value) === seconds(window)) ? [[window, window]] : [];
     return html`<div class="columns">
-      <div class="field"><label for="count">${msg('Requests at most')} <span class="muted">${msg('(optional)')}</span></label>
-        <input id="count" name="count" type="number" min="1" max="2147483647" step="1" inputmode="numeric" .value=${String(count ?? '')}></div>
+      <div class="field"><label for="count">${msg('Requests at most')} ${count ? nothing : html`<span class="muted">${msg('(optional)')}</span>`}</label>
+        <input id="count" name="count" type="number" ?required=${Boolean(count)} min="1" max="2147483647" step="1" inputmode="numeric" .value=${String(count ?? '')}></div>
       <div class="field"><label for="window">${msg('per')}</label><select id="window" name="window">${[...choices, ...own].map(([value, label]) => html`
         <option value=${value} ?selected=${seconds(value) === seconds(window || '1 minute')}>${label}</option>`)}</select></div>
     </div>`;

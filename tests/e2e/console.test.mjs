@@ -507,7 +507,8 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
       if (path !== undefined) await page.evaluate((hash) => { location.hash = hash; }, `#/${path}`);
       await page.getByRole('progressbar').first().waitFor({ state: 'detached' });
       await page.locator('pat-console main > *').first().waitFor();
-      assert.deepEqual(await world.violations(page), [], `${name}, ${scheme}`);
+      // In the dark nothing but the colours is different.
+      assert.deepEqual(await world.violations(page, scheme === 'dark' ? ['color-contrast'] : undefined), [], `${name}, ${scheme}`);
       await page.setViewportSize({ width: 320, height: 700 });
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), `${name} fits 320 pixels`);
       await page.setViewportSize({ width: 900, height: 640 });

@@ -16,7 +16,6 @@ export const POLICY = [
   "base-uri 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types lit-html',
 ].join('; ');
 const HEADERS = {
-  'content-security-policy': POLICY,
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'cross-origin-opener-policy': 'same-origin',
@@ -31,9 +30,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
 
 /**
  * Starts the server. `folders` are other places of files by the beginnings of their paths. Returns it with its `origin`,
- * and `mails`, which are claimed when somebody looks.
+ * and `mails`, which are claimed when somebody looks. `policy` is its Content-Security-Policy.
  */
-export async function serve({ cluster, database = 'postgres', restPort, anonKey, port = 0, hasMailbox = true, folders = {} }) {
+export async function serve({ cluster, database = 'postgres', restPort, anonKey, port = 0, hasMailbox = true, folders = {}, policy = POLICY }) {
   const config = JSON.stringify({ url: '/', anonKey, title: 'supabase_pat' });
   const mails = mailbox(cluster, database);
   const routes = [
@@ -45,10 +44,14 @@ export async function serve({ cluster, database = 'postgres', restPort, anonKey,
     [/^\/auth\/v1\/token\?grant_type=refresh_token$/, () => ['POST', '/api/rpc/refresh_session']],
     [/^\/auth\/v1\/logout/, (from) => ['POST', '/api/rpc/sign_out', {}, JSON.stringify({ scope: new URL(from.url, 'http://x').searchParams.get('scope') ?? 'global' })]],
   ];
-  const server = createServer(async (from, to) => {
+  const server = createServer((from, to) => {
+    for (const [name, value] of Object.entries({ ...HEADERS, 'content-security-policy': policy })) to.setHeader(name, value);
+    // A page of somebody else may give its own name the address of this machine.
+    if (!/^(127\.0\.0\.1|localhost):\d+$/.test(from.headers.host)) return answer(to, 421, 'text/plain', 'not this server');
     const [, target] = routes.find(([pattern]) => pattern.test(from.url)) ?? [];
     if (target) return forward(restPort, from, to, target(from));
-    const path = decodeURIComponent(new URL(from.url, 'http://x').pathname);
+    const path = pathOf(from.url);
+    if (path === undefined) return answer(to, 400, 'text/plain', 'not a path');
     if (path.startsWith('/auth/')) return answer(to, 404, 'application/json', '{"code": 404, "message": "Supabase Auth is not here"}');
     if (path === '/config.json') return answer(to, 200, 'application/json', config);
     if (hasMailbox && path === '/demo/mails') {
@@ -68,13 +71,22 @@ export async function serve({ cluster, database = 'postgres', restPort, anonKey,
   return Object.assign(server, { origin: `http://127.0.0.1:${server.address().port}`, mails });
 }
 
+/** Undefined for what is encoded wrongly. */
+function pathOf(url) {
+  try {
+    return decodeURIComponent(new URL(url, 'http://x').pathname);
+  } catch {
+    return undefined;
+  }
+}
+
 function answer(to, status, type, body) {
-  to.writeHead(status, { ...HEADERS, 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
+  to.writeHead(status, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
 }
 
 function file(to, path) {
   if (!existsSync(path) || !statSync(path).isFile()) return answer(to, 404, 'text/plain', 'not found');
-  to.writeHead(200, { ...HEADERS, 'content-type': `${TYPES[extname(path)] ?? 'application/octet-stream'}; charset=utf-8`, 'cache-control': 'no-cache' });
+  to.writeHead(200, { 'content-type': `${TYPES[extname(path)] ?? 'application/octet-stream'}; charset=utf-8`, 'cache-control': 'no-cache' });
   return createReadStream(path).pipe(to);
 }
 
@@ -89,7 +101,7 @@ function forward(port, from, to, [method, path, others, body]) {
       ...(body === undefined ? { ...(length && { 'content-length': length }) } : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
     },
   }, (reply) => {
-    to.writeHead(reply.statusCode, { ...reply.headers, 'x-content-type-options': 'nosniff' });
+    to.writeHead(reply.statusCode, reply.headers);
     reply.pipe(to);
   });
   forwarded.on('error', () => (to.headersSent ? to.destroy() : answer(to, 502, 'application/json', '{"message": "the REST server does not answer"}')));

@@ -19,7 +19,7 @@ const SETTINGS = `
     "minimum": 0, "maximum": 2}');
   select pat.define_setting('theme', '"system"', '{"enum": ["system", "light", "dark"], "title": "Theme"}');`;
 
-export async function startConsole() {
+export async function startConsole({ folders = {}, policy } = {}) {
   const world = await start({
     env: { PGRST_DB_SCHEMAS: 'public,pat' },
     settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.trusted_proxies': '1', 'supabase_pat.flush_interval': '1' },
@@ -32,8 +32,9 @@ export async function startConsole() {
   });
   const anonKey = await sign({ role: 'anon', iss: 'supabase' });
   const server = await serve({
-    cluster: world.cluster, restPort: world.rest.port, anonKey,
+    cluster: world.cluster, restPort: world.rest.port, anonKey, policy,
     folders: { '/elements/': `${CONSOLE}/dist/elements`, '/test/': fileURLToPath(new URL('console', import.meta.url)),
+      ...folders,
       '/supabase/': `${CONSOLE}/node_modules/@supabase/supabase-js/dist/umd`,
     },
   });

@@ -60,6 +60,7 @@ export class PatScopes extends PatElement {
     const { tables, functions } = this.catalogue ?? { tables: [], functions: [] };
     const isFound = (name) => name.toLowerCase().includes(this.find.toLowerCase());
     const shownTables = tables.filter(({ name }) => isFound(name));
+    const labels = { read: msg('Read'), write: msg('Write'), delete: msg('Delete') };
     const shownFunctions = functions.filter(isFound);
     const offered = new Set([
       ...tables.flatMap(({ name, actions }) => actions.map((action) => `${name}:${action}`)),
@@ -70,14 +71,13 @@ export class PatScopes extends PatElement {
       ${tables.length + functions.length > MANY ? html`<div class="field">
         <label for="find">${msg('Find a table or function')}</label>
         <input id="find" type="search" .value=${this.find} @input=${({ target }) => { this.find = target.value; }}></div>` : nothing}
-      ${shownTables.length === 0 ? nothing : html`<div class="table"><table>
+      ${shownTables.length === 0 ? nothing : html`<div class="table"><table class="folds">
         <caption class="unseen">${msg('Tables')}</caption>
-        <thead><tr><th scope="col">${msg('Table')}</th><th scope="col">${msg('Read')}</th><th scope="col">${msg('Write')}</th>
-          <th scope="col">${msg('Delete')}</th></tr></thead>
+        <thead><tr><th scope="col">${msg('Table')}</th>${Object.values(labels).map((label) => html`<th scope="col">${label}</th>`)}</tr></thead>
         <tbody>${shownTables.map(({ name, actions }) => html`<tr>
           <th scope="row" class="any"><bdi>${name}</bdi></th>
-          ${['read', 'write', 'delete'].map((action) => html`<td>${actions.includes(action)
-            ? this.box(`${name}:${action}`, `${name}: ${action}`) : nothing}</td>`)}
+          ${['read', 'write', 'delete'].map((action) => (actions.includes(action)
+            ? html`<td data-label=${labels[action]}>${this.box(`${name}:${action}`, `${name}: ${action}`)}</td>` : html`<td></td>`))}
         </tr>`)}</tbody></table></div>`}
       ${shownFunctions.length === 0 ? nothing : html`<fieldset class="tight"><legend class="label">${msg('Functions')}</legend>
         ${shownFunctions.map((name) => this.check(`rpc/${name}:call`, name))}</fieldset>`}

@@ -139,6 +139,13 @@ export const styles = css`
   th, td { text-align: start; padding: 0.5rem 0.875rem; vertical-align: top; }
   thead th { font-size: 0.8125rem; color: var(--_muted); font-weight: 600; white-space: nowrap; }
   tbody tr { border-block-start: 1px solid var(--_line); }
+  @media (max-width: 30rem) {
+    .folds thead { display: none; }
+    .folds tr { display: flex; flex-wrap: wrap; padding-block: 0.375rem; }
+    .folds th { flex: 1 0 100%; padding-block: 0.25rem 0; }
+    .folds td { display: flex; gap: 0.375rem; align-items: center; font-size: 0.8125rem; padding: 0.25rem 0 0.25rem 0.875rem; }
+    .folds td::after { content: attr(data-label); }
+  }
   .bar { block-size: 3px; border-radius: 2px; overflow: hidden; background: var(--_line); }
   .bar::before { content: ''; display: block; inline-size: 30%; block-size: 100%; background: var(--_accent); animation: slide 1.2s infinite ease-in-out; }
   @keyframes slide { from { transform: translateX(-100%); } to { transform: translateX(340%); } }

@@ -17,7 +17,8 @@ const look = css`
   nav a:hover { color: var(--_text); background: var(--_sunken); }
   nav a[aria-current] { color: var(--_accent); background: var(--_sunken); }
   .who { margin-inline-start: auto; max-inline-size: 16rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-  main { padding-block: clamp(1.25rem, 4vw, 2.5rem); outline: none; }
+  main { padding-block: clamp(1.25rem, 4vw, 2.5rem); }
+  main:focus-visible { outline: none; }
   .door { inline-size: min(25rem, 100%); margin-inline: auto; }
   footer { border-block-start: 1px solid var(--_line); padding-block: 0.75rem; color: var(--_muted); }
   footer select { inline-size: auto; min-block-size: 0; padding-block: 0.125rem; }

@@ -496,7 +496,9 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
       ('cccccccc-0000-4000-8000-000000000003', '${user.id}', 'Old laptop', 'jwt', null, null, 'mm3TyA', now() - interval '60 days', now() + interval '30 days', null, now(), null, null, null);
     insert into pat.api_key_usage (key_id, user_id, last_used_at, last_used_ip) values
       ('cccccccc-0000-4000-8000-000000000001', '${user.id}', now() - interval '3 hours', '203.0.113.7'),
-      ('cccccccc-0000-4000-8000-000000000002', '${user.id}', now() - interval '2 minutes', '198.51.100.20');`);
+      ('cccccccc-0000-4000-8000-000000000002', '${user.id}', now() - interval '2 minutes', '198.51.100.20');
+    select pat.add_signing_key(kid => '2026-12');
+    select pat.deny_token(pat.sign_jwt('{"role": "authenticated", "sub": "${user.id}"}', '30 days'), 'in a public repository');`);
   mkdirSync(SHOTS, { recursive: true });
   const taken = [];
   for (const scheme of ['light', 'dark']) {
@@ -537,7 +539,11 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     await page.getByRole('heading', { name: 'library' }).waitFor();
     await look('doctor', 'operator/doctor');
     await look('signing-keys', 'operator/keys');
-    await look('key-inspector', 'operator/inspector');
+    await page.getByRole('link', { name: 'Key inspector' }).click();
+    await page.getByLabel('Key or token').fill('"sb_secret_0123456789abcdefghijkl_01234567"');
+    await page.getByRole('button', { name: 'Inspect' }).click();
+    await page.getByText('There are quotation marks').waitFor();
+    await look('key-inspector');
     await look('events', 'operator/events');
     await look('denied-tokens', 'operator/denied');
     assert.deepEqual(page.wrong, []);

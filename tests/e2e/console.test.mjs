@@ -1,7 +1,9 @@
 // The console in a real Chromium, against a real REST server.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { get } from 'node:http';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -550,6 +552,22 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
   }
   assert.deepEqual(readdirSync(SHOTS).sort(), taken.sort());
   for (const file of taken) assert.ok(statSync(join(SHOTS, file)).size < 100_000, file);
+});
+
+test('the server of the demo refreshes sessions, and answers nobody who calls it by another name', async () => {
+  const { session } = await world.user('nora@example.com');
+  const call = (path, { token = session.access_token, body } = {}) => fetch(world.origin + path, {
+    method: body ? 'POST' : 'GET', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: body && JSON.stringify(body),
+  });
+  assert.equal((await (await call('/auth/v1/user')).json()).email, 'nora@example.com');
+  const refreshed = await (await call('/auth/v1/token?grant_type=refresh_token', { token: world.anonKey, body: { refresh_token: session.refresh_token } })).json();
+  assert.equal((await call('/rest/v1/api_keys', { token: refreshed.access_token })).status, 200);
+  assert.equal((await call('/auth/v1/logout?scope=global', { token: refreshed.access_token, body: {} })).status, 200);
+  assert.equal((await call('/rest/v1/api_keys', { token: refreshed.access_token })).status, 401);
+  assert.equal((await call('/%')).status, 400);
+  assert.equal((await call('/..%2f..%2fpackage.json')).status, 404);
+  const [answer] = await once(get(`${world.origin}/demo/mails`, { headers: { host: 'example.com' } }), 'response');
+  assert.equal(answer.resume().statusCode, 421);
 });
 
 test('what is served is small, and needs nothing of others', async () => {

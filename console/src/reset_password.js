@@ -6,7 +6,7 @@ import { requestReset, resetPassword } from './session.js';
 
 export class PatResetPassword extends PatElement {
   static properties = {
-    /** `rpc` for the functions of the extension, `auth` for Supabase Auth. Without it, the one that has signed in last. */
+    /** `rpc` for the functions of the extension, `auth` for Supabase Auth. Without it, that of the last login, or what the server says. */
     way: { type: String },
     view: { state: true },
   };

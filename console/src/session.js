@@ -40,7 +40,8 @@ export async function confirmSignUp(client, { way, token }, code, keep) {
 }
 
 /** Asks for a code. Returns what `resetPassword` needs. The answer is the same whether or not the account exists. */
-export async function requestReset(client, { email, way = ways.get(client) }) {
+export async function requestReset(client, { email, way: given }) {
+  const way = given ?? ways.get(client) ?? await wayOf(client);
   if (way !== 'auth') return { way: 'rpc', token: await ask(client.rpc('request_password_reset', { email })) };
   await askAuth(client.auth.resetPasswordForEmail(email));
   return { way, token: email };
@@ -68,6 +69,17 @@ export async function signOut(client, scope) {
     if (scope !== 'local' || ![401, 403].includes(error.status)) throw error;
   });
   if (scope !== 'others') await dropSession(client);
+}
+
+/** Which way there is: without an address, `sign_in` looks at nothing but whether it is on. */
+async function wayOf(client) {
+  try {
+    await ask(client.rpc('sign_in', { email: null, password: null }));
+  } catch (error) {
+    if (OFF.includes(error.code)) return 'auth';
+    if (error.status !== 401) throw error;
+  }
+  return 'rpc';
 }
 
 async function byWay(client, given, calls) {

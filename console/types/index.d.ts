@@ -17,6 +17,7 @@ export class PatKeyInspector extends PatElement {}
 export class PatSettings extends PatElement {}
 export class PatSigningKeys extends PatElement {}
 export class PatResetPassword extends PatElement {
+  /** Without it, that of the last login, or what the server says. */
   way: Way | undefined;
 }
 export class PatSignIn extends PatElement {

@@ -29,6 +29,10 @@ export class Loader {
   hostUpdate() {
     if (this.host.client === this.client) return;
     this.end();
+    // What another client has brought is not for whoever looks now.
+    if (this.client) this.host.forget?.();
+    this.data = undefined;
+    this.refusal = undefined;
     this.client = this.host.client;
     if (this.client) this.begin();
   }

@@ -449,13 +449,22 @@ test('each element works alone, and tells what has happened', async () => {
   const told = await page.evaluate(() => globalThis.told);
   assert.deepEqual(told.map(({ type, detail }) => [type, detail.name]), [['pat-token-minted', 'told']]);
   assert.ok(!JSON.stringify(told).includes(minted), 'the token is in no event');
+  // Without its client it shows nothing of what that one has brought.
+  await page.evaluate(() => {
+    const tokens = document.querySelector('pat-tokens');
+    Object.assign(globalThis, { client: tokens.client });
+    tokens.client = undefined;
+  });
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  assert.ok(!/told|sbpat_|eyJ/.test(await page.locator('pat-tokens').evaluate((element) => element.shadowRoot.textContent)));
+  await page.evaluate(() => { document.querySelector('pat-tokens').client = globalThis.client; });
+  await page.getByRole('heading', { name: 'told' }).waitFor();
   // It is themed from outside.
   await page.evaluate(() => {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync('pat-tokens { --pat-accent: rgb(1, 2, 3); } pat-tokens::part(new) { text-transform: uppercase; }');
     document.adoptedStyleSheets.push(sheet);
   });
-  await closeSecret(page);
   assert.deepEqual(await page.getByRole('button', { name: 'New token' }).evaluate((button) => {
     const { backgroundColor, textTransform } = getComputedStyle(button);
     return [backgroundColor, textTransform];

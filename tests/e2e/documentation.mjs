@@ -1,7 +1,7 @@
 // Reads the pages under docs/, and runs their SQL as it stands there.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster } from '../cluster/cluster.mjs';
 
@@ -11,11 +11,18 @@ const DATABASE = 'documentation';
 
 export const page = (name) => readFileSync(join(docs, name), 'utf8');
 
-/** The pages beside the README and all under docs/, by their paths from there. */
-export const pages = () => [
-  '../README.md', '../CONTRIBUTING.md', '../SECURITY.md',
-  ...readdirSync(docs, { recursive: true }).filter((file) => file.endsWith('.md')).sort(),
-];
+/** All pages of the sources, by their paths from docs/. */
+export const pages = () => pagesIn(join(docs, '..')).map((path) => relative(docs, path)).sort();
+
+const pagesIn = (folder) => readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+  const path = join(folder, entry.name);
+  if (entry.isDirectory()) return ['node_modules', 'target', '.git'].includes(entry.name) ? [] : pagesIn(path);
+  return entry.name.endsWith('.md') ? [path] : [];
+});
+
+/** Where a page links to, but for addresses of the web. What stands in code or a comment is none. */
+export const linksOf = (name) => [...page(name).replace(/^ *```[^]*?^ *```$|<!--[^]*?-->|`[^`\n]*`/gm, '')
+  .matchAll(/\[[^\]]*\]\((?!https?:|mailto:)([^)\s]*)[^)]*\)/g)].map(([, target]) => target);
 
 /** All pages of the reference. */
 export const referencePages = () => ['reference.md', ...readdirSync(join(docs, 'reference')).sort().map((file) => `reference/${file}`)];
@@ -32,13 +39,13 @@ export function sections(name) {
   });
 }
 
-/** Its code blocks: a declaration has no language, an example is SQL, with what it prints after it. */
+/** Its code blocks: a declaration has no language; an example is SQL or for a shell, with what it prints after it. */
 function blocksOf(body) {
   const fences = [...body.matchAll(FENCE)].map(([, language, code]) => ({ language, code }));
   return fences.flatMap(({ language, code }, place) => {
     if (language === 'text') return [];
     const next = fences[place + 1];
-    return [{ language, code, output: language === 'sql' && next?.language === 'text' ? next.code.trimEnd() : '' }];
+    return [{ language, code, output: ['sql', 'sh'].includes(language) && next?.language === 'text' ? next.code.trimEnd() : '' }];
   });
 }
 

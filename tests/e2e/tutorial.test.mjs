@@ -1,0 +1,73 @@
+// docs/tutorial.md, and the guides that go on where it is, from top to bottom: each block as it stands, in one shell and in
+// psql.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { page } from './documentation.mjs';
+import { blocksOf, dedented, open, walk } from './walkthrough.mjs';
+
+/** What stands after the sections that the guides start from. */
+const isLater = ({ title }) => /^[67]\. /.test(title);
+
+const walking = async (blocks, programs) => {
+  const machine = await open({ programs });
+  try {
+    await walk(machine, blocks, { database: 'app' });
+  } finally {
+    machine.stop();
+  }
+};
+
+test('the tutorial does what it says, from an empty machine on', () => walking(blocksOf('tutorial.md')));
+
+test('the guide to tenants does what it says, after the tutorial', () => walking([
+  ...blocksOf('tutorial.md').filter((block) => !isLater(block)), ...blocksOf('guides/multi_tenant.md'),
+]));
+
+/** The scripts of a workflow: what stands indented under a key `run`, or in a list. */
+const scriptsOf = (yaml) => [...yaml.matchAll(/^( *)(?:- |run: )\|\n((?:\1 +.*\n)+)/gm)]
+  .map(([, , lines]) => dedented(lines));
+
+/** Runs a script as a runner does: in a shell of its own, which ends at the first error. */
+const job = (script, variables, output = '') => ({
+  title: 'a job', language: 'sh', output, code: `env ${variables} API=$API bash -e <<'END_OF_JOB'\n${script}END_OF_JOB\n`,
+});
+const check = (code, output) => ({ title: 'a check', language: 'sh', code: `${code}\n`, output });
+
+/** What gitleaks 8.30.0 writes of a token that it has found twice in scripts, less what nobody reads. */
+const LEAKS = `[${['supabase-pat', 'supabase-pat', 'curl-auth-header'].map((rule) => `{"RuleID": "${rule}", "Secret": "'$TOKEN'"}`)}]`;
+
+test('the guide to CI does what it says, its jobs too', () => {
+  const blocks = blocksOf('guides/ci.md', 'yaml').flatMap((block) => {
+    if (block.language !== 'yaml') return [block];
+    const scripts = scriptsOf(block.code);
+    switch (block.code.split('\n')[0]) {
+      case '# .github/workflows/deploy.yml': return [job(scripts[0], 'PROJECT=$ANVIL VERSION=one TOKEN=$(cat ~/secrets/API_TOKEN)')];
+      case '# .gitlab-ci.yml': return [
+        job(scripts[0], 'PROJECT=$ANVIL CI_COMMIT_SHA=two API_TOKEN=$(cat ~/secrets/API_TOKEN)'),
+        check('curl -s "$API/deployments?select=version&order=id" -H "Authorization: Bearer $BOB" | jq -c "map(.version)"',
+          '["1.4.0","one","two"]'),
+        check(`! env PROJECT=$ROCKET CI_COMMIT_SHA=x API_TOKEN=$(cat ~/secrets/API_TOKEN) API=$API bash -e <<'END_OF_JOB' > /dev/null 2>&1
+${scripts[0]}END_OF_JOB`, ''),
+      ];
+      case '# .github/workflows/leaks.yml': return [
+        check('TOKEN=$(cat ~/secrets/API_TOKEN); curl -s $API/deployments -H "x-api-key: $TOKEN" | jq -r .message',
+          'the personal access token lacks the scope deployments:read'),
+        check(`echo '${LEAKS}' > leaks.json`, ''),
+        job(scripts[1], 'FOUND_AT=https://example.com/a/repository'),
+        check('curl -s $API/deployments -H "x-api-key: $TOKEN" | jq -r .message', 'the personal access token has been revoked'),
+        check('curl -s "$API/api_key_events?select=detail&event=eq.token_leaked" -H "Authorization: Bearer $BOB" | jq -r ".[0].detail"',
+          'https://example.com/a/repository'),
+      ];
+      default: throw new Error(`nobody runs this:\n${block.code}`);
+    }
+  });
+  return walking([...blocksOf('tutorial.md').filter((block) => !isLater(block)), ...blocks], {
+    gh: () => `[ "$1 $2" = 'secret set' ] && mkdir -p ~/secrets && cat > ~/secrets/$3`,
+  });
+});
+
+test('the versions that the guide to CI names are those of its jobs', () => {
+  const text = page('guides/ci.md');
+  const [, gitleaks] = text.match(/gitleaks\/v8@v([\d.]+)/);
+  assert.ok(text.includes(`gitleaks ${gitleaks} `), gitleaks);
+});

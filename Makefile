@@ -73,6 +73,14 @@ test-deb: deb ## install the package in a clean Debian system, use it there and 
 	@scripts/setup $(PG) deb
 	node --test tests/deb/
 
+# It is kept out of the folder where programs of the machine are.
+docs: MDBOOK := 0.5.4
+docs: ## build a site of the documentation with mdBook, in target/docs/site, and check each of its links
+	@[ "$$(target/mdbook/bin/mdbook --version 2> /dev/null)" = "mdbook v$(MDBOOK)" ] || \
+		cargo install --quiet --locked --root target/mdbook --target-dir target/mdbook/target \
+			--no-default-features --features search --version $(MDBOOK) mdbook
+	@node scripts/docs.mjs
+
 demo: setup install ## play the story of a token on a throwaway Postgres, and open the console on it
 	@node examples/demo.mjs
 

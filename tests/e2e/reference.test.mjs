@@ -1,11 +1,11 @@
 // The reference: complete, as the catalogue has it, and each example prints what stands beside it.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ALICE, start } from './fixture.mjs';
-import { docs, examplesOf, page, pages, referencePages, runInOneSession, sections, startCluster } from './documentation.mjs';
+import { docs, examplesOf, page, referencePages, runInOneSession, sections, startCluster } from './documentation.mjs';
 import { errorsOfTheSource, guardedActions, refusalReasons, rejectionsOfTheSource, settingsOfTheSource } from './error_sources.mjs';
 
 const FIXTURE = 'What the examples start from';
@@ -201,20 +201,6 @@ for (const file of referencePages()) {
     assert.ok(count > 0 || file === 'reference.md', 'there are none');
   });
 }
-
-test('links lead somewhere', () => {
-  const anchor = (title) => title.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-');
-  for (const file of pages()) {
-    for (const [, target] of page(file).replace(/^ *```[^]*?^ *```$|<!--[^]*?-->/gm, '').matchAll(/(?<!!)\[[^\]]*\]\((?!https?:)([^)]*)\)/g)) {
-      const [path, fragment] = target.split('#');
-      const found = path === '' ? file : join(dirname(file), path);
-      assert.ok(existsSync(join(docs, found)), `${file}: ${target}`);
-      if (fragment && found.endsWith('.md')) {
-        assert.ok(sections(found).some(({ title }) => anchor(title) === fragment), `${file}: ${target}`);
-      }
-    }
-  }
-});
 
 test('the files and targets that CONTRIBUTING.md names are there', () => {
   const text = page('../CONTRIBUTING.md');

@@ -23,6 +23,63 @@ test('the guide to tenants does what it says, after the tutorial', () => walking
   ...blocksOf('tutorial.md').filter((block) => !isLater(block)), ...blocksOf('guides/multi_tenant.md'),
 ]));
 
+/** What somebody of another organisation, an ordinary member, and tokens try in the application that the tutorial makes:
+ * each with what comes of it. */
+const ATTACKS = [
+  ['another one sees nothing of Acme', `ask "$MALLORY" 'organisations?select=name'; ask "$MALLORY" 'members?select=role'
+    ask "$MALLORY" projects; ask "$MALLORY" deployments`, '[{"name":"Zorg"}]\n[{"role":"owner"}]\n[]\n[]'],
+  ['and writes nothing into it', `post "$MALLORY" projects '{"organisation": "'$ACME'", "name": "x"}'
+    post "$MALLORY" deployments '{"project": "'$ANVIL'", "version": "x"}'
+    post "$MALLORY" rpc/add_member '{"organisation": "'$ACME'", "email": "mallory@example.com"}'
+    post "$MALLORY" members '{"organisation": "'$ACME'", "user_id": "'$ACME'"}'`,
+  `new row violates row-level security policy for table "projects"
+new row violates row-level security policy for table "deployments"
+log in as an owner of the organisation to add a member
+permission denied for table members`],
+  ['nor with a token that names it', `TRICK="x-api-key: $(mint "$MALLORY" '{"organisation": "'$ACME'"}')"
+    ask "$TRICK" 'projects?select=name'; post "$TRICK" deployments '{"project": "'$ANVIL'", "version": "x"}'`,
+  '[]\nnew row violates row-level security policy for table "deployments"'],
+  ['a member is no owner', `post "$MEMBER" projects '{"organisation": "'$ACME'", "name": "x"}'
+    post "$MEMBER" rpc/add_member '{"organisation": "'$ACME'", "email": "mallory@example.com"}'
+    gone "$MEMBER" 'members?role=eq.owner'`,
+  `new row violates row-level security policy for table "projects"
+log in as an owner of the organisation to add a member
+[]`],
+  ["nobody's name is put under a deployment", `post "$MEMBER" deployments '{"project": "'$ANVIL'", "version": "x", "user_id": "'$ACME'"}'
+    post "$MEMBER" deployments '{"project": "'$ANVIL'", "version": "x", "token": null}'`,
+  'permission denied for table deployments\npermission denied for table deployments'],
+  ["an owner's token changes no members and founds nothing", `OWNER="x-api-key: $(mint "$FOUNDER" '{"organisation": "'$ACME'"}')"
+    post "$OWNER" rpc/add_member '{"organisation": "'$ACME'", "email": "mallory@example.com"}'
+    post "$OWNER" rpc/create_organisation '{"name": "x"}'
+    post "$OWNER" projects '{"organisation": "'$ACME'", "name": "x"}'
+    gone "$OWNER" 'members?role=eq.member'; ask "$OWNER" 'projects?select=name&order=name'`,
+  `log in as an owner of the organisation to add a member
+log in to create an organisation
+new row violates row-level security policy for table "projects"
+[]
+[{"name":"Anvil"},{"name":"Rocket"}]`],
+  ['whoever sends nothing is nobody', `ask 'x-nobody: x' 'projects?select=name'; post 'x-nobody: x' rpc/create_organisation '{"name": "x"}'`,
+    'permission denied for table projects\npermission denied for function create_organisation'],
+];
+
+test('the application of the tutorial keeps organisations, members and tokens apart', () => walking([
+  ...blocksOf('tutorial.md').filter((block) => !isLater(block)),
+  { title: 'Mallory', language: 'sh', output: '{"name":"Zorg"}', code: `
+    sign_up() { curl -s $API/rpc/sign_up --json '{"email": "'$1'", "password": "a third horse"}' | jq -r .confirmation_token; }
+    CONFIRMATION=$(sign_up mallory@example.com)
+    CONFIRMED=$(curl -s $API/rpc/confirm_sign_up --json '{"token": "'$CONFIRMATION'", "code": "'$(code_in_the_mail)'"}')
+    MALLORY="Authorization: Bearer $(jq -r .access_token <<< "$CONFIRMED")"
+    MEMBER="Authorization: Bearer $BOB" FOUNDER="Authorization: Bearer $ALICE"
+    said() { jq -c 'if type == "object" and has("message") then .message else . end' | jq -rc .; }
+    ask() { curl -s "$API/$2" -H "$1" | said; }
+    post() { curl -s "$API/$2" -H "$1" --json "$3" | said; }
+    gone() { curl -s -X DELETE "$API/$2" -H "$1" -H 'Prefer: return=representation' | said; }
+    mint() { curl -s $API/rpc/mint_pat -H "$1" --json '{"name": "x", "kind": "opaque", "attributes": '"$2"'}' | jq -r .token; }
+    post "$MALLORY" rpc/create_organisation '{"name": "Zorg"}' | jq -c '{name}'
+` },
+  ...ATTACKS.map(([title, code, output]) => ({ title, language: 'sh', code: `${code}\n`, output })),
+]));
+
 /** The scripts of a workflow: what stands indented under a key `run`, or in a list. */
 const scriptsOf = (yaml) => [...yaml.matchAll(/^( *)(?:- |run: )\|\n((?:\1 +.*\n)+)/gm)]
   .map(([, , lines]) => dedented(lines));

@@ -2,14 +2,19 @@
 // psql.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SMTPServer } from 'smtp-server';
+import { freePort } from '../cluster/cluster.mjs';
 import { page } from './documentation.mjs';
 import { blocksOf, dedented, open, walk } from './walkthrough.mjs';
 
 /** What stands after the sections that the guides start from. */
 const isLater = ({ title }) => /^[67]\. /.test(title);
 
-const walking = async (blocks, programs) => {
-  const machine = await open({ programs });
+/** What the test itself looks for. */
+const check = (code, output) => ({ title: 'a check', language: 'sh', code: `${code}\n`, output });
+
+const walking = async (blocks, options) => {
+  const machine = await open(options);
   try {
     await walk(machine, blocks, { database: 'app' });
   } finally {
@@ -17,7 +22,29 @@ const walking = async (blocks, programs) => {
   }
 };
 
-test('the tutorial does what it says, from an empty machine on', () => walking(blocksOf('tutorial.md')));
+test('the tutorial does what it says, from an empty machine on', async () => {
+  const mails = [];
+  const smtp = new SMTPServer({
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    async onData(stream, { envelope }, done) {
+      mails.push({ to: envelope.rcptTo.map(({ address }) => address), text: Buffer.concat(await stream.toArray()).toString() });
+      done();
+    },
+  });
+  const port = await freePort();
+  await new Promise((resolve) => smtp.listen(port, '127.0.0.1', resolve));
+  try {
+    const sent = "sudo -u postgres psql app -XAtc \"select count(*) from pat.outbox where purpose = 'recovery' and sent_at is not null\"";
+    await walking([
+      ...blocksOf('tutorial.md'),
+      check(`for TRY in {1..100}; do [ "$(${sent})" = 0 ] || break; sleep 0.2; done\ncat mail_worker.log >&2\n${sent}`, '1'),
+    ], { smtpPort: port });
+    // Those that were read in the database have been claimed, and would be sent later.
+    assert.deepEqual(mails.filter(({ text }) => text.includes('is your code to reset your password')).map(({ to }) => to), [['alice@example.com']]);
+  } finally {
+    smtp.close();
+  }
+});
 
 test('the guide to tenants does what it says, after the tutorial', () => walking([
   ...blocksOf('tutorial.md').filter((block) => !isLater(block)), ...blocksOf('guides/multi_tenant.md'),
@@ -88,7 +115,6 @@ const scriptsOf = (yaml) => [...yaml.matchAll(/^( *)(?:- |run: )\|\n((?:\1 +.*\n
 const job = (script, variables, output = '') => ({
   title: 'a job', language: 'sh', output, code: `env ${variables} API=$API bash -e <<'END_OF_JOB'\n${script}END_OF_JOB\n`,
 });
-const check = (code, output) => ({ title: 'a check', language: 'sh', code: `${code}\n`, output });
 
 /** What gitleaks 8.30.0 writes of a token that it has found twice in scripts, less what nobody reads. */
 const LEAKS = `[${['supabase-pat', 'supabase-pat', 'curl-auth-header'].map((rule) => `{"RuleID": "${rule}", "Secret": "'$TOKEN'"}`)}]`;
@@ -119,7 +145,7 @@ ${scripts[0]}END_OF_JOB`, ''),
     }
   });
   return walking([...blocksOf('tutorial.md').filter((block) => !isLater(block)), ...blocks], {
-    gh: () => `[ "$1 $2" = 'secret set' ] && mkdir -p ~/secrets && cat > ~/secrets/$3`,
+    programs: { gh: () => `[ "$1 $2" = 'secret set' ] && mkdir -p ~/secrets && cat > ~/secrets/$3` },
   });
 });
 

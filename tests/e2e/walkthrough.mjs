@@ -29,6 +29,8 @@ const PROGRAMS = {
     esac
     echo "sudo: $*: this is not known here" >&2
     exit 1`,
+  // Those that the tests have.
+  npm: () => `[ "$1" = install ] && ln -s ${root}tests/node_modules node_modules`,
   // Its settings as postrust, which takes the part of PostgREST, knows them. That one does not listen for what tells it to
   // look at the schema again, so it is started anew.
   postgrest: () => `
@@ -65,7 +67,7 @@ const RELOAD = ({ restPort }) => `
   until [ -e ~/.postgrest.began ] && curl -s -o /dev/null http://127.0.0.1:${restPort}/; do sleep 0.1; done`;
 
 /** A machine as the pages presume it: Postgres with the extension installed, and nothing in it. */
-export async function open({ settings = {}, sql = '', programs: more = {} } = {}) {
+export async function open({ settings = {}, sql = '', programs: more = {}, smtpPort } = {}) {
   const cluster = await Cluster.start({ settings });
   if (sql) cluster.psql('postgres', sql);
   const restPort = await freePort();
@@ -87,6 +89,7 @@ export async function open({ settings = {}, sql = '', programs: more = {} } = {}
     here: (text) => text.replaceAll('127.0.0.1:5432', `127.0.0.1:${cluster.port}`).replaceAll('127.0.0.1:8000', `127.0.0.1:${proxy.port}`)
       // Under that path postrust serves.
       .replaceAll('127.0.0.1:3000', `127.0.0.1:${restPort}/api`).replaceAll('/var/lib/postgresql/', `${cluster.folder}/`)
+      .replaceAll('smtp://127.0.0.1:25', `smtp://127.0.0.1:${smtpPort}`)
       .replaceAll('server-port = 3000', `server-port = ${restPort}`),
     env: { ...cluster.env(), HOME: home, PATH: `${programs}:${cluster.bin}:${process.env.PATH}`, LANG: 'C.UTF-8', PGTZ: 'UTC' },
     stop() {

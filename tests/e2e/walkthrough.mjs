@@ -136,11 +136,13 @@ function bash({ home, env }, script, more) {
   child.stdout.on('data', (chunk) => { printed += chunk; });
   child.stderr.on('data', (chunk) => { errors += chunk; });
   child.stdin.end(script);
-  return new Promise((resolve) => {
-    child.once('exit', (code) => {
-      // What it has left running in the background.
-      try { process.kill(-child.pid); } catch { /* nothing */ }
-      setTimeout(() => resolve({ printed, errors, code }), 100);
-    });
+  // What it has left running in the background holds the pipes open.
+  const end = (signal) => {
+    try { process.kill(-child.pid, signal); } catch { /* nothing is left */ }
+  };
+  child.once('exit', () => {
+    end('SIGTERM');
+    setTimeout(() => end('SIGKILL'), 5000).unref();
   });
+  return new Promise((resolve) => { child.once('close', (code) => resolve({ printed, errors, code })); });
 }

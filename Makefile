@@ -77,8 +77,7 @@ test-deb: deb ## install the package in a clean Debian system, use it there and 
 docs: MDBOOK := 0.5.4
 docs: ## build a site of the documentation with mdBook, in target/docs/site, and check each of its links
 	@[ "$$(target/mdbook/bin/mdbook --version 2> /dev/null)" = "mdbook v$(MDBOOK)" ] || \
-		cargo install --quiet --locked --root target/mdbook --target-dir target/mdbook/target \
-			--no-default-features --features search --version $(MDBOOK) mdbook
+		cargo install --quiet --locked --root target/mdbook --no-default-features --features search --version $(MDBOOK) mdbook
 	@node scripts/docs.mjs
 
 demo: setup install ## play the story of a token on a throwaway Postgres, and open the console on it

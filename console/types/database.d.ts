@@ -6,6 +6,17 @@ export type Database = {
   public: {
     Tables: { [_ in never]: never };
     Views: {
+      /** How many requests each of your personal access tokens made on each day, and how many were refused. */
+      api_key_daily_usage: {
+        Row: {
+          day: string | null;
+          key_id: string | null;
+          name: string | null;
+          refused: number | null;
+          requests: number | null;
+        };
+        Relationships: [];
+      };
       /** What happened to the caller's personal access tokens: minted, rotated, revoked, deleted, refused. */
       api_key_events: {
         Row: {
@@ -37,6 +48,8 @@ export type Database = {
           last_used_at: string | null;
           last_used_ip: string | null;
           name: string | null;
+          quota: number | null;
+          quota_window: string | null;
           rate_limit: number | null;
           rate_window: string | null;
           revoked_at: string | null;
@@ -45,10 +58,29 @@ export type Database = {
         };
         Relationships: [];
       };
+      /** The service accounts that the caller manages, by the function in supabase_pat.service_account_manager. */
+      service_accounts: {
+        Row: {
+          created_at: string | null;
+          created_by: string | null;
+          description: string | null;
+          id: string | null;
+          name: string | null;
+        };
+        Relationships: [];
+      };
     };
     Functions: {
-      /** For policies: whether the value is among those of an attribute of the request's token. True for a login, and for a token that does not have the attribute; false for a token that is not valid. */
+      /** As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.
+       * 
+       * Or: For policies: whether the value is among those of an attribute of the request's token. True for a login, and for a token that does not have the attribute; false for a token that is not valid. */
       api_key_allows: {
+        Args: {
+          name: string;
+          id: string;
+        };
+        Returns: boolean;
+      } | {
         Args: {
           name: string;
           value: string;
@@ -70,7 +102,15 @@ export type Database = {
         };
         Returns: Database['public']['CompositeTypes']['minted_session'];
       };
-      /** What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope. */
+      /** Creates a user who has tokens and no login, for machines, and returns the id. Trusted roles may, and whoever may by the function in supabase_pat.service_account_manager, which is then asked about null. name: up to 100 characters. description: for people. Whoever manages the account names it as user_id of mint_pat and its like. A request made with a token needs the scope service_accounts:write. */
+      create_service_account: {
+        Args: {
+          name: string;
+          description?: string;
+        };
+        Returns: string;
+      };
+      /** What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope. */
       current_api_key: {
         Args: Record<PropertyKey, never>;
         Returns: Json;
@@ -79,6 +119,13 @@ export type Database = {
       current_api_key_id: {
         Args: Record<PropertyKey, never>;
         Returns: string;
+      };
+      /** Deletes a service account that the caller manages: its tokens are revoked, and its user is deleted from auth.users, with what refers to it there. False if there is no such account, or the caller does not manage it. A request made with a token needs the scope service_accounts:delete. */
+      delete_service_account: {
+        Args: {
+          id: string;
+        };
+        Returns: boolean;
       };
       /** Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete. */
       edit_pat: {
@@ -93,10 +140,12 @@ export type Database = {
           rate_limit?: number;
           rate_window?: string;
           disabled?: boolean;
+          quota?: number;
+          quota_window?: string;
         };
         Returns: undefined;
       };
-      /** For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at most as long as the token and an hour, and has the token's scopes, or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a rate limit are not exchanged. Stores nothing, and needs no scope. */
+      /** For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at most as long as the token and an hour, and has the token's scopes, or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and needs no scope. */
       exchange_token: {
         Args: {
           lifetime?: string;
@@ -111,7 +160,7 @@ export type Database = {
         };
         Returns: Json;
       };
-      /** For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but tokens:write and tokens:delete. */
+      /** For policies: whether the request may do resource:action. True for a login; for a valid token, whether its scopes cover it. A token without scopes has every scope but those that must be named, such as tokens:write. */
       has_scope: {
         Args: {
           scope: string;
@@ -131,12 +180,17 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: boolean;
       };
+      /** For policies: whether the user of the request is a service account. It does not say whether the token is valid. */
+      is_service_account: {
+        Args: Record<PropertyKey, never>;
+        Returns: boolean;
+      };
       /** For policies: true unless the request was made with a personal access token that is unknown, another user's, revoked, disabled or expired, or whose user is deleted or banned, or that needs the guard or the gate and has not been let through by it. True for logins, anon and sessions without claims. Never raises an error. */
       is_valid_api_token: {
         Args: Record<PropertyKey, never>;
         Returns: boolean;
       };
-      /** Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but tokens:write and tokens:delete. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. Opaque tokens, scopes, allowed_ips and rate_limit need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on. */
+      /** Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. quota: the same for a second limit beside it, for each quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on. */
       mint_pat: {
         Args: {
           user_id?: string;
@@ -149,6 +203,8 @@ export type Database = {
           rate_window?: string;
           attributes?: Json;
           description?: string;
+          quota?: number;
+          quota_window?: string;
         };
         Returns: Database['public']['CompositeTypes']['minted_pat'];
       };
@@ -205,13 +261,40 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write. */
+      /** Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete. */
       rotate_pat: {
         Args: {
           id: string;
           grace?: string;
         };
         Returns: Database['public']['CompositeTypes']['minted_pat'];
+      };
+      /** The tokens of a service account that the caller manages, as api_keys shows one's own. A request made with a token needs the scope service_accounts:read. */
+      service_account_tokens: {
+        Args: {
+          account: string;
+        };
+        Returns: {
+          id: string;
+          name: string;
+          kind: string;
+          scopes: string[];
+          allowed_ips: string[];
+          rate_limit: number;
+          rate_window: string;
+          hint: string;
+          created_at: string;
+          expires_at: string;
+          last_used_at: string;
+          last_used_ip: string;
+          revoked_at: string;
+          is_active: boolean;
+          description: string;
+          attributes: Json;
+          disabled_at: string;
+          quota: number;
+          quota_window: string;
+        }[];
       };
       /** What the claims of the request say of its session. should_refresh: less than a minute is left. */
       session_info: {
@@ -303,23 +386,57 @@ export type Database = {
   };
   pat: {
     Tables: {
-      api_key_usage: {
+      /** How many requests each token made on each day, but for its latest one, which is in pat.api_key_usage. */
+      api_key_days: {
         Row: {
+          day: string;
           key_id: string;
-          last_used_at: string;
-          last_used_ip: string | null;
+          refused: number;
+          requests: number;
           user_id: string;
         };
         Insert: {
+          day: string;
           key_id: string;
-          last_used_at: string;
-          last_used_ip?: string | null;
+          refused: number;
+          requests: number;
           user_id: string;
         };
         Update: {
+          day?: string;
           key_id?: string;
-          last_used_at?: string;
+          refused?: number;
+          requests?: number;
+          user_id?: string;
+        };
+        Relationships: [];
+      };
+      api_key_usage: {
+        Row: {
+          day: string | null;
+          key_id: string;
+          last_used_at: string | null;
+          last_used_ip: string | null;
+          refused: number;
+          requests: number;
+          user_id: string;
+        };
+        Insert: {
+          day?: string | null;
+          key_id: string;
+          last_used_at?: string | null;
           last_used_ip?: string | null;
+          refused?: number;
+          requests?: number;
+          user_id: string;
+        };
+        Update: {
+          day?: string | null;
+          key_id?: string;
+          last_used_at?: string | null;
+          last_used_ip?: string | null;
+          refused?: number;
+          requests?: number;
           user_id?: string;
         };
         Relationships: [];
@@ -337,6 +454,8 @@ export type Database = {
           id: string;
           kind: string;
           name: string;
+          quota: number | null;
+          quota_window: string | null;
           rate_limit: number | null;
           rate_window: string | null;
           replaced_by: string | null;
@@ -357,6 +476,8 @@ export type Database = {
           id: string;
           kind?: string;
           name: string;
+          quota?: number | null;
+          quota_window?: string | null;
           rate_limit?: number | null;
           rate_window?: string | null;
           replaced_by?: string | null;
@@ -377,6 +498,8 @@ export type Database = {
           id?: string;
           kind?: string;
           name?: string;
+          quota?: number | null;
+          quota_window?: string | null;
           rate_limit?: number | null;
           rate_window?: string | null;
           replaced_by?: string | null;
@@ -483,6 +606,31 @@ export type Database = {
         };
         Relationships: [];
       };
+      /** Which users are service accounts. Change it with create_service_account() and delete_service_account(). */
+      service_accounts: {
+        Row: {
+          created_at: string;
+          created_by: string | null;
+          description: string | null;
+          name: string;
+          user_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          name: string;
+          user_id: string;
+        };
+        Update: {
+          created_at?: string;
+          created_by?: string | null;
+          description?: string | null;
+          name?: string;
+          user_id?: string;
+        };
+        Relationships: [];
+      };
       /** The settings that users have. Change them with pat.define_setting() and pat.drop_setting(). */
       setting_definitions: {
         Row: {
@@ -556,7 +704,20 @@ export type Database = {
         Relationships: [];
       };
     };
-    Views: { [_ in never]: never };
+    Views: {
+      /** How many requests each token of each user made on each day, and how many were refused. For trusted roles. */
+      usage_by_day: {
+        Row: {
+          day: string | null;
+          key_id: string | null;
+          name: string | null;
+          refused: number | null;
+          requests: number | null;
+          user_id: string | null;
+        };
+        Relationships: [];
+      };
+    };
     Functions: {
       /** Adds a signing key on standby and returns its kid. alg: HS256, HS384, HS512, ES256, RS256 or EdDSA. secret: for the HMAC algorithms, null to have one generated. kid: null for a random UUID. For trusted roles. */
       add_signing_key: {
@@ -624,6 +785,35 @@ export type Database = {
           attempt: number;
         }[];
       };
+      /** Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed nor returned comes again. For trusted roles. */
+      claim_notices: {
+        Args: {
+          max?: number;
+        };
+        Returns: {
+          id: number;
+          kind: string;
+          email: string;
+          language: string;
+          token_name: string;
+          token_hint: string;
+          is_rotation: boolean;
+          others: number;
+          actor: string;
+          actor_token: string;
+          found_at: string;
+          happened_at: string;
+          expires_at: string;
+          attempt: number;
+        }[];
+      };
+      /** For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request is of a user. So each user manages those that they have created. */
+      created_service_account: {
+        Args: {
+          account: string;
+        };
+        Returns: boolean;
+      };
       /** Header and payload of a token, unverified: anybody can have written them. Do not decide anything by them. */
       decode_jwt: {
         Args: {
@@ -686,7 +876,7 @@ export type Database = {
           detail: string;
         }[];
       };
-      /** For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for rate limits. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has been judged already, and is neither judged nor counted again. */
+      /** For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has been judged already, and is neither judged nor counted again. */
       gate: {
         Args: Record<PropertyKey, never>;
         Returns: undefined;
@@ -751,6 +941,13 @@ export type Database = {
         };
         Returns: string;
       };
+      /** For policies: whether the caller manages that service account, by the function in supabase_pat.service_account_manager; for a trusted role, whether it is one. */
+      manages_service_account: {
+        Args: {
+          account: string;
+        };
+        Returns: boolean;
+      };
       /** Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: why, for last_error. False if there is none. For trusted roles. */
       message_failed: {
         Args: {
@@ -765,6 +962,17 @@ export type Database = {
           id: string;
         };
         Returns: boolean;
+      };
+      /** Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor. */
+      metrics: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          name: string;
+          kind: string;
+          help: string;
+          labels: Json;
+          value: number;
+        }[];
       };
       /** A Supabase API key for the anonymous or the service role, signed as pat.sign_jwt does. ref: the project's, if it has one. For trusted roles. */
       mint_api_key: {
@@ -781,6 +989,21 @@ export type Database = {
           user_id: string;
         };
         Returns: Database['public']['CompositeTypes']['minted_session'];
+      };
+      /** Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, for last_error. False if there is none. For trusted roles. */
+      notice_failed: {
+        Args: {
+          id: number;
+          error?: string;
+        };
+        Returns: boolean;
+      };
+      /** Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles. */
+      notice_sent: {
+        Args: {
+          id: number;
+        };
+        Returns: boolean;
       };
       /** How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how many its own has. */
       reset_code_digits: {
@@ -810,6 +1033,11 @@ export type Database = {
       server_state: {
         Args: Record<PropertyKey, never>;
         Returns: Database['pat']['CompositeTypes']['server_state'];
+      };
+      /** What is wrong with service accounts, or null. For pat.status(); for trusted roles. */
+      service_account_problem: {
+        Args: Record<PropertyKey, never>;
+        Returns: string;
       };
       /** As in pgjwt: signs the payload, as the text that it is, with a secret of your own. algorithm: HS256, HS384 or HS512. */
       sign: {

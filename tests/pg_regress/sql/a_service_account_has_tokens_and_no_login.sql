@@ -68,12 +68,12 @@ select count(*) from pat.service_accounts;
 select kind, name, is_active, hint is not null as hint from service_account_tokens(:'ci');
 select pat.define_key_attribute('project');
 select id as full from mint_pat(:'ci', 'with all', kind => 'opaque', scopes => '{a:read,b:*}', allowed_ips => '{192.0.2.0/24,2001:db8::/32}', rate_limit => 7,
-    rate_window => '2 days 3 seconds', attributes => '{"project": ["p1"]}', description => 'says all') \gset
+    rate_window => '23 hours 3 seconds', attributes => '{"project": ["p1"]}', description => 'says all') \gset
 insert into pat.api_key_usage values (:'full', :'ci', '2026-01-01', '192.0.2.1');
 select edit_pat(:'full', disabled => true);
 select t.kind, t.name, t.is_active, t.scopes, t.allowed_ips, t.rate_limit, t.rate_window, t.description, t.attributes, t.last_used_ip,
     t.allowed_ips::cidr[] = k.allowed_ips and (t.rate_window, t.created_at, t.expires_at, t.last_used_at, t.disabled_at, t.quota, t.quota_window, t.hint)
-        = (k.rate_window, k.created_at, k.expires_at, k.last_used_at, k.disabled_at, k.quota, k.quota_window, k.hint) as as_the_view
+        is not distinct from (k.rate_window, k.created_at, k.expires_at, k.last_used_at, k.disabled_at, k.quota, k.quota_window, k.hint) as as_the_view
 from service_account_tokens(:'ci') t join api_keys k using (id) where id = :'full';
 select delete_service_account(:'ci');
 select delete_service_account(:'ci');

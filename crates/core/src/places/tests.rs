@@ -412,11 +412,15 @@ proptest! {
                     has_lost |= !table.refuse(token, token % 7, now);
                     counted.entry((token, Day::at(now))).or_default()[1] += 1;
                 }
-                Counting::Wait(micros) => now += micros,
-                Counting::Midnight => {
-                    now = (now / DAY + 1) * DAY;
-                    unread_midnights += 1;
-                    unwritten_midnights += 1;
+                Counting::Wait(_) | Counting::Midnight => {
+                    let then = match step {
+                        Counting::Wait(micros) => now + micros,
+                        _ => (now / DAY + 1) * DAY,
+                    };
+                    let midnights = then / DAY - now / DAY;
+                    now = then;
+                    unread_midnights += midnights;
+                    unwritten_midnights += midnights;
                     has_lost |= unwritten_midnights > 1;
                 }
                 Counting::Read => {

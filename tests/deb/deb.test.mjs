@@ -12,6 +12,8 @@ const top = fileURLToPath(new URL('../..', import.meta.url));
 const major = process.env.PG ?? '15';
 const version = readFileSync(join(top, 'Cargo.toml'), 'utf8').match(/^version = "(.*)"$/m)[1];
 const name = `postgresql-${major}-supabase-pat`;
+/** From which versions to which, as `0.1.0--0.2.0`. */
+const upgrades = readdirSync(join(top, 'sql')).flatMap((entry) => entry.match(/^supabase_pat--(.+)\.sql$/)?.[1] ?? []);
 // Which Debian has this Postgres.
 const suite = { 15: 'bookworm', 17: 'trixie', 18: 'sid' }[major];
 const packages = join(top, 'target/deb');
@@ -73,9 +75,9 @@ test('it installs beside Debian\'s own Postgres, where that looks for extensions
   inside(`apt-get install -y /srv/${file}`);
   assert.deepEqual(lines(inside(`dpkg -L ${name}`)).filter((path) => /\.(so|control|sql)$/.test(path)).sort(), [
     `/usr/lib/postgresql/${major}/lib/supabase_pat.so`,
-    `/usr/share/postgresql/${major}/extension/supabase_pat--${version}.sql`,
+    ...[...upgrades, version].map((versions) => `/usr/share/postgresql/${major}/extension/supabase_pat--${versions}.sql`),
     `/usr/share/postgresql/${major}/extension/supabase_pat.control`,
-  ]);
+  ].sort());
   assert.equal(inside(`dpkg --verify ${name}`), '', 'files that differ from the package');
   const loose = `find $(dpkg -L ${name} | grep supabase) '(' ! -user root -o ! -group root -o -perm /022 -o -type f -perm /111 ')'`;
   assert.equal(inside(loose), '', 'files that others may write, or that are executable');

@@ -80,6 +80,13 @@ docs: ## build a site of the documentation with mdBook, in target/docs/site, and
 		cargo install --quiet --locked --root target/mdbook --no-default-features --features search --version $(MDBOOK) mdbook
 	@node scripts/docs.mjs
 
+sbom: setup-build ## write the bill of materials of the library, as CycloneDX has it, in target/sbom
+	@scripts/sbom $(PG)
+
+release-check: export TESTED := $(or $(PACKAGES),$(TESTED))
+release-check: setup ## all of a release but the tag, with packages for PACKAGES="15 17"; REHEARSE=1 before it is declared
+	@node scripts/release-check.mjs $(CHECKS)
+
 demo: setup install ## play the story of a token on a throwaway Postgres, and open the console on it
 	@node examples/demo.mjs
 

@@ -43,8 +43,9 @@ const declare = (text = `## ${current} - 2026-12-01`) => change('CHANGELOG.md', 
 
 before(() => {
   const listed = run('git', ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
-  const files = listed.status === 0 ? listed.stdout.split('\0').filter((file) => file && existsSync(join(root, file))) : [];
-  assert.ok(files.includes('scripts/release-check.mjs'), listed.stderr);
+  assert.equal(listed.status, 0, `a release is made of a clone: ${listed.stderr}`);
+  const files = listed.stdout.split('\0').filter((file) => file && existsSync(join(root, file)));
+  assert.ok(files.includes('scripts/release-check.mjs'));
   for (const file of files) {
     mkdirSync(dirname(join(copy, file)), { recursive: true });
     copyFileSync(join(root, file), join(copy, file));

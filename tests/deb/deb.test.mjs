@@ -54,9 +54,12 @@ test('lintian finds nothing to complain of', () => {
   assert.equal(run('lintian', ['--fail-on', 'error,warning', '--allow-root', join(packages, file)]), '');
 });
 
-test('the library is stripped and needs the C library and libgcc alone', () => {
+test('the library is stripped, names no folder of this machine, and needs the C library and libgcc alone', () => {
   const library = join(packages, name, `root/usr/lib/postgresql/${major}/lib/supabase_pat.so`);
   assert.doesNotMatch(run('readelf', ['-SW', library]), /\.symtab|\.debug/);
+  const home = process.env.CARGO_HOME ?? join(process.env.HOME, '.cargo');
+  const folders = lines(run('strings', [library])).filter((text) => text.includes(`${home}/`) || text.includes(top));
+  assert.deepEqual(folders, []);
   const needed = [...run('readelf', ['-dW', library]).matchAll(/NEEDED.*\[(.*)\]/g)].map(([, soname]) => soname.replace(/^ld-linux.*/, 'ld-linux'));
   assert.deepEqual(needed.sort(), ['ld-linux', 'libc.so.6', 'libgcc_s.so.1', 'libm.so.6']);
 });

@@ -17,7 +17,7 @@ use crate::pg::relations::{self, Rows, Table, layout};
 use crate::pg::scan::{expect, look};
 use crate::pg::statement::{Statement, read_once, run_once, run_once_on_latest};
 use crate::pg::uuid::pg_uuid;
-use crate::users::state;
+use crate::users::state::{self, UserState};
 
 /// `pat.service_accounts`. Version 0.1.0 does not have it.
 #[derive(Clone, Copy)]
@@ -172,7 +172,7 @@ pub fn create(account: &NewAccount, now: Instant) -> Result<(), Error> {
 /// tokens must be held.
 ///
 /// # Errors
-/// Those of [`run_once_on_latest`].
+/// [`Error::UserNotDeleted`], and those of [`run_once_on_latest`].
 pub fn delete(account: Uuid) -> Result<Option<String>, Error> {
     if !is_account(account) {
         return Ok(None);
@@ -190,6 +190,11 @@ pub fn delete(account: Uuid) -> Result<Option<String>, Error> {
     if let Some(users) = state::table() {
         let sql = "delete from auth.users where id operator(pg_catalog.=) $1";
         run_once_on_latest(users.table, sql, &id)?;
+        // A trigger may keep the row, or only note that the user is deleted. Without its account, a user who is still
+        // there would be one of those who log in.
+        if state::state_of_user(account)? != UserState::Gone {
+            return Err(Error::UserNotDeleted);
+        }
     }
     Ok(Some(name.unwrap_or_default()))
 }

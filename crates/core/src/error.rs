@@ -95,6 +95,8 @@ pub enum Error {
     UnknownServiceAccount(Uuid),
     #[error("a trigger on auth.users has kept the user from being added")]
     UserNotAdded,
+    #[error("a trigger on auth.users has kept the user from being deleted")]
+    UserNotDeleted,
     #[error("this user may not create more than {max} service accounts")]
     TooManyServiceAccounts { max: usize },
     #[error("this request may not {0}")]
@@ -479,7 +481,8 @@ impl Error {
             | UnfitType(_)
             | UncountedLimit
             | EverChanging
-            | UserNotAdded => "55000",
+            | UserNotAdded
+            | UserNotDeleted => "55000",
             NotATrigger => "0A000",
             Internal(_) => "XX000",
         }

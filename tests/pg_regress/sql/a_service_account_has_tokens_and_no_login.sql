@@ -109,6 +109,24 @@ create function no_users() returns trigger language plpgsql as 'begin return nul
 create trigger no_users before insert on auth.users for each row execute function no_users();
 select * from tests.error($$select create_service_account('x')$$);
 drop trigger no_users on auth.users;
+-- One that keeps the user there: without its account, it would be one of those who log in.
+select create_service_account('kept') as kept \gset
+select id as key from mint_pat(:'kept', 'x') \gset
+create trigger all_users before delete on auth.users for each row execute function no_users();
+select * from tests.error(format('select delete_service_account(%L)', :'kept'));
+select revoked_at is null as is_live from pat.api_keys where id = :'key';
+drop trigger all_users on auth.users;
+-- One that only notes it.
+create function note_deletion() returns trigger language plpgsql as $$
+begin
+    update auth.users set deleted_at = now() where id = old.id;
+    return null;
+end
+$$;
+create trigger note_deletion before delete on auth.users for each row execute function note_deletion();
+select delete_service_account(:'kept');
+select deleted_at is not null as is_deleted from auth.users where id = :'kept';
+drop trigger note_deletion on auth.users;
 drop schema auth cascade;
 select * from tests.error($$select create_service_account('x')$$);
 select count(*) from pat.service_accounts;

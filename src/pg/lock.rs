@@ -18,6 +18,14 @@ pub fn bucket(table: Table, thing: &impl Hash) {
     unsafe { pg_sys::LockDatabaseObject(table.oid, object, 0, pg_sys::ExclusiveLock as i32) };
 }
 
+/// Lets go of a lock that [`bucket`] has taken in this call, before the transaction ends. One that was held before stays
+/// held: Postgres counts.
+pub fn release(table: Table, thing: &impl Hash) {
+    let object = pg_sys::Oid::from(number_of(thing));
+    // SAFETY: as above. A lock that is not held is a warning.
+    unsafe { pg_sys::UnlockDatabaseObject(table.oid, object, 0, pg_sys::ExclusiveLock as i32) };
+}
+
 /// The number of the lock that [`bucket`] takes. Whoever takes several locks takes them in the order of their numbers,
 /// so that two who do so never wait for each other.
 pub fn number_of(thing: &impl Hash) -> u32 {

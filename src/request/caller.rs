@@ -7,6 +7,7 @@
 //! it does not compile.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -333,6 +334,36 @@ pub fn lock_users(users: &[Uuid]) {
     let mut users = users.to_vec();
     users.sort_by_key(lock::number_of);
     users.into_iter().for_each(lock_user);
+}
+
+/// Takes the locks of [`lock_users`] of a set that is known only behind the locks: those of `users`, and of those whom
+/// `find` then finds. A lock that comes earlier in the order than one that is held could be held by somebody who waits for that
+/// one, so all are let go, and taken again in their order.
+pub fn lock_all_found(
+    mut users: BTreeSet<Uuid>,
+    find: impl Fn() -> BTreeSet<Uuid>,
+) -> BTreeSet<Uuid> {
+    // Whoever adds users again and again must not keep this from coming to an end: at last it holds what it has.
+    const RELEASES: usize = 20;
+    users.extend(find());
+    for round in 0.. {
+        let locked: Vec<Uuid> = users.iter().copied().collect();
+        lock_users(&locked);
+        users.extend(find());
+        if users.len() == locked.len() {
+            break;
+        }
+        if round < RELEASES {
+            locked.iter().for_each(unlock_user);
+        }
+    }
+    users
+}
+
+fn unlock_user(user: &Uuid) {
+    if let Some(tokens) = tables::tokens() {
+        lock::release(tokens.table, user);
+    }
 }
 
 /// Waits for whoever changes the row of a token by hand, and makes them wait: what is read of it from now on stays so to

@@ -454,18 +454,9 @@ pub fn lock_to_revoke(user: Uuid) -> ToRevoke {
 /// As [`lock_to_revoke`], with the locks of all users who have tokens that these tokens have made, or that those have
 /// made, and so on, and of `others`. Whoever makes one more with any of them waits, so that nothing is missed.
 pub fn lock_families(tokens: &[Uuid], others: &[Uuid]) -> BTreeSet<Uuid> {
-    let mut locked = BTreeSet::new();
-    let mut wanted: BTreeSet<Uuid> = others.iter().copied().collect();
-    loop {
-        // Between the look and the lock one of them may have made another one, for one more user.
-        wanted.extend(lookup::users_of_families(tokens));
-        let missing: Vec<Uuid> = wanted.difference(&locked).copied().collect();
-        if missing.is_empty() {
-            return locked;
-        }
-        caller::lock_users(&missing);
-        locked.extend(missing);
-    }
+    let others = others.iter().copied().collect();
+    // Between the look and the lock one of them may have made another one, for one more user.
+    caller::lock_all_found(others, || lookup::users_of_families(tokens))
 }
 
 /// As [`lock_to_revoke_by`], to revoke a token of the user and all that were made with it.

@@ -5,7 +5,7 @@
 //! is chosen here: the present one of the whole cluster where something is granted, in every isolation level.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
 use uuid::Uuid;
@@ -15,7 +15,27 @@ use crate::pg::rights;
 /// A function that may be asked.
 #[derive(Clone, Copy)]
 pub struct Predicate {
+    version: Version,
+}
+
+/// A function as one transaction has left it.
+#[derive(Clone, Copy)]
+struct Version {
     function: pg_sys::Oid,
+    written_by: pg_sys::TransactionId,
+    place: pg_sys::ItemPointerData,
+}
+
+impl Version {
+    fn is(&self, other: &Self) -> bool {
+        let place = |version: &Self| {
+            let place = version.place;
+            (place.ip_blkid.bi_hi, place.ip_blkid.bi_lo, place.ip_posid)
+        };
+        self.function == other.function
+            && self.written_by == other.written_by
+            && place(self) == place(other)
+    }
 }
 
 /// What the statements of a predicate see.
@@ -23,8 +43,15 @@ pub struct Predicate {
 pub enum Sees {
     /// All that has committed by now, whatever the isolation level.
     Latest,
-    /// What the statement sees that is being executed.
-    Statement,
+    /// What the statement sees in which this call stands. The call keeps what the predicate has made ready, as that of
+    /// any function does: a function in SQL would be parsed and planned for each row, which takes it 0.1 ms.
+    Statement(FunctionCallInfo),
+}
+
+/// What a call keeps for the next row.
+struct Kept {
+    version: Version,
+    function: pg_sys::FmgrInfo,
 }
 
 impl Predicate {
@@ -56,7 +83,11 @@ impl Predicate {
                 return Err("there is no such function with one argument of the type uuid");
             }
             let found = &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_proc>();
-            let function = found.oid;
+            let version = Version {
+                function: found.oid,
+                written_by: (*(*row).t_data).t_choice.t_heap.t_xmin,
+                place: (*row).t_self,
+            };
             let problem = if found.prokind as u8 != pg_sys::PROKIND_FUNCTION || found.proretset {
                 Some("that is no function to be called by itself")
             } else if found.prorettype != pg_sys::BOOLOID {
@@ -69,10 +100,10 @@ impl Predicate {
             pg_sys::ReleaseSysCache(row);
             match problem {
                 Some(problem) => Err(problem),
-                None if !rights::may_execute_as(function, role) => {
+                None if !rights::may_execute_as(version.function, role) => {
                     Err("the role of the request may not execute it")
                 }
-                None => Ok(Self { function }),
+                None => Ok(Self { version }),
             }
         }
     }
@@ -92,22 +123,28 @@ impl Predicate {
                 .map_or(Datum::from(0), |id| Datum::from(id.as_ptr())),
             isnull: id.is_none(),
         };
-        let mut function = pg_sys::FmgrInfo::default();
+        let mut own = pg_sys::FmgrInfo::default();
         // SAFETY: the function takes one uuid, 16 bytes without alignment, and returns a boolean: `find` has seen to it,
         // and both stay so for a function that is there. It runs under one guard, and the closure holds nothing that
         // needs dropping. An error takes the snapshot away again, at the end of the (sub)transaction.
         unsafe {
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                fmgr_info(self.function, &mut function);
-                if function.fn_strict && argument.isnull {
+                let function = match sees {
+                    Sees::Statement(call) if !(*call).flinfo.is_null() => self.kept_in(call),
+                    _ => {
+                        fmgr_info(self.version.function, &mut own);
+                        &raw mut own
+                    }
+                };
+                if (*function).fn_strict && argument.isnull {
                     return false;
                 }
-                let Some(body) = function.fn_addr else {
+                let Some(body) = (*function).fn_addr else {
                     return false;
                 };
                 let mut call = Call {
                     call: pg_sys::FunctionCallInfoBaseData {
-                        flinfo: &mut function,
+                        flinfo: function,
                         nargs: 1,
                         ..Default::default()
                     },
@@ -126,11 +163,42 @@ impl Predicate {
             })
         }
     }
+
+    /// The function, as a call keeps it, or will from now on. One that was changed meanwhile is looked up again.
+    ///
+    /// # Safety
+    /// A guard stands around it. The call is one of a function that keeps nothing else, and it has `flinfo`.
+    unsafe fn kept_in(self, call: FunctionCallInfo) -> *mut pg_sys::FmgrInfo {
+        // SAFETY: what a call keeps lives in the context that Postgres names for it, as long as the call can be repeated.
+        // It is kept only when it is complete, and nothing in it needs dropping.
+        unsafe {
+            let asking = (*call).flinfo;
+            let kept = (*asking).fn_extra.cast::<Kept>();
+            if !kept.is_null() && (*kept).version.is(&self.version) {
+                return &raw mut (*kept).function;
+            }
+            let kept = MemoryContextAllocZero((*asking).fn_mcxt, size_of::<Kept>()).cast::<Kept>();
+            (*kept).version = self.version;
+            fmgr_info_cxt(
+                self.version.function,
+                &raw mut (*kept).function,
+                (*asking).fn_mcxt,
+            );
+            (*asking).fn_extra = kept.cast();
+            &raw mut (*kept).function
+        }
+    }
 }
 
 unsafe extern "C-unwind" {
     // Called where one guard stands around all.
     fn fmgr_info(function: pg_sys::Oid, info: *mut pg_sys::FmgrInfo);
+    fn fmgr_info_cxt(
+        function: pg_sys::Oid,
+        info: *mut pg_sys::FmgrInfo,
+        context: pg_sys::MemoryContext,
+    );
+    fn MemoryContextAllocZero(context: pg_sys::MemoryContext, size: usize) -> *mut c_void;
     fn GetLatestSnapshot() -> pg_sys::Snapshot;
     fn PushActiveSnapshot(snapshot: pg_sys::Snapshot);
     fn PopActiveSnapshot();

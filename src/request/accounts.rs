@@ -79,11 +79,14 @@ fn is_service_account() -> bool {
 }
 
 #[pg_extern(stable, parallel_restricted, cost = 1000, requires = ["schema"])]
-fn manages_service_account(account: Option<PgUuid>) -> SqlResult<bool> {
+fn manages_service_account(
+    account: Option<PgUuid>,
+    call: pg_sys::FunctionCallInfo,
+) -> SqlResult<bool> {
     reported(|| match account.map(to_uuid) {
         None => Ok(false),
         Some(account) if rights::is_trusted() => Ok(accounts::is_account(account)),
-        Some(account) => manages(Some(account), Sees::Statement),
+        Some(account) => manages(Some(account), Sees::Statement(call)),
     })
 }
 

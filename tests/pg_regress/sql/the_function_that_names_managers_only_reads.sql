@@ -96,6 +96,45 @@ begin;
 call tests.use_judged_token(:'token');
 select * from tests.error(format('select mint_pat(%L, %L, scopes => %L)', :'ci', 'x', '{tokens:write}'));
 rollback;
+-- For a list of accounts it is planned once: whoever reads the list, with an account in it or without, could keep the
+-- server busy.
+reset role;
+create function is_planned() returns boolean language plpgsql immutable as $$ begin raise notice 'planned'; return true; end $$;
+create function in_sql(account uuid) returns boolean language sql stable as 'select public.is_planned() and account is not null';
+select count(create_service_account('one of many')) from generate_series(1, 5);
+set plan_cache_mode = force_generic_plan;
+set supabase_pat.service_account_manager = 'public.in_sql';
+call tests.log_in('bob');
+select count(*) from service_accounts;
+-- What it has been replaced by meanwhile is what counts, also where a function in PL/pgSQL keeps what it asks; and an
+-- error leaves nothing behind there.
+reset role;
+create function in_a_loop(account uuid) returns text language plpgsql as $$
+declare
+    answers text[];
+begin
+    for turn in 1..4 loop
+        perform set_config('tests.turn', turn::text, true);
+        begin
+            answers := answers || pat.manages_service_account(account)::text;
+        exception when division_by_zero then
+            answers := answers || 'error'::text;
+        end;
+    end loop;
+    return answers::text;
+end
+$$;
+create or replace function in_sql(account uuid) returns boolean language sql stable as $$
+    select 1 / (current_setting('tests.turn')::integer % 2) = 1
+$$;
+begin;
+call tests.log_in('bob');
+select in_a_loop(:'ci');
+reset role;
+create or replace function in_sql(account uuid) returns boolean language sql stable as 'select false';
+call tests.log_in('bob');
+select in_a_loop(:'ci');
+commit;
 -- A session cannot set it.
 select * from tests.error($$set supabase_pat.service_account_manager = 'public.answers_yes'$$);
 select * from tests.error($$set supabase_pat.max_service_accounts_per_user = 1000$$);

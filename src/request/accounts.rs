@@ -86,6 +86,8 @@ fn manages_service_account(
     reported(|| match account.map(to_uuid) {
         None => Ok(false),
         Some(account) if rights::is_trusted() => Ok(accounts::is_account(account)),
+        // Only claims are known to the function, and these a revoked token still has.
+        Some(_) if !run::with_request(Request::is_active) => Ok(false),
         Some(account) => manages(Some(account), Sees::Statement(call)),
     })
 }

@@ -110,6 +110,12 @@ $$;
 begin;
 select * from pg_temp.with_token(:'unlimited', :'ci', :'key');
 rollback;
+-- In policies it manages what its user does, as long as it is valid.
+begin;
+call tests.use_token(:'unlimited');
+select pat.manages_service_account(:'ci') as before, revoke_pat();
+select pat.manages_service_account(:'ci') as after;
+rollback;
 begin;
 select * from pg_temp.with_token(:'wide', :'ci', :'key');
 rollback;

@@ -109,6 +109,12 @@ create function no_users() returns trigger language plpgsql as 'begin return nul
 create trigger no_users before insert on auth.users for each row execute function no_users();
 select * from tests.error($$select create_service_account('x')$$);
 drop trigger no_users on auth.users;
+-- One that makes it another user.
+create function another_id() returns trigger language plpgsql as 'begin new.id = gen_random_uuid(); return new; end';
+create trigger another_id before insert on auth.users for each row execute function another_id();
+select * from tests.error($$select create_service_account('x')$$);
+select count(*) from auth.users where raw_user_meta_data ->> 'name' = 'x';
+drop trigger another_id on auth.users;
 -- One that keeps the user there: without its account, it would be one of those who log in.
 select create_service_account('kept') as kept \gset
 select id as key from mint_pat(:'kept', 'x') \gset

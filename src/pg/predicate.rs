@@ -56,7 +56,7 @@ struct Kept {
 
 impl Predicate {
     /// The function of that name, which must have a schema, one argument of the type uuid, and return a boolean, and be
-    /// one that `role` may execute. The error says what is wrong with it, after "and".
+    /// one that `role` may execute and requests cannot replace. The error says what is wrong with it, after "and".
     pub fn find(name: &str, role: pg_sys::Oid) -> Result<Self, &'static str> {
         let name = CString::new(name).map_err(|_| "that is no name")?;
         // SAFETY: SplitIdentifierString cuts a C string that is ours into names, and puts them into a list. The rest are
@@ -83,6 +83,7 @@ impl Predicate {
                 return Err("there is no such function with one argument of the type uuid");
             }
             let found = &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_proc>();
+            let owner = found.proowner;
             let version = Version {
                 function: found.oid,
                 written_by: (*(*row).t_data).t_choice.t_heap.t_xmin,
@@ -102,6 +103,10 @@ impl Predicate {
                 Some(problem) => Err(problem),
                 None if !rights::may_execute_as(version.function, role) => {
                     Err("the role of the request may not execute it")
+                }
+                // Where the operator's is missing, whoever may add functions to its schema could have made this one.
+                None if rights::is_of_requests(owner) => {
+                    Err("it belongs to a role that requests have, and they could replace it")
                 }
                 None => Ok(Self { version }),
             }

@@ -154,6 +154,14 @@ pub fn may_execute_as(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether `owner` is a role that requests have, anonymous ones or others, or that these have the privileges of.
+pub fn is_of_requests(owner: pg_sys::Oid) -> bool {
+    let roles = [settings::authenticated_role(), settings::anon_role()];
+    let mut roles = roles.iter().filter_map(|name| role(name));
+    // SAFETY: look-ups in the system caches; a role that is missing is no member.
+    roles.any(|role| unsafe { pg_sys::is_member_of_role(role, owner) })
+}
+
 /// Whether a function runs with the rights of its owner. `None` if there is no such function.
 pub fn is_security_definer(function: pg_sys::Oid) -> Option<bool> {
     // SAFETY: a look-up in the system caches, whose row is a pg_proc one and is let go at the end.

@@ -31,6 +31,10 @@ create function sees_the_view(account uuid) returns boolean language sql stable 
 create function tells_the_role(account uuid) returns boolean language plpgsql stable as $$ begin raise notice 'asked as %', current_user; return true; end $$;
 create function of_others(account uuid) returns boolean language sql stable as 'select true';
 revoke all on function of_others from public, authenticated;
+-- In a schema where everybody may create functions, as public was before Postgres 15.
+create function of_the_caller(account uuid) returns boolean language sql stable as 'select true';
+grant create on schema public to authenticated;
+alter function of_the_caller owner to authenticated;
 create procedure pg_temp.with_function(name text) language plpgsql as $$
 begin
     raise notice '%', name;
@@ -49,6 +53,7 @@ call pg_temp.with_function('public.answers_text');
 call pg_temp.with_function('public.answers_rows');
 call pg_temp.with_function('public.is_volatile');
 call pg_temp.with_function('public.of_others');
+call pg_temp.with_function('public.of_the_caller');
 call pg_temp.with_function('public.says_null');
 call pg_temp.with_function('public.is_strict');
 call pg_temp.with_function('public.writes');
@@ -67,6 +72,7 @@ $$;
 select * from pg_temp.doctor('public.missing');
 select * from pg_temp.doctor('public.is_volatile');
 select * from pg_temp.doctor('public.of_others');
+select * from pg_temp.doctor('public.of_the_caller');
 select * from pg_temp.doctor('public.answers_yes');
 -- While it cannot be called, users go on with their own tokens, and trusted roles with all.
 set supabase_pat.service_account_manager = 'public.missing';

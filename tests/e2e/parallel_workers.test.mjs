@@ -71,7 +71,7 @@ test('what is safe runs in workers and says the same there, and what is restrict
     select distinct p.proname as name, p.proparallel as mark from pg_proc p
     where p.pronamespace in ('pat'::regnamespace, 'public'::regnamespace)`);
   const markOf = (call) => {
-    const [, name] = /^(?:pat\.)?(\w+)\(/.exec(call.sql) ?? /from pat\.(\w+)\(/.exec(call.sql);
+    const [, name] = /^(?:pat\.)?(\w+)\(/.exec(call.sql) ?? /from (?:pat\.)?(\w+)\(/.exec(call.sql);
     return marks.find((mark) => mark.name === name).mark;
   };
   const seen = {};

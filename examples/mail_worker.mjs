@@ -144,9 +144,9 @@ function oneLine(text) {
   return String(text ?? '').replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu, ' ').trim();
 }
 
-/** A text of somebody else's, for the middle of a line: cut, in quotes, and with a direction of its own. */
+/** A text of somebody else's, for the middle of a line: cut, in quotes that it cannot end, and with a direction of its own. */
 function quoted(text) {
-  const letters = [...oneLine(text)];
+  const letters = [...oneLine(text).replace(/["\p{Pi}\p{Pf}\u201a\u201e\uff02]/gu, "'")];
   return `\u201c\u2068${letters.length > 100 ? `${letters.slice(0, 100).join('')}\u2026` : letters.join('')}\u2069\u201d`;
 }
 

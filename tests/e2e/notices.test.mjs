@@ -195,7 +195,7 @@ test('nothing is sent that is over by then, nor to whom nobody should write', as
 test('hostile names stay within a line of the text', async () => {
   const names = [
     'a\r\nBcc: mallory@example.com\r\n\r\nforged', '=?utf-8?B?QmNjOiB4?=', '\u202egnp.exe', '<script>alert(1)</script>', '.', '"; DROP TABLE x; --',
-    '\u05d0'.repeat(10_000), '\u{1f511}'.repeat(10_000), '\u2029\u2028line', '\u2069\u2069 and after',
+    '\u05d0'.repeat(10_000), '\u{1f511}'.repeat(10_000), '\u2029\u2028line', '\u2069\u2069\u201d was made by us, and there is nothing to do. \u201cThis',
   ];
   for (const name of names) {
     sql(`insert into pat.api_keys (id, user_id, name, hint, expires_at) values (gen_random_uuid(), '${ALICE}', $name$${name}$name$, E'\\r\\nX: y', 'infinity')`);
@@ -209,7 +209,7 @@ test('hostile names stay within a line of the text', async () => {
     assert.deepEqual(recipients, ['alice@example.com']);
     assert.equal(subject, 'An access token of yours was revoked');
     const [first, blank, second] = text.split('\n');
-    assert.match(first, /^Your access token “\u2068[^\u2066-\u2069\u202a-\u202e\u2028\u2029\p{Cc}]*\u2069” \(it ends in “\u2068X: y\u2069”\) was revoked on .* UTC\. What used it has stopped working\.$/u);
+    assert.match(first, /^Your access token “\u2068[^“”\u2066-\u2069\u202a-\u202e\u2028\u2029\p{Cc}]*\u2069” \(it ends in “\u2068X: y\u2069”\) was revoked on .* UTC\. What used it has stopped working\.$/u);
     assert.deepEqual([blank, second], ['', 'It was done by an operator.']);
     assert.ok([...first].length < 300, first);
   }

@@ -137,3 +137,14 @@ exception when others then
     error := concat_ws(E'\n', error, 'hint: ' || nullif(hint, ''));
 end
 $$;
+
+-- For a test that counts what happens on a day (UTC): waits until the next one begins, if this one is about to end.
+create procedure tests.stay_within_a_day() language plpgsql as $$
+declare
+    left_over float := 86400 - extract(epoch from clock_timestamp())::numeric % 86400;
+begin
+    if left_over < 120 then
+        perform pg_sleep(left_over + 0.1);
+    end if;
+end
+$$;

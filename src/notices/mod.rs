@@ -25,7 +25,7 @@ pub use store::{About, tell, tidy};
 use crate::pg::clock::Instant;
 use crate::pg::error::{SqlResult, reported};
 use crate::pg::{rights, settings};
-use crate::users::state;
+use crate::users::{accounts, state};
 use store::Claimed;
 
 extension_sql_file!(
@@ -170,6 +170,10 @@ fn open(notice: &Claimed, now: Instant) -> Result<Result<Letter, &'static str>, 
     };
     if let Some(reason) = pending.lapse(now.unix_seconds()) {
         return Ok(Err(reason));
+    }
+    // One that has an address has it for something else, and what a manager does for it is not done with its login.
+    if accounts::is_account(notice.user) {
+        return Ok(Err("the user is a service account"));
     }
     let Some(user) = state::correspondent(notice.user) else {
         return Ok(Err("the user has no confirmed address, or may not log in"));

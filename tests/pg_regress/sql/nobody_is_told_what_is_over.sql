@@ -122,6 +122,15 @@ update auth.users set deleted_at = null;
 call tell('is_anonymous = true');
 select * from told();
 update auth.users set is_anonymous = false;
+-- A service account, also one with an address: what its manager does is not done with a login of its own.
+insert into auth.users (id, email, email_confirmed_at) values ('33333333-3333-3333-3333-333333333333', null, null);
+insert into pat.service_accounts (user_id, name) values ('33333333-3333-3333-3333-333333333333', 'ci');
+delete from pat.api_keys;
+delete from pat.notices;
+select mint_pat('33333333-3333-3333-3333-333333333333', 'of a machine') is not null as minted;
+update auth.users set email = 'ops@example.com', email_confirmed_at = now() where id = '33333333-3333-3333-3333-333333333333';
+select * from told();
+select outcome from pat.notices;
 call tell('role = role');
 delete from auth.users where id = :'bob';
 select * from told();

@@ -354,7 +354,7 @@ create table pat.notices (
 comment on table pat.notices is
     'What users are told by mail of their tokens. No address and no secret is in it.';
 
-create index notices_user_id_idx on pat.notices (user_id, kind, happened_at);
+create index notices_user_id_idx on pat.notices (user_id, happened_at);
 create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
 
 alter table pat.notices enable row level security;

@@ -49,7 +49,7 @@ thread_local! {
              select id, user_id, name, hint, expires_at, number operator(pg_catalog.+) (\
                  select pg_catalog.count(*) from pat.notices as told \
                  where told.user_id operator(pg_catalog.=) due.user_id and told.kind operator(pg_catalog.=) 'expiring' \
-                     and told.happened_at operator(pg_catalog.>=) $5) as place \
+                     and told.happened_at operator(pg_catalog.>=) $5 and told.happened_at operator(pg_catalog.<) $6) as place \
              from due), \
          written as (\
              insert into pat.notices (kind, user_id, happened_at, due_at, key_id, name, hint, expires_at, days) \
@@ -100,7 +100,7 @@ pub fn sweep(now: Instant) -> Result<(), Error> {
     }
     let marks = marks()?;
     for threshold in THRESHOLDS {
-        let reached = mark_of(&marks, threshold);
+        let reached = mark_of(&marks, threshold, now);
         if is_pending(reached, threshold, now) {
             step(threshold, reached, now)?;
         }
@@ -125,15 +125,16 @@ fn marks() -> Result<Vec<(i16, i64)>, Error> {
     })
 }
 
-fn mark_of(marks: &[(i16, i64)], threshold: Threshold) -> Option<i64> {
+fn mark_of(marks: &[(i16, i64)], threshold: Threshold, now: Instant) -> Option<i64> {
     let mark = marks.iter().find(|(days, _)| *days == threshold.days);
     mark.map(|(_, reached)| *reached)
+        .filter(|reached| threshold.is_credible(*reached, now.unix_micros()))
 }
 
 fn has_pending(marks: &[(i16, i64)], now: Instant) -> bool {
     THRESHOLDS
         .iter()
-        .any(|&threshold| is_pending(mark_of(marks, threshold), threshold, now))
+        .any(|&threshold| is_pending(mark_of(marks, threshold, now), threshold, now))
 }
 
 fn is_pending(reached: Option<i64>, threshold: Threshold, now: Instant) -> bool {

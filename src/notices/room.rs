@@ -4,13 +4,13 @@
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys;
-use supabase_pat_core::notices::{Kind, Room};
+use supabase_pat_core::notices::{DAY, Kind, Room};
 use uuid::Uuid;
 
 use super::store::day_of;
 use crate::pg::clock::Instant;
 use crate::pg::column::{Column, Id, Text, Timestamp};
-use crate::pg::relations::{Rows, Table, layout};
+use crate::pg::relations::{Table, layout};
 use crate::pg::scan::look;
 use crate::pg::settings;
 
@@ -26,12 +26,13 @@ pub struct Notices {
 
 layout!(Notices, NOTICES, c"pat".c"notices", |open| {
     let user_id = open.column(c"user_id")?;
+    let happened_at = open.column(c"happened_at")?;
     Some(Notices {
         table: open.table,
-        by_user: open.index(user_id, Rows::All),
+        by_user: open.index_since(user_id, happened_at),
         user_id,
         kind: open.column(c"kind")?,
-        happened_at: open.column(c"happened_at")?,
+        happened_at,
     })
 });
 
@@ -43,12 +44,15 @@ pub fn of(kind: Kind, user: Uuid, happened_at: Instant) -> Room {
         return Room::None;
     }
     let day = day_of(happened_at);
+    let next = day.plus_seconds(DAY);
     let name = kind.as_str();
     let told = look::<Notices, _>(|notices| {
         let layout = &notices.layout;
+        let columns = (layout.user_id, layout.happened_at);
         let mut told = 0;
-        notices.rows_with(layout.user_id, layout.by_user, &user, |row| {
-            let is_of_day = row.get(layout.happened_at).is_some_and(|at| at >= day);
+        // What was told before that day is not read. What was told after it has another clock, which was wrong.
+        notices.rows_since(columns, layout.by_user, (&user, day), |row| {
+            let is_of_day = row.get(layout.happened_at).is_some_and(|at| at < next);
             if is_of_day && row.get(layout.kind).is_some_and(|kind| kind.is(name)) {
                 told += 1;
             }

@@ -26,15 +26,17 @@ thread_local! {
     ) };
 
     static OLDEST: Statement = const { Statement::new(
-        "select happened_at operator(pg_catalog.<) $1 from pat.notices order by id limit 1",
-        &[TIMESTAMPTZOID],
+        "select happened_at operator(pg_catalog.<) $1 from pat.notices \
+         where happened_at operator(pg_catalog.<=) $2 order by id limit 1",
+        &[TIMESTAMPTZOID, TIMESTAMPTZOID],
     ) };
 
-    // Ids and times grow together.
+    // Ids and times grow together, but for what was written while the clock was wrong: that must not be in the way.
     static SWEEP: Statement = const { Statement::new(
         "delete from pat.notices where happened_at operator(pg_catalog.<) $1 and id operator(pg_catalog.=) any (array(\
-             select id from pat.notices order by id limit $2 for update skip locked))",
-        &[TIMESTAMPTZOID, INT8OID],
+             select id from pat.notices where happened_at operator(pg_catalog.<=) $3 \
+             order by id limit $2 for update skip locked))",
+        &[TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID],
     ) };
 
     static CLAIM: Statement = const { Statement::new(
@@ -165,14 +167,15 @@ pub fn tidy(happened_at: Instant) -> Result<(), Error> {
 /// Removes up to `max` notices that have been kept long enough.
 pub fn sweep(now: Instant, max: i64) -> Result<(), Error> {
     let end = now.plus_seconds(-KEPT).to_timestamp()?;
+    let now = now.to_timestamp()?;
     let is_there = OLDEST.with(|statement| {
-        statement.run(&[end.into()], |rows| match rows.is_empty() {
+        statement.run(&[end.into(), now.into()], |rows| match rows.is_empty() {
             true => Ok(false),
             false => Ok(rows.first().get_one::<bool>()? == Some(true)),
         })
     })?;
     match is_there {
-        true => SWEEP.with(|statement| statement.sweep(&[end.into(), max.into()])),
+        true => SWEEP.with(|statement| statement.sweep(&[end.into(), max.into(), now.into()])),
         false => Ok(()),
     }
 }

@@ -30,6 +30,11 @@ impl Instant {
         Self(datum.value() as pg_sys::TimestampTz)
     }
 
+    /// As the value of a timestamptz.
+    pub fn datum(self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0)
+    }
+
     /// From pgrx's type for a timestamptz.
     pub fn from_timestamp(timestamp: TimestampWithTimeZone) -> Self {
         Self(timestamp.into_inner())

@@ -22,7 +22,7 @@ use pgrx::pg_sys;
 
 use crate::pg::Local;
 use crate::pg::changes::{self, Listener};
-use crate::pg::column::{Bytes, Column, Found, Id, Type};
+use crate::pg::column::{Bytes, Column, Found, Id, Timestamp, Type};
 
 /// A relation and the role that owns it.
 #[derive(Clone, Copy)]
@@ -128,28 +128,49 @@ impl OpenTable {
     /// A valid btree index without expressions whose first column is `column`, in the order that Postgres has for its
     /// type. No object (`InvalidOid`) if there is none.
     pub fn index<T: Indexed>(&self, column: Column<T>, rows: Rows) -> pg_sys::Oid {
+        self.indexes()
+            .into_iter()
+            .find(|&index| is_index_on(index, column, None, &rows))
+            .unwrap_or(pg_sys::InvalidOid)
+    }
+
+    /// As [`OpenTable::index`] with all rows, for an index whose second column is `since`.
+    pub fn index_since<T: Indexed>(
+        &self,
+        column: Column<T>,
+        since: Column<Timestamp>,
+    ) -> pg_sys::Oid {
+        self.indexes()
+            .into_iter()
+            .find(|&index| is_index_on(index, column, Some(since), &Rows::All))
+            .unwrap_or(pg_sys::InvalidOid)
+    }
+
+    fn indexes(&self) -> Vec<pg_sys::Oid> {
         // SAFETY: the table is open, and the list is copied at once.
-        let indexes: Vec<pg_sys::Oid> = unsafe {
+        unsafe {
             let list = pg_sys::RelationGetIndexList(self.relation);
             pgrx::PgList::<pg_sys::Oid>::from_pg(list)
                 .iter_oid()
                 .collect()
-        };
-        indexes
-            .into_iter()
-            .find(|&index| is_index_on(index, column, &rows))
-            .unwrap_or(pg_sys::InvalidOid)
+        }
     }
 }
 
 /// The number of the function that orders a btree index, `BTORDER_PROC` in nbtree.h.
 const BTREE_ORDER: i16 = 1;
 
-fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -> bool {
+fn is_index_on<T: Indexed>(
+    index: pg_sys::Oid,
+    column: Column<T>,
+    since: Option<Column<Timestamp>>,
+    rows: &Rows,
+) -> bool {
     use pg_sys::SysCacheIdentifier::{INDEXRELID, RELOID};
     // SAFETY: each look-up in a system cache is checked for null, and its tuple is cast to the struct of that catalog
     // and released when it has been read. An index has at least one column, so that the first of `indkey` and of
-    // `indclass` exists. Predicate and expressions are only checked for null: nothing evaluates them.
+    // `indclass` exists; the second one is read only if it has two key columns. Predicate and expressions are only
+    // checked for null: nothing evaluates them.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(RELOID as i32, index.into());
         if tuple.is_null() {
@@ -170,6 +191,9 @@ fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -
             && form.indisvalid
             && form.indislive
             && form.indkey.values.as_slice(1)[0] == column.number()
+            && since.is_none_or(|since| {
+                form.indnkeyatts >= 2 && form.indkey.values.as_slice(2)[1] == since.number()
+            })
             && lacks(pg_sys::Anum_pg_index_indexprs)
             && (matches!(rows, Rows::AllOrSome) || lacks(pg_sys::Anum_pg_index_indpred));
         let mut is_null = false;
@@ -181,12 +205,19 @@ fn is_index_on<T: Indexed>(index: pg_sys::Oid, column: Column<T>, rows: &Rows) -
         );
         // An index with another order calls another function, which any role may have written.
         let fits = fits && !is_null && {
-            let class = (*classes.cast_mut_ptr::<pg_sys::oidvector>())
-                .values
-                .as_slice(1)[0];
-            let family = pg_sys::get_opclass_family(class);
-            let compares = pg_sys::get_opfamily_proc(family, T::OID, T::OID, BTREE_ORDER);
-            compares == pg_sys::Oid::from(T::COMPARES)
+            let classes = &(*classes.cast_mut_ptr::<pg_sys::oidvector>()).values;
+            let is_by = |class: pg_sys::Oid, of: pg_sys::Oid, compares: u32| {
+                let family = pg_sys::get_opclass_family(class);
+                let order = pg_sys::get_opfamily_proc(family, of, of, BTREE_ORDER);
+                order == pg_sys::Oid::from(compares)
+            };
+            is_by(classes.as_slice(1)[0], T::OID, T::COMPARES)
+                && (since.is_none()
+                    || is_by(
+                        classes.as_slice(2)[1],
+                        pg_sys::TIMESTAMPTZOID,
+                        pg_sys::F_TIMESTAMPTZ_CMP,
+                    ))
         };
         pg_sys::ReleaseSysCache(tuple);
         fits

@@ -19,7 +19,8 @@ use pgrx::{pg_sys, set_varsize_4b};
 use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
-use crate::pg::column::{Bytes, Column, Id, Type};
+use crate::pg::clock::Instant;
+use crate::pg::column::{Bytes, Column, Id, Timestamp, Type};
 use crate::pg::error::reported;
 use crate::pg::relations::{self, Guess, Indexed, Layout};
 use crate::pg::unguarded;
@@ -266,9 +267,49 @@ impl<L: Layout> Open<L> {
         value: &impl Sought<T>,
         visit: impl FnMut(&Row) -> ControlFlow<()>,
     ) {
+        // SAFETY: the condition is of the column's type. The value lives as long as the scan, which ends in this function.
+        unsafe {
+            let condition = self.equals(column, value);
+            self.scan(index, &mut [condition], visit);
+        }
+    }
+
+    /// As [`Open::rows_with`], of these the rows since a time. The second column of the index is that of the time.
+    pub fn rows_since<T: Indexed>(
+        &self,
+        (column, time): (Column<T>, Column<Timestamp>),
+        index: pg_sys::Oid,
+        (value, since): (&impl Sought<T>, Instant),
+        visit: impl FnMut(&Row) -> ControlFlow<()>,
+    ) {
+        let mut from = pg_sys::ScanKeyData::default();
+        // SAFETY: as in `rows_with`. A timestamptz is passed by value.
+        unsafe {
+            if !time.is_in((*self.relation).rd_att) {
+                refuse();
+            }
+            unguarded::ScanKeyInit(
+                &mut from,
+                time.number(),
+                pg_sys::BTGreaterEqualStrategyNumber as u16,
+                pg_sys::F_TIMESTAMPTZ_GE.into(),
+                since.datum(),
+            );
+            let condition = self.equals(column, value);
+            self.scan(index, &mut [condition, from], visit);
+        }
+    }
+
+    /// # Safety
+    /// The value lives as long as the scan. An error jumps to the guard of [`look`].
+    unsafe fn equals<T: Indexed>(
+        &self,
+        column: Column<T>,
+        value: &impl Sought<T>,
+    ) -> pg_sys::ScanKeyData {
         let mut condition = pg_sys::ScanKeyData::default();
         // SAFETY: `ScanKeyInit` fills the struct, with the equality operator of the column's type, after the check that
-        // the column has this type. The value lives as long as the scan, which ends in this function.
+        // the column has this type.
         unsafe {
             if !column.is_in((*self.relation).rd_att) {
                 refuse();
@@ -280,8 +321,8 @@ impl<L: Layout> Open<L> {
                 T::EQUALS.into(),
                 value.datum(),
             );
-            self.scan(index, &mut [condition], visit);
         }
+        condition
     }
 
     /// # Safety

@@ -150,6 +150,14 @@ impl Threshold {
         (reached.map_or(begin, |reached| reached.max(begin)), end)
     }
 
+    /// Whether a mark can be right: else the clock was wrong when it was written, and nobody would be told until the
+    /// time comes that it was set to. All times are in microseconds.
+    pub fn is_credible(self, reached: i64, now: i64) -> bool {
+        const MAX_WRONG: i64 = 30 * DAY * 1_000_000;
+        let (_, end) = self.span(None, now);
+        reached <= end.saturating_add(MAX_WRONG)
+    }
+
     /// How many seconds a token must live from its creation on, for this to be in the second half of its life. Nobody wants
     /// to be told of a token that they have just minted.
     pub fn least_life(self) -> i64 {
@@ -355,6 +363,16 @@ mod tests {
         let (_, reached) = it.span(None, now);
         let (after, until) = it.span(Some(reached), now - 10 * DAY * 1_000_000);
         assert!(after >= until);
+        assert!(it.is_credible(reached, now - 10 * DAY * 1_000_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_is_forgotten() {
+        let now = NOW * 1_000_000;
+        for it in THRESHOLDS {
+            let (_, reached) = it.span(None, now + 365 * DAY * 1_000_000);
+            assert!(!it.is_credible(reached, now), "{}", it.days);
+        }
     }
 
     fn expiring(

@@ -1,4 +1,5 @@
 -- Whoever makes and revokes tokens all day floods neither their mailbox nor the table.
+call tests.stay_within_a_day();
 \set alice '11111111-1111-1111-1111-111111111111'
 update auth.users set email_confirmed_at = now();
 set supabase_pat.notices = 'minted,expiring,revoked,leaked';
@@ -49,3 +50,30 @@ select user_id = :'alice' as alice, count(*) from pat.notices group by 1 order b
 select days, reached > now() + days * interval '1 day' - interval '1 minute' as is_there from pat.notice_marks order by days;
 update pat.notices set due_at = now() where user_id = :'alice' and key_id is null;
 select kind, token_name, others from pat.claim_notices(1000);
+
+-- What was told on other days is not read, however much: revoking many tokens would take a while.
+delete from pat.api_keys;
+delete from pat.notices;
+insert into pat.notices (kind, user_id, happened_at, due_at, ended_at)
+select 'revoked', :'alice', now() - i * interval '1 day', now(), now() from generate_series(1, 8) i, generate_series(1, 1000);
+select revoke_pat((mint_pat(:'alice', 'the first')).id);
+begin;
+select idx_tup_fetch as read, seq_scan as scans from pg_stat_xact_user_tables where relid = 'pat.notices'::regclass \gset
+select revoke_pat((mint_pat(:'alice', 'one of many')).id);
+select idx_tup_fetch - :read as read, seq_scan - :scans as scans from pg_stat_xact_user_tables where relid = 'pat.notices'::regclass;
+rollback;
+
+-- What was written while the clock was years ahead silences nobody afterwards, and keeps nothing from being removed.
+delete from pat.notices;
+insert into pat.notices (kind, user_id, happened_at, due_at)
+select kind, :'alice', '2222-01-01', '2222-01-01' from unnest('{minted,expiring}'::text[]) kind, generate_series(1, 11);
+insert into pat.notices (kind, user_id, happened_at, due_at, ended_at) values ('minted', :'alice', now() - interval '10 days', now(), now());
+update pat.notice_marks set reached = '2222-01-01';
+delete from pat.api_keys;
+delete from pat.notices where kind = 'revoked';
+insert into pat.api_keys (id, user_id, name, created_at, expires_at)
+values (gen_random_uuid(), :'alice', 'ends soon', now() - interval '1 year', now() + interval '6 days');
+select mint_pat(:'alice', 'afterwards') is not null as minted;
+select kind, token_name, others from pat.claim_notices() order by kind;
+select kind, happened_at > now() as is_to_come, count(*) from pat.notices group by 1, 2 order by 1, 2;
+select days, reached < now() + interval '31 days' as is_there from pat.notice_marks order by days;

@@ -20,7 +20,7 @@ use supabase_pat_core::error::Error;
 use uuid::Uuid;
 
 use crate::pg::clock::Instant;
-use crate::pg::column::{Bytes, Column, Id, Timestamp, Type};
+use crate::pg::column::{Bytes, Column, Id, Json, JsonCopy, Timestamp, Type};
 use crate::pg::error::reported;
 use crate::pg::relations::{self, Guess, Indexed, Layout};
 use crate::pg::unguarded;
@@ -181,6 +181,15 @@ impl Row {
     pub fn get<T: Type>(&self, column: Column<T>) -> Option<T::Value> {
         // SAFETY: `value` has checked that the column has the type in this row that it was found to have.
         self.value(column).map(|value| unsafe { T::read(value) })
+    }
+
+    /// As [`Row::get`], of a JSON value that takes at most `max` bytes. `None` for a larger one, of which nothing is read.
+    pub fn get_small(&self, column: Column<Json>, max: usize) -> Option<JsonCopy> {
+        let value = self.value(column)?;
+        // SAFETY: `value` has checked that the column is one of jsonb, which has a variable length.
+        let size = unsafe { unguarded::toast_raw_datum_size(value) };
+        // SAFETY: as in `get`.
+        (size <= max).then(|| unsafe { Json::read(value) })
     }
 
     /// Whether there is a value in a column, which is not null.

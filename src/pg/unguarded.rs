@@ -138,6 +138,7 @@ unsafe extern "C-unwind" {
     ) -> SysScanDesc;
     pub fn systable_getnext(scan: SysScanDesc) -> pg_sys::HeapTuple;
     pub fn systable_endscan(scan: SysScanDesc);
+    pub fn toast_raw_datum_size(value: pg_sys::Datum) -> pg_sys::Size;
     pub fn pg_detoast_datum_copy(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
     pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;
     pub fn ConditionalLockRelationOid(relation: Oid, lock: pg_sys::LOCKMODE) -> bool;

@@ -110,10 +110,14 @@ pub fn is_anonymous(user: Uuid) -> Option<bool> {
     look::<Users, _>(|users| named_state_of(users, &user).1.is_anonymous)?
 }
 
+/// Bytes. Users write their metadata themselves, hundreds of megabytes if they like, and whoever waits for mails waits for
+/// them to be read.
+const MAX_METADATA: usize = 1 << 16;
+
 /// Whom a mail goes to, and what their metadata say.
 pub struct Correspondent {
     pub email: String,
-    /// A JSON object.
+    /// A JSON object. None if it is too large.
     pub metadata: Option<String>,
 }
 
@@ -133,7 +137,8 @@ pub fn correspondent(user: Uuid) -> Option<Correspondent> {
             if is_confirmed && is_anonymous != Some(true) {
                 let email = layout.email.as_expected().and_then(|it| row.get(it));
                 let metadata = layout.user_metadata.as_expected();
-                found = email.map(|email| (email, metadata.and_then(|it| row.get(it))));
+                let metadata = metadata.and_then(|it| row.get_small(it, MAX_METADATA));
+                found = email.map(|email| (email, metadata));
             }
         });
         found.filter(|_| state == UserState::Active)

@@ -101,3 +101,11 @@ select id as seen from mint_pat(:'bob', 'in one snapshot') \gset
 select revoke_pat(:'seen');
 commit;
 select kind, name from pat.notices order by happened_at;
+
+-- Metadata that users have filled make nobody wait: they are not read, and say nothing of a language.
+set supabase_pat.notices = 'minted';
+delete from pat.notices;
+update auth.users set raw_user_meta_data = jsonb_build_object('locale', 'es', 'x', repeat('y', 65000)) where id = :'alice';
+update auth.users set raw_user_meta_data = jsonb_build_object('locale', 'es', 'x', repeat('y', 66000)) where id = :'bob';
+select mint_pat(:'alice', 'much') is not null, mint_pat(:'bob', 'too much') is not null;
+select token_name, language from pat.claim_notices() order by happened_at;

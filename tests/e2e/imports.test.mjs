@@ -71,7 +71,7 @@ describe('keys of other systems go on working', () => {
     for (const text of [disabled, unconfirmed, ofOrganization, nothing]) assert.deepEqual(titlesOf(await asked({ 'x-api-key': text })), []);
     // Run again, it changes nothing, and brings nothing back.
     await world.rows('select revoke_pat($1)', [imported.find(({ id }) => id === 'plain').token]);
-    const byId = (rows) => rows.toSorted((a, b) => a.id.localeCompare(b.id));
+    const byId = (rows) => [...rows].sort((a, b) => a.id.localeCompare(b.id));
     assert.deepEqual(byId(await world.rows(statement('better-auth'))), byId(imported));
     assertRefused(await asked({ 'x-api-key': plain }), REVOKED);
   });

@@ -60,7 +60,8 @@ select revoke_pat((mint_pat(:'alice', 'the first')).id);
 begin;
 select idx_tup_fetch as read, seq_scan as scans from pg_stat_xact_user_tables where relid = 'pat.notices'::regclass \gset
 select revoke_pat((mint_pat(:'alice', 'one of many')).id);
-select idx_tup_fetch - :read as read, seq_scan - :scans as scans from pg_stat_xact_user_tables where relid = 'pat.notices'::regclass;
+-- A few: dead rows count as long as nobody has marked them.
+select idx_tup_fetch - :read < 50 as reads_few, seq_scan - :scans as scans from pg_stat_xact_user_tables where relid = 'pat.notices'::regclass;
 rollback;
 
 -- What was written while the clock was years ahead silences nobody afterwards, and keeps nothing from being removed.

@@ -50,7 +50,7 @@ export async function databaseTypes(cluster, database) {
     where n.nspname in ('public', 'pat') and t.typname <> 'trigger' and p.prokind = 'f'
       and (p.pronargs = 0 or p.proargnames is not null)
       and exists (select from unnest('{anon,authenticated,service_role}'::text[]) role where has_function_privilege(role, p.oid, 'execute'))
-    order by 1, 2, p.pronargs`);
+    order by 1, 2, p.pronargs, p.proargtypes::regtype[]::text[] collate "C"`);
   await client.end();
 
   const schema = (name) => {

@@ -71,19 +71,19 @@ export type Database = {
       };
     };
     Functions: {
-      /** As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.
+      /** For policies: whether the value is among those of an attribute of the request's token. True for a login, and for a token that does not have the attribute; false for a token that is not valid.
        * 
-       * Or: For policies: whether the value is among those of an attribute of the request's token. True for a login, and for a token that does not have the attribute; false for a token that is not valid. */
+       * Or: As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row. */
       api_key_allows: {
         Args: {
           name: string;
-          id: string;
+          value: string;
         };
         Returns: boolean;
       } | {
         Args: {
           name: string;
-          value: string;
+          id: string;
         };
         Returns: boolean;
       };

@@ -83,6 +83,7 @@ export async function measureGate(rounds, note, say) {
     'a JWT': { token: await mint('jwt') },
     'a JWT with scopes, read-only': { token: await mint('scopes', `, scopes => '{plain:read,checked:read,thousands:read}'`) },
     'a JWT with addresses and a limit': { token: await mint('limits', `, ${LIMITS}`) },
+    'a JWT with a limit and a quota of a day': { token: await mint('quota', `, rate_limit => 100000000, rate_window => '1 hour', quota => 1000000000`) },
     'an opaque token': { opaque: await mint('opaque', `, kind => 'opaque'`) },
     'an opaque token with addresses and a limit': { opaque: await mint('opaque limits', `, kind => 'opaque', ${LIMITS}`) },
     'a JWT with live claims': { token: await mint('live'), liveClaims: true },

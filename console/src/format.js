@@ -32,6 +32,7 @@ export function list(texts) {
   return new Intl.ListFormat(getLocale(), { type: 'conjunction' }).format(texts);
 }
 
-export function limit({ rate_limit: count, rate_window: window }) {
+/** So many requests in each window of a limit. */
+export function limit(count, window) {
   return msg(str`${new Intl.NumberFormat(getLocale()).format(count)} requests in ${span(window)}`);
 }

@@ -7,12 +7,12 @@ import { Loader } from './loader.js';
 import { ask } from './refusal.js';
 import { readCatalogue } from './catalogue.js';
 import { curl } from './curl.js';
-import { limit, list, moment, relative } from './format.js';
+import { limit, list, moment, relative, span } from './format.js';
 import { eventName, refusalName } from './event_names.js';
 import { Attributes } from './attributes.js';
 
-const COLUMNS = 'id,name,description,kind,scopes,allowed_ips,rate_limit,rate_window,attributes,hint,created_at,expires_at,'
-  + 'last_used_at,last_used_ip,revoked_at,disabled_at,is_active';
+const COLUMNS = 'id,name,description,kind,scopes,allowed_ips,rate_limit,rate_window,quota,quota_window,attributes,hint,'
+  + 'created_at,expires_at,last_used_at,last_used_ip,revoked_at,disabled_at,is_active';
 /** The tokens that are shown, and events of one: the latest. */
 const MOST_TOKENS = 500;
 const MOST_EVENTS = 50;
@@ -158,7 +158,8 @@ export class PatTokens extends PatElement {
         ${row(msg('Limited to'), token.attributes && html`<bdi class="any mono">${Object.entries(token.attributes)
           .map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`).join('\n')}</bdi>`)}
         ${row(msg('From'), token.allowed_ips && html`<span class="mono">${list(token.allowed_ips)}</span>`)}
-        ${row(msg('Limit'), token.rate_limit && limit(token))}
+        ${row(msg('Limit'), token.rate_limit && limit(token.rate_limit, token.rate_window))}
+        ${row(msg('Quota'), token.quota && limit(token.quota, token.quota_window))}
         ${row(msg('Made'), moment(token.created_at))}
         ${row(msg('Last used'), token.last_used_at && (token.last_used_ip
           ? msg(str`${moment(token.last_used_at)}, from ${token.last_used_ip}`) : moment(token.last_used_at)))}
@@ -223,7 +224,7 @@ export class PatTokens extends PatElement {
             @change=${() => { this.kind = kind; }}><span>${kindName(kind)}<br><span class="small muted">${kind === 'jwt'
               ? msg('Works wherever a login does.') : msg('48 characters, in the header x-api-key. For the REST API alone.')}</span></span></label>`)}
         </fieldset>
-        ${this.renderAddresses()}${this.renderLimit()}${this.limitedTo.render(this.attributeSchemas)}
+        ${this.renderAddresses()}${this.renderLimits()}${this.limitedTo.render(this.attributeSchemas)}
       </div></details>
       ${this.renderRefusal()}${this.renderActions(msg('Make the token'))}
     </form>`);
@@ -251,14 +252,25 @@ export class PatTokens extends PatElement {
       <input id="addresses" name="addresses" class="mono" ?required=${Boolean(addresses)} placeholder="203.0.113.7, 2001:db8::/32" spellcheck="false" .value=${(addresses ?? []).join(', ')}></div>`;
   }
 
-  renderLimit({ rate_limit: count = '', rate_window: window = '' } = {}) {
-    const choices = [['1 second', msg('second')], ['1 minute', msg('minute')], ['1 hour', msg('hour')], ['1 day', msg('day')]];
-    const own = count && !choices.some(([value]) => seconds(value) === seconds(window)) ? [[window, window]] : [];
+  renderLimits({ rate_limit: rate, rate_window: rateWindow, quota, quota_window: quotaWindow } = {}) {
+    const [hour, day] = [['1 hour', msg('hour')], ['1 day', msg('day')]];
+    return html`${this.renderLimit({
+      limit: 'rate_limit', window: 'rate_window', label: msg('Requests at most'), per: msg('per'), count: rate, present: rateWindow ?? '1 minute',
+      choices: [['1 second', msg('second')], ['1 minute', msg('minute')], hour, day],
+    })}${this.renderLimit({
+      limit: 'quota', window: 'quota_window', label: msg('Quota of requests'), per: msg('in each'), count: quota, present: quotaWindow ?? '1 day',
+      choices: [hour, day, ['7 days', msg('week')], ['30 days', span('30 days')]],
+    })}`;
+  }
+
+  renderLimit({ limit: name, window, label, per, count, present, choices }) {
+    const isChoice = choices.some(([value]) => seconds(value) === seconds(present));
     return html`<div class="columns">
-      <div class="field"><label for="count">${msg('Requests at most')} ${count ? nothing : html`<span class="muted">${msg('(optional)')}</span>`}</label>
-        <input id="count" name="count" type="number" ?required=${Boolean(count)} min="1" max="2147483647" step="1" inputmode="numeric" .value=${String(count ?? '')}></div>
-      <div class="field"><label for="window">${msg('per')}</label><select id="window" name="window">${[...choices, ...own].map(([value, label]) => html`
-        <option value=${value} ?selected=${seconds(value) === seconds(window || '1 minute')}>${label}</option>`)}</select></div>
+      <div class="field"><label for=${name}>${label} ${count ? nothing : html`<span class="muted">${msg('(optional)')}</span>`}</label>
+        <input id=${name} name=${name} type="number" ?required=${Boolean(count)} min="1" max="2147483647" step="1" inputmode="numeric" .value=${String(count ?? '')}></div>
+      <div class="field below"><label for=${window}>${per}</label><select id=${window} name=${window}>${
+        [...choices, ...(isChoice ? [] : [[present, span(present)]])].map(([value, text]) => html`
+        <option value=${value} ?selected=${seconds(value) === seconds(present)}>${text}</option>`)}</select></div>
     </div>`;
   }
 
@@ -275,7 +287,7 @@ export class PatTokens extends PatElement {
           attributes: this.limitedTo.value,
           scopes: this.scopes,
         }),
-        ...(fields.get('count') ? { rate_limit: Number(fields.get('count')), rate_window: fields.get('window') } : {}),
+        ...limitChanges(fields),
         kind: this.kind,
       }));
       this.show(minted, this.kind);
@@ -336,7 +348,7 @@ export class PatTokens extends PatElement {
       <div class="field"><label for="expiry">${msg('Ends')}</label><select id="expiry" @change=${({ target }) => { this.expiry = target.value; }}>${
         choices.map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select></div>
       <fieldset class="tight"><legend class="label">${msg('What it may do')}</legend>${this.renderScopes(token.scopes)}</fieldset>
-      ${this.renderAddresses(token.allowed_ips)}${this.renderLimit(token)}
+      ${this.renderAddresses(token.allowed_ips)}${this.renderLimits(token)}
       ${this.renderRefusal()}${this.renderActions(msg('Save'))}
     </form>`);
   }
@@ -345,15 +357,13 @@ export class PatTokens extends PatElement {
     event.preventDefault();
     const { token } = this.dialog;
     const fields = new FormData(event.target);
-    const count = Number(fields.get('count')) || null;
     const changes = {
       name: fields.get('name') === token.name ? null : fields.get('name'),
       description: fields.get('description') === (token.description ?? '') ? null : fields.get('description'),
       expires_in: this.expiry === 'same' ? null : lifetime(this.expiry),
       scopes: isSame(this.scopes, token.scopes) ? null : this.scopes,
       allowed_ips: isSame(addresses(fields.get('addresses')), token.allowed_ips) ? null : addresses(fields.get('addresses')),
-      rate_limit: count === token.rate_limit ? null : count,
-      rate_window: count === null || (token.rate_limit && seconds(fields.get('window')) === seconds(token.rate_window)) ? null : fields.get('window'),
+      ...limitChanges(fields, token),
     };
     this.act(async (client) => {
       await ask(client.rpc('edit_pat', { id: token.id, ...given(changes) }));
@@ -476,6 +486,18 @@ function addresses(text) {
 
 function isSame(a, b) {
   return JSON.stringify(a && [...a].sort()) === JSON.stringify(b && [...b].sort());
+}
+
+/** What the fields of the limits say that is not so already. */
+function limitChanges(fields, token = {}) {
+  return Object.fromEntries([['rate_limit', 'rate_window'], ['quota', 'quota_window']].flatMap(([limitName, windowName]) => {
+    const [count, window] = [Number(fields.get(limitName)) || null, fields.get(windowName)];
+    if (count === null) return [];
+    return [
+      ...(count === token[limitName] ? [] : [[limitName, count]]),
+      ...(token[limitName] && seconds(window) === seconds(token[windowName]) ? [] : [[windowName, window]]),
+    ];
+  }));
 }
 
 /** The seconds of an interval, as it is asked for and as Postgres writes it. */

@@ -89,6 +89,8 @@ test('somebody signs up, uses a token, changes it, and it ends', async () => {
     await page.getByLabel('Only from these addresses').fill('127.0.0.0/8, 2001:db8::/32');
     await page.getByLabel('Requests at most').fill('1000');
     await page.getByLabel('per', { exact: true }).selectOption('1 hour');
+    await page.getByLabel('Quota of requests').fill('20000');
+    await page.getByLabel('in each', { exact: true }).selectOption('week');
   });
   assert.match(token, /^eyJ/);
   await page.getByRole('button', { name: 'Copy the token' }).click();
@@ -101,7 +103,7 @@ test('somebody signs up, uses a token, changes it, and it ends', async () => {
   assert.deepEqual(await inTerminal(line), { status: 200, body: '[]' });
   await item.getByText('last used').waitFor({ timeout: 30_000 });
   await item.getByRole('button', { name: 'Details' }).click();
-  for (const text of ['Runs each night.', 'todos:write', 'rpc/add_todo:call', '1,000 requests in 1 hour', '127.0.0.0/8 and 2001:db8::/32', 'Token made']) {
+  for (const text of ['Runs each night.', 'todos:write', 'rpc/add_todo:call', '1,000 requests in 1 hour', '20,000 requests in 7 days', '127.0.0.0/8 and 2001:db8::/32', 'Token made']) {
     await item.getByText(text).first().waitFor();
   }
   // Another scope than its own is refused in the words of the server.
@@ -115,6 +117,19 @@ test('somebody signs up, uses a token, changes it, and it ends', async () => {
   await page.getByLabel('Requests at most').fill('500');
   await page.getByRole('button', { name: 'Save' }).click();
   const edited = row(page, 'nightly script');
+  await edited.getByText('500 requests in 1 hour').waitFor();
+  // A quota that was there is not left out, and only becomes less.
+  await edited.getByText('20,000 requests in 7 days').waitFor();
+  await edited.getByRole('button', { name: 'Edit…' }).click();
+  assert.equal(await page.getByLabel('in each', { exact: true }).inputValue(), '7 days');
+  assert.equal(await page.getByLabel('Quota of requests').getAttribute('required'), '');
+  await page.getByLabel('in each', { exact: true }).selectOption('day');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('alert').getByText('edit_pat may only tighten the quota').waitFor();
+  await page.getByLabel('in each', { exact: true }).selectOption('week');
+  await page.getByLabel('Quota of requests').fill('10000');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await edited.getByText('10,000 requests in 7 days').waitFor();
   await edited.getByText('500 requests in 1 hour').waitFor();
   assert.equal((await inTerminal(`${line.replace(/todos\?limit=5|invoices\?limit=5/, 'todos')} -H 'content-type: application/json' -d '{"title": "x"}'`)).status, 403, 'narrowed');
 

@@ -19,6 +19,15 @@ export function moment(time) {
   return new Intl.DateTimeFormat(getLocale(), { dateStyle: 'medium', timeStyle: 'short' }).format(date);
 }
 
+/** A day, `2026-11-29`, of whatever zone. */
+export function calendarDay(day) {
+  return new Intl.DateTimeFormat(getLocale(), { dateStyle: 'medium', timeZone: 'UTC' }).format(new Date(day));
+}
+
+export function number(count) {
+  return new Intl.NumberFormat(getLocale()).format(count);
+}
+
 /** An interval of Postgres, `00:01:00` or `1 day`, as people say it. */
 export function span(interval) {
   const days = Number(/(\d+) days?/.exec(interval)?.[1] ?? 0) + 30 * Number(/(\d+) mons?/.exec(interval)?.[1] ?? 0);
@@ -34,5 +43,5 @@ export function list(texts) {
 
 /** So many requests in each window of a limit. */
 export function limit(count, window) {
-  return msg(str`${new Intl.NumberFormat(getLocale()).format(count)} requests in ${span(window)}`);
+  return msg(str`${number(count)} requests in ${span(window)}`);
 }

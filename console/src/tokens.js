@@ -10,6 +10,7 @@ import { curl } from './curl.js';
 import { limit, list, moment, relative, span } from './format.js';
 import { eventName, refusalName } from './event_names.js';
 import { Attributes } from './attributes.js';
+import { readUsage, renderUsage } from './usage.js';
 
 const COLUMNS = 'id,name,description,kind,scopes,allowed_ips,rate_limit,rate_window,quota,quota_window,attributes,hint,'
   + 'created_at,expires_at,last_used_at,last_used_ip,revoked_at,disabled_at,is_active';
@@ -48,6 +49,9 @@ export class PatTokens extends PatElement {
     this.events = new Loader(this, async (client) => (this.opened
       ? ask(client.from('api_key_events').select('happened_at,event,role,address,count,detail').eq('key_id', this.opened)
         .order('happened_at', { ascending: false }).limit(MOST_EVENTS)) : []));
+    this.usage = new Loader(this, async (client) => (this.opened ? readUsage(client, this.opened) : []), {
+      seconds: () => (this.opened ? this.poll : 0),
+    });
     this.limitedTo = new Attributes(this);
   }
 
@@ -135,8 +139,10 @@ export class PatTokens extends PatElement {
 
   toggle({ id }) {
     this.opened = this.opened === id ? undefined : id;
-    this.events.data = undefined;
-    this.events.load();
+    for (const loader of [this.usage, this.events]) {
+      Object.assign(loader, { data: undefined, refusal: undefined });
+      loader.load();
+    }
   }
 
   renderDetails(token) {
@@ -166,6 +172,10 @@ export class PatTokens extends PatElement {
         ${row(msg('Expires'), moment(token.expires_at))}
       </dl>
       <div class="row">${actions}</div>
+      <div class="tight"><h4>${msg('Requests by day')}</h4>
+        ${this.usage.data && this.tokens.refusal ? nothing : this.renderLoading(this.usage)}
+        ${this.usage.data ? renderUsage(this.usage.data, { wasUsed: token.last_used_at !== null }) : nothing}
+      </div>
       <div class="tight"><h4>${msg('What happened to it')}</h4>
         ${this.renderLoading(this.events)}
         ${this.events.data?.length === 0 ? html`<p class="muted small">${msg('Nothing yet.')}</p>` : nothing}

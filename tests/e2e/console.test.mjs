@@ -166,6 +166,64 @@ test('somebody signs up, uses a token, changes it, and it ends', async () => {
   assert.deepEqual(page.wrong, []);
 });
 
+test('the details of a token show how often it was used on each day', async () => {
+  const user = await world.user('paula@example.com');
+  const page = await world.visit('/', { viewport: { width: 320, height: 800 } });
+  await world.signIn(page, user);
+  const { line } = await make(page, 'counted', async () => {
+    await page.getByText('More limits').click();
+    await page.getByLabel('Requests at most').fill('3');
+    await page.getByLabel('per', { exact: true }).selectOption('1 hour');
+  });
+  await closeSecret(page);
+  const item = row(page, 'counted');
+  await item.getByRole('button', { name: 'Details' }).click();
+  await item.getByText('Not used yet.').waitFor();
+  assert.equal(await item.getByRole('img').count(), 0);
+
+  // What a terminal asks for is seen without a reload, refusals too.
+  const statuses = [];
+  for (let request = 0; request < 5; request += 1) statuses.push((await inTerminal(line)).status);
+  assert.deepEqual(statuses, [200, 200, 200, 429, 429]);
+  await item.getByText('In the last 30 days: 3 let through, 2 refused.').waitFor({ timeout: 30_000 });
+
+  // Days without a row are empty; those of others, and older ones, are not counted.
+  const id = world.cluster.psql('postgres', `select id from pat.api_keys where user_id = '${user.id}'`);
+  const other = await world.user('quentin@example.com');
+  world.cluster.psql('postgres', `insert into pat.api_key_days (day, key_id, user_id, requests, refused)
+    select (now() at time zone 'UTC')::date - ago, key, owner, requests, refused from (values
+      (29, '${id}'::uuid, '${user.id}'::uuid, 1200, 0), (30, '${id}', '${user.id}', 70000, 0), (7, '${id}', '${user.id}', 0, 600),
+      (7, gen_random_uuid(), '${user.id}', 50000, 0), (7, gen_random_uuid(), '${other.id}', 60000, 0)) days (ago, key, owner, requests, refused)`);
+  await item.getByText('In the last 30 days: 1,203 let through, 602 refused.').waitFor({ timeout: 15_000 });
+  await item.getByText('Highest bar: 1,200 a day').waitFor();
+  const chart = item.getByRole('img', { name: 'In the last 30 days: 1,203 let through, 602 refused.' });
+  const bars = await chart.evaluate((svg) => [...svg.querySelectorAll('g')].map((day) => [...day.querySelectorAll('rect:not(.day)')]
+    .map((bar) => [bar.getAttribute('class'), Math.round(bar.getBoundingClientRect().height / svg.getBoundingClientRect().height * 100)])));
+  assert.equal(bars.length, 30);
+  const [ofFirst, ofWeekAgo, ofToday] = [bars[0], bars[22], bars[29]];
+  assert.deepEqual(bars.map((day, at) => (day.length > 0 ? at : null)).filter((at) => at !== null), [0, 22, 29]);
+  assert.ok(ofFirst[0][1] > 90 && ofFirst[0][0] === 'passed', `${ofFirst}`);
+  assert.ok(ofWeekAgo[0][1] > 45 && ofWeekAgo[0][1] < 55 && ofWeekAgo[0][0] === 'refused', `${ofWeekAgo}`);
+  assert.deepEqual(ofToday.map(([kind]) => kind), ['passed', 'refused']);
+  assert.ok(ofToday.every(([, height]) => height > 0), 'what is little is seen');
+
+  // The numbers, for whoever sees no bars.
+  await item.getByText('Day by day').click();
+  const cells = await item.getByRole('table').getByRole('row').evaluateAll((rows) => rows.map(({ cells: own }) => [...own].map((cell) => cell.textContent)));
+  const day = (ago) => new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeZone: 'UTC' }).format(Date.now() - ago * 86_400_000);
+  assert.deepEqual(cells, [['Day', 'Let through', 'Refused'], [day(0), '3', '2'], [day(7), '0', '600'], [day(29), '1,200', '0']]);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320));
+  assert.deepEqual(await world.violations(page), []);
+
+  // What the server says instead is shown, and goes away.
+  await page.route('**/rest/v1/api_key_daily_usage*', (route) => route.fulfill({ status: 500, contentType: 'application/json', body: '{"message": "no days today", "hint": "Wait."}' }));
+  await item.getByRole('alert').getByText('no days today').waitFor({ timeout: 15_000 });
+  await page.unroute('**/rest/v1/api_key_daily_usage*');
+  await item.getByRole('button', { name: 'Try again' }).click();
+  await eventually(async () => await item.getByRole('alert').count() === 0, 'the notice goes away');
+  assert.deepEqual(page.wrong, []);
+});
+
 test('settings are changed in a form that is made of their schemas', async () => {
   const page = await world.visit();
   await world.signIn(page, await world.user('dora@example.com'));
@@ -516,13 +574,16 @@ test('it speaks Spanish, all of it', async () => {
 test('every page is accessible, fits 320 pixels, and looks as in docs/console', async () => {
   const user = await world.user('maria@example.com');
   world.cluster.psql('postgres', `
-    insert into pat.api_keys (id, user_id, name, kind, token_digest, scopes, hint, created_at, expires_at, revoked_at, disabled_at, rate_limit, rate_window, description) values
-      ('cccccccc-0000-4000-8000-000000000001', '${user.id}', 'Backup script', 'jwt', null, '{todos:read,invoices:read}', 'x7Kd2Q', now() - interval '40 days', now() + interval '50 days', null, null, 1000, '1 hour', 'Runs each night on the office server.'),
-      ('cccccccc-0000-4000-8000-000000000002', '${user.id}', 'Zapier', 'opaque', sha256('zapier'), null, 'P0qk1z', now() - interval '12 days', now() + interval '78 days', null, null, null, null, null),
-      ('cccccccc-0000-4000-8000-000000000003', '${user.id}', 'Old laptop', 'jwt', null, null, 'mm3TyA', now() - interval '60 days', now() + interval '30 days', null, now(), null, null, null);
+    insert into pat.api_keys (id, user_id, name, kind, token_digest, scopes, hint, created_at, expires_at, revoked_at, disabled_at, rate_limit, rate_window, quota, quota_window, description) values
+      ('cccccccc-0000-4000-8000-000000000001', '${user.id}', 'Backup script', 'jwt', null, '{todos:read,invoices:read}', 'x7Kd2Q', now() - interval '40 days', now() + interval '50 days', null, null, 1000, '1 hour', 10000, '1 day', 'Runs each night on the office server.'),
+      ('cccccccc-0000-4000-8000-000000000002', '${user.id}', 'Zapier', 'opaque', sha256('zapier'), null, 'P0qk1z', now() - interval '12 days', now() + interval '78 days', null, null, null, null, null, null, null),
+      ('cccccccc-0000-4000-8000-000000000003', '${user.id}', 'Old laptop', 'jwt', null, null, 'mm3TyA', now() - interval '60 days', now() + interval '30 days', null, now(), null, null, null, null, null);
     insert into pat.api_key_usage (key_id, user_id, last_used_at, last_used_ip) values
       ('cccccccc-0000-4000-8000-000000000001', '${user.id}', now() - interval '3 hours', '203.0.113.7'),
       ('cccccccc-0000-4000-8000-000000000002', '${user.id}', now() - interval '2 minutes', '198.51.100.20');
+    insert into pat.api_key_days (day, key_id, user_id, requests, refused)
+      select (now() at time zone 'UTC')::date - ago, 'cccccccc-0000-4000-8000-000000000001', '${user.id}', 180 + 37 * ago % 90 + 9 * (30 - ago), case when ago in (4, 5) then 140 else 0 end
+      from generate_series(0, 38) ago where ago % 7 not in (2, 3);
     select pat.add_signing_key(kid => '2026-12');
     select pat.deny_token(pat.sign_jwt('{"role": "authenticated", "sub": "${user.id}"}', '30 days'), 'in a public repository');`);
   mkdirSync(SHOTS, { recursive: true });
@@ -531,7 +592,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     const page = await world.visit('/', { colorScheme: scheme });
     // What only the demo has is not in the pictures.
     await page.evaluate(() => document.querySelector('#mailbox').remove());
-    const look = async (name, path) => {
+    const look = async (name, path, top) => {
       if (path !== undefined) await page.evaluate((hash) => { location.hash = hash; }, `#/${path}`);
       await page.getByRole('progressbar').first().waitFor({ state: 'detached' });
       await page.locator('pat-console main > *').first().waitFor();
@@ -540,6 +601,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
       await page.setViewportSize({ width: 320, height: 700 });
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), `${name} fits 320 pixels`);
       await page.setViewportSize({ width: 900, height: 640 });
+      await top?.evaluate((element) => element.scrollIntoView());
       const file = join(SHOTS, `${name}-${scheme}.png`);
       const picture = await page.screenshot(makesShots ? { path: file } : {});
       assert.ok(picture.length < 100_000, `${name} has ${picture.length} bytes`);
@@ -550,7 +612,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     await page.evaluate(() => { location.hash = '#/sign-in'; });
     await world.signIn(page, user);
     await page.getByRole('button', { name: 'Details of Backup script' }).click();
-    await page.getByText('What happened to it').waitFor();
+    await page.getByRole('img', { name: 'In the last 30 days' }).waitFor();
     await look('tokens');
     await page.getByRole('button', { name: 'New token' }).click();
     await page.getByLabel('Name').fill('Dashboard');
@@ -558,6 +620,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     await page.getByLabel('todos: read').check();
     await look('new-token');
     await page.getByRole('button', { name: 'Cancel' }).click();
+    await look('usage', undefined, row(page, 'Backup script'));
     await look('settings', 'settings');
     await look('account', 'account');
     await look('operator', 'operator');

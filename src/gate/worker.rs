@@ -184,6 +184,9 @@ pub unsafe extern "C-unwind" fn supabase_pat_writer(argument: pg_sys::Datum) {
         #[cfg(feature = "pg18")]
         pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(unguarded::die));
         pg_sys::BackgroundWorkerUnblockSignals();
+        // Whoever renames a database, or copies it, keeps everybody out until that is committed, and the launcher and
+        // all other databases wait for this process. Nobody else locks a database for long.
+        set(c"lock_timeout", c"20ms");
         const BYPASS_ALLOWCONN: u32 = 1;
         let database = pg_sys::Oid::from(argument.value() as u32);
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
@@ -260,17 +263,22 @@ fn prepare() {
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
     ] {
-        // SAFETY: settings that a superuser may set for a session.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
+        set(name, value);
     }
     rights::distrust_triggers();
+}
+
+/// For the rest of the process, whatever is set for the database or the role.
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: settings that a superuser may set for a session.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
 }
 
 /// Writes something into tables of the schema `pat`, if they are the extension's. An error ends the

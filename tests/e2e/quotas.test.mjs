@@ -211,6 +211,27 @@ describe('a server', () => {
     assert.equal(rows(cluster, key, 'second'), 'quota|7');
   });
 
+  test('a database that its owner keeps everybody out of holds up no other', async () => {
+    cluster.psql('postgres', 'create role mallory createdb');
+    cluster.psql('postgres', 'create database closed owner mallory');
+    cluster.psql('closed', SETUP);
+    const [client, mallory, there] = [await connect(), await connect(), await connect('closed')];
+    const key = mint(cluster, 2, '', 'closed');
+    // What the last request there has left is to be written.
+    await useUp(there, key);
+    await there.end();
+    await mallory.query('set session authorization mallory');
+    await eventually(() => mallory.query('begin; alter database closed rename to open')
+      .catch(() => mallory.query('rollback').then(() => false)), 20);
+    const log = () => readFileSync(cluster.log, 'utf8').split('canceling statement due to lock timeout').length;
+    const before = log();
+    // A writer has been kept out, and one more after it.
+    await eventually(() => log() >= before + 2, 20);
+    for (let round = 0; round < 3; round += 1) assert.equal(await pass(client, mint(cluster, 10)), 'passed');
+    await mallory.query('rollback');
+    await eventually(() => cluster.psql('closed', `select requests from pat.api_key_usage where key_id = '${key}'`) === '2', 20);
+  });
+
   test('an extension that is dropped and created again has forgotten nothing of others', async () => {
     cluster.psql('postgres', 'create database third');
     cluster.psql('third', SETUP);

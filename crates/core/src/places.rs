@@ -282,10 +282,12 @@ pub fn demanded(
             if place.database != database {
                 continue;
             }
+            let mut wants_nothing = true;
             for which in Which::BOTH {
                 let counter = place.counters.of(which);
                 let demand = &mut place.demands[which as usize];
                 if let Some(wanted) = demand.wanted(counter, is_waiting, now) {
+                    wants_nothing = false;
                     demanded(Demanded {
                         token: place.token,
                         which,
@@ -295,6 +297,10 @@ pub fn demanded(
                 if !only_waiting {
                     demand.settle(counter);
                 }
+            }
+            // It has lost its limits since, say. A request that does wait says so again.
+            if wants_nothing {
+                block.waiting &= !(1 << number);
             }
         }
     }

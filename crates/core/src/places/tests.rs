@@ -140,6 +140,32 @@ fn one_user_gets_a_share_and_leaves_the_rest_to_others() {
 }
 
 #[test]
+fn who_has_lost_the_limit_that_it_waited_for_waits_no_more() {
+    const DAY: Limit = Limit {
+        requests: 3,
+        window: 86_400_000_000,
+    };
+    let mut table = Table::new(1, 16);
+    let mut leased = request(1, 1, Some(DAY));
+    leased.limits.have_leases = true;
+    assert_eq!(table.count(&leased, 5000), Counted::NeedsLease);
+    let leases = |table: &mut Table| {
+        let mut found = 0;
+        table.with(|set| demanded(set, DATABASE, true, 5000, |_| found += 1));
+        found
+    };
+    assert_eq!(leases(&mut table), 1);
+    let is_waiting = |table: &mut Table| table.with(|set| waiting(set).count()) > 0;
+    // Until it has been given the lease.
+    assert!(is_waiting(&mut table));
+    table.count(&request(1, 1, None), 5000);
+    assert_eq!(leases(&mut table), 0);
+    assert!(!is_waiting(&mut table));
+    assert_eq!(table.count(&leased, 5000), Counted::NeedsLease);
+    assert!(is_waiting(&mut table));
+}
+
+#[test]
 fn a_use_is_lost_only_where_there_is_no_more_room() {
     let mut table = Table::new(2, 24);
     for token in 0..32 {

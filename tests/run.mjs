@@ -47,6 +47,15 @@ if (wants('isolation')) {
 if (wants('regress') || wants('isolation')) {
   console.log(`${passed} passed, ${failed} failed${accepts ? `, ${accepted} accepted` : ''}`);
 }
+// What these try is the same with each Postgres: of several that are tested, the first one is enough.
+const OF_NO_POSTGRES = [
+  'console', 'console_examples', 'console_types', 'dev', 'docker_image', 'guides', 'links', 'release_check', 'tutorial',
+];
+const tested = (process.env.TESTED ?? major).split(' ');
+if (only.length === 0 && tested.includes(major) && tested[0] !== major) {
+  found.e2e.tests = found.e2e.tests.filter((name) => !OF_NO_POSTGRES.includes(name));
+  if (wants('e2e')) console.log(`tried with Postgres ${tested[0]} alone: ${OF_NO_POSTGRES.join(', ')}`);
+}
 if (found.e2e.tests.length > 0) {
   e2e(found.e2e.tests);
   // Some files run again through a pooler of transactions: those that show most of what it could mix up.

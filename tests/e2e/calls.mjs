@@ -75,6 +75,7 @@ export function prepare(cluster) {
 /** The calls, as expressions in which `i` is a number that is another one in each call.
  * - `role`, `settings`: those of the session
  * - `takes`: about how many microseconds
+ * - `sorts`: so many KiB it takes for a moment, however often it is called
  * - `raises`: it ends with an error
  * - `writes`: it leaves something behind; `tidied`: that is cleared away where it is called often */
 export function calls(tokens) {
@@ -134,7 +135,7 @@ export function calls(tokens) {
   call('api_key_allows, uuid', `api_key_allows(${text('project')}, '${ALICE}'::uuid)`, token, { takes: 2 });
   call('api_key_attribute', `api_key_attribute(${text('project')})`, token, { takes: 3 });
   call('current_api_key', 'current_api_key()', token, { takes: 60 });
-  call('pat.metrics', '(select count(*) from pat.metrics())', service, { takes: 900 });
+  call('pat.metrics', '(select count(*) from pat.metrics())', service, { takes: 900, sorts: 4096 });
   call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });
   call('pat.explain_access, refused', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select frm')}))`, service, { raises: true, takes: 60 });
   call('introspect_token, JWT', `introspect_token(${text(tokens.scoped)}, 'todos:read')`, service, { takes: 12 });

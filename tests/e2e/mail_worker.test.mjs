@@ -1,6 +1,5 @@
 // Codes by e-mail: the REST server, the outbox, examples/mail_worker.mjs and an SMTP server.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { SMTPServer } from 'smtp-server';
 import { freePort } from '../cluster/cluster.mjs';
 import { start } from './fixture.mjs';
+import { startMailWorker } from './mail_workers.mjs';
 
 const LEASE_SECONDS = 2;
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
@@ -76,23 +76,7 @@ function parse(raw) {
 
 /** A worker in a process of its own, and what it prints. */
 function startWorker(env = {}) {
-  const { cluster } = world;
-  const worker = { output: '' };
-  worker.child = spawn(process.execPath, [script], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: process.env.PATH,
-      DATABASE_URL: cluster.url('postgres', 'authenticator', cluster.password),
-      SMTP_URL: `smtp://127.0.0.1:${smtpPort}`,
-      MAIL_FROM: 'Todos <no-reply@example.com>',
-      POLL_SECONDS: '0.5',
-      ...env,
-    },
-  });
-  for (const stream of [worker.child.stdout, worker.child.stderr]) {
-    stream.on('data', (chunk) => { worker.output += chunk; });
-  }
-  worker.ended = new Promise((resolve) => worker.child.once('close', (code, signal) => resolve(code ?? signal)));
+  const worker = startMailWorker(script, world.cluster, smtpPort, { POLL_SECONDS: '0.5', ...env });
   workers.push(worker);
   return worker;
 }

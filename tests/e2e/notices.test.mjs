@@ -1,6 +1,5 @@
 // Notices by e-mail: the REST server, pat.notices, examples/mail_worker.mjs with its templates, and an SMTP server.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { SMTPServer } from 'smtp-server';
 import { freePort } from '../cluster/cluster.mjs';
 import { ALICE, BOB, start } from './fixture.mjs';
+import { startMailWorker } from './mail_workers.mjs';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -84,23 +84,7 @@ function parse(raw) {
 }
 
 function startWorker(env = {}) {
-  const { cluster } = world;
-  const worker = { output: '' };
-  worker.child = spawn(process.execPath, [script], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: process.env.PATH,
-      DATABASE_URL: cluster.url('postgres', 'authenticator', cluster.password),
-      SMTP_URL: `smtp://127.0.0.1:${smtpPort}`,
-      MAIL_FROM: 'Todos <no-reply@example.com>',
-      POLL_SECONDS: '0.2',
-      ...env,
-    },
-  });
-  for (const stream of [worker.child.stdout, worker.child.stderr]) {
-    stream.on('data', (chunk) => { worker.output += chunk; });
-  }
-  worker.ended = new Promise((resolve) => worker.child.once('close', (code, signal) => resolve(code ?? signal)));
+  const worker = startMailWorker(script, world.cluster, smtpPort, { POLL_SECONDS: '0.2', ...env });
   workers.push(worker);
   return worker;
 }

@@ -1,4 +1,4 @@
-// The table of a run: on the terminal, in docs/benchmarks.md, and its rows with a bound in README.md.
+// The table of a run: on the terminal and in docs/benchmarks.md.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const HEAD = ['what', 'ours', 'compared with', '', 'ratio', 'must reach', ''];
@@ -43,19 +43,9 @@ export class Report {
     return rows.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
   }
 
-  markdown(rows = this.#rows) {
+  markdown() {
     const line = (cells) => `| ${cells.join(' | ')} |`;
-    return [line(HEAD), line(HEAD.map(() => '---')), ...rows.map(line)].join('\n');
-  }
-
-  /** The rows that must reach something, each with its whole name. */
-  bounds() {
-    let name = '';
-    const named = this.#rows.map(([what, ...rest]) => {
-      if (what) name = what;
-      return [name, ...rest];
-    });
-    return this.markdown(named.filter((cells) => cells[5] !== ''));
+    return [line(HEAD), line(HEAD.map(() => '---')), ...this.#rows.map(line)].join('\n');
   }
 }
 

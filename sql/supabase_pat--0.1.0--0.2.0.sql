@@ -921,6 +921,7 @@ keys as (
     select count(*) filter (where kind = 'opaque') as opaque,
         count(*) filter (where allowed_ips is not null) as with_addresses,
         count(*) filter (where num_nonnulls(rate_limit, quota) > 0) as with_limits,
+        count(*) filter (where greatest(rate_window, quota_window) >= '1 day') as with_long_limits,
         count(*) filter (where scopes is not null) as with_scopes
     from pat.api_keys where revoked_at is null and expires_at > now()
 ),
@@ -1150,12 +1151,19 @@ select 'service accounts', problem is null, coalesce(problem, case
         else 'managed by whom ' || manager.value || ' allows' end)
 from pat.service_account_problem() problem, setting manager where manager.name = 'service_account_manager'
 union all
-select 'worker', is_standby or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
+select 'worker', is_standby
+        or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds' and not is_crowded,
     case when is_standby then 'starts when this standby is promoted'
         when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
         when flushed_at is null then 'has just started'
+        when is_crowded then format('parallel queries can take all %s processes of max_worker_processes, and then requests with tokens '
+            'whose limit is a day or longer (%s) get 503: set max_parallel_workers to %s, or raise max_worker_processes and restart',
+            processes, with_long_limits, greatest(processes - 3, 0))
         else format('wrote what there was at %s', date_trunc('second', flushed_at)) end
-from server where is_preloaded
+from server, (
+    select with_long_limits, processes, with_long_limits > 0 and processes - current_setting('max_parallel_workers')::int < 3 as is_crowded
+    from keys, cast(current_setting('max_worker_processes') as int) processes
+) slots where is_preloaded
 union all
 select 'room', lost = 0,
     case when lost = 0 then 'shared memory has had room for every token'

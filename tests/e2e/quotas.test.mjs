@@ -111,6 +111,25 @@ describe('a server', () => {
     assert.match(rows(cluster, key), /^quota\|\d+\nrate\|20$/);
   });
 
+  test('the doctor says where parallel queries can take the processes that grant requests', async () => {
+    cluster.psql('postgres', 'create database crowded');
+    cluster.psql('crowded', SETUP);
+    const worker = () => cluster.psql('crowded', `select ok, detail from pat.status() where "check" = 'worker'`);
+    const says = (pattern) => eventually(() => pattern.test(worker()), 60);
+    await says(/^t\|wrote/);
+    const key = mint(cluster, 30, '', 'crowded');
+    assert.equal(worker(), 'f|parallel queries can take all 8 processes of max_worker_processes, and then requests with tokens '
+      + 'whose limit is a day or longer (1) get 503: set max_parallel_workers to 5, or raise max_worker_processes and restart');
+    cluster.psql('postgres', 'alter system set max_parallel_workers = 5');
+    cluster.psql('postgres', 'select pg_reload_conf()');
+    await says(/^t\|wrote/);
+    cluster.psql('postgres', 'alter system reset max_parallel_workers');
+    cluster.psql('postgres', 'select pg_reload_conf()');
+    await says(/^f\|parallel/);
+    cluster.psql('crowded', `select revoke_pat('${key}')`);
+    await says(/^t\|wrote/);
+  });
+
   test('a restart renews nothing', async () => {
     const key = mint(cluster, 100);
     const before = await connect();

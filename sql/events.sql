@@ -30,7 +30,7 @@ create policy owners_see_the_events_of_their_keys on pat.events for select
     using (user_id = pat.uid() and key_id is not null
         and public.has_scope('tokens:read') and public.is_active_session());
 
-create policy trusted_roles_see_the_events on pat.events for select using (pat.is_trusted());
+create policy trusted_roles_see_the_events on pat.events for select to current_user using (pat.is_trusted());
 
 create view public.api_key_events with (security_invoker, security_barrier) as
 select

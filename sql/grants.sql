@@ -96,6 +96,7 @@ declare
     service_role text;
     role text;
     untouched record;
+    policy record;
     member record;
 begin
     -- Any function of the library loads it. Until then a setting is what anybody made of it.
@@ -205,6 +206,24 @@ begin
                 pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
+
+            -- What is named here is seen without BYPASSRLS. The role is added, as privileges are. In the order in which the
+            -- functions lock the tables.
+            for policy in
+                select p.polrelid::regclass as on_table, p.polname as name,
+                    (select string_agg(quote_ident(rolname), ', ' order by rolname) from pg_roles where oid = any (p.polroles)) as present
+                from unnest(
+                    '{user_settings, user_settings, api_keys, api_key_usage, api_key_days, events}'::text[],
+                    '{trusted_roles_see_the_settings, trusted_roles_delete_settings, trusted_roles_do_everything,
+                        trusted_roles_see_the_usage, trusted_roles_see_the_days, trusted_roles_see_the_events}'::text[]
+                ) with ordinality as wanted (on_table, name, place)
+                    join pg_policy p on p.polname = wanted.name and p.polrelid = to_regclass('pat.' || wanted.on_table)
+                where not p.polroles && array[0::oid, to_regrole(quote_ident(role))::oid]
+                order by place
+            loop
+                execute format('alter policy %I on %s to %s', policy.name, policy.on_table,
+                    concat_ws(', ', policy.present, quote_ident(role)));
+            end loop;
         end if;
     end loop;
 

@@ -247,6 +247,7 @@ alter table pat.api_key_usage
     add column day date,
     add column requests bigint not null default 0,
     add column refused bigint not null default 0;
+create index api_key_usage_user_id_idx on pat.api_key_usage (user_id);
 create table pat.api_key_days (
     day date,
     key_id uuid,
@@ -571,6 +572,31 @@ alter policy owners_see_the_events_of_their_keys on pat.events
 alter policy owners_see_their_settings on pat.user_settings
     using (user_id = pat.uid() and public.has_scope('settings:read') and public.is_active_session());
 
+-- Policies for trusted roles are for these alone, and for nobody for whom there is another one: else no index finds a
+-- user's rows. What an operator has made of them stays.
+do $$
+declare
+    service_role text;
+    policy record;
+begin
+    perform pat.is_trusted();  -- loads the library, and with it the settings
+    service_role := pg_catalog.current_setting('supabase_pat.service_role');
+    for policy in
+        select p.polrelid::pg_catalog.regclass as on_table, p.polname as name,
+            (select pg_catalog.string_agg(pg_catalog.quote_ident(rolname), ', ' order by rolname) from pg_catalog.pg_roles
+             where oid = (select relowner from pg_catalog.pg_class where oid = 'pat.api_keys'::pg_catalog.regclass)
+                or rolname = service_role) as roles
+        from pg_catalog.pg_policy p
+        where p.polroles = '{0}'::pg_catalog.oid[] and (p.polrelid::pg_catalog.regclass::text, p.polname) in (
+            ('pat.user_settings', 'trusted_roles_see_the_settings'), ('pat.user_settings', 'trusted_roles_delete_settings'),
+            ('pat.api_keys', 'trusted_roles_do_everything'), ('pat.api_key_usage', 'trusted_roles_see_the_usage'),
+            ('pat.api_key_days', 'trusted_roles_see_the_days'), ('pat.events', 'trusted_roles_see_the_events'))
+    loop
+        execute pg_catalog.format('alter policy %I on %s to %s', policy.name, policy.on_table, policy.roles);
+    end loop;
+end
+$$;
+
 -- Functions in SQL, as they are in an installation of 0.2.0.
 create or replace function pat.install_auth_schema() returns void
     language plpgsql
@@ -775,6 +801,7 @@ declare
     service_role text;
     role text;
     untouched record;
+    policy record;
     member record;
 begin
     -- Any function of the library loads it. Until then a setting is what anybody made of it.
@@ -884,6 +911,24 @@ begin
                 pat.drop_key_attribute(text),
                 pat.define_setting(text, jsonb, jsonb, boolean),
                 pat.drop_setting(text) to %I', role);
+
+            -- What is named here is seen without BYPASSRLS. The role is added, as privileges are. In the order in which the
+            -- functions lock the tables.
+            for policy in
+                select p.polrelid::regclass as on_table, p.polname as name,
+                    (select string_agg(quote_ident(rolname), ', ' order by rolname) from pg_roles where oid = any (p.polroles)) as present
+                from unnest(
+                    '{user_settings, user_settings, api_keys, api_key_usage, api_key_days, events}'::text[],
+                    '{trusted_roles_see_the_settings, trusted_roles_delete_settings, trusted_roles_do_everything,
+                        trusted_roles_see_the_usage, trusted_roles_see_the_days, trusted_roles_see_the_events}'::text[]
+                ) with ordinality as wanted (on_table, name, place)
+                    join pg_policy p on p.polname = wanted.name and p.polrelid = to_regclass('pat.' || wanted.on_table)
+                where not p.polroles && array[0::oid, to_regrole(quote_ident(role))::oid]
+                order by place
+            loop
+                execute format('alter policy %I on %s to %s', policy.name, policy.on_table,
+                    concat_ws(', ', policy.present, quote_ident(role)));
+            end loop;
         end if;
     end loop;
 

@@ -25,7 +25,7 @@ select pg_extension_config_dump('pat.api_key_days', '');
 create policy owners_see_their_days on pat.api_key_days for select
     using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
 
-create policy trusted_roles_see_the_days on pat.api_key_days for select using (pat.is_trusted());
+create policy trusted_roles_see_the_days on pat.api_key_days for select to current_user using (pat.is_trusted());
 
 comment on column pat.api_key_usage.day is 'The latest day, in UTC, on which it was used or refused, with its counts.';
 comment on column pat.api_key_usage.requests is 'Those of that day that were let through.';

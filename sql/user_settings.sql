@@ -58,8 +58,8 @@ create policy owners_see_their_settings on pat.user_settings for select
     using (user_id = pat.uid() and public.has_scope('settings:read') and public.is_active_session());
 
 -- For a service role without BYPASSRLS.
-create policy trusted_roles_see_the_settings on pat.user_settings for select using (pat.is_trusted());
-create policy trusted_roles_delete_settings on pat.user_settings for delete using (pat.is_trusted());
+create policy trusted_roles_see_the_settings on pat.user_settings for select to current_user using (pat.is_trusted());
+create policy trusted_roles_delete_settings on pat.user_settings for delete to current_user using (pat.is_trusted());
 
 comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
     'Declares a setting that every user has, or declares it anew. default_value: what counts until a user sets it. '

@@ -31,8 +31,8 @@ const CHANGED = {
     },
   },
   'roles of a policy': {
-    edit: [/(create policy trusted_roles_see_the_usage on pat\.api_key_usage for select)/, '$1 to authenticated, service_role'],
-    upgrade: () => 'alter policy trusted_roles_see_the_usage on pat.api_key_usage to authenticated, service_role;',
+    edit: [/(create policy trusted_roles_see_the_attributes on pat\.key_attributes for select)/, '$1 to authenticated, service_role'],
+    upgrade: () => 'alter policy trusted_roles_see_the_attributes on pat.key_attributes to authenticated, service_role;',
   },
 };
 
@@ -129,7 +129,7 @@ export const OMISSIONS = {
   'a policy that lets more through': ['policy', 'create policy owners_see_their_notes on pat.notes for select using (true);',
     /^policy owners_see_their_notes on pat\.notes: polqual is "true" and should be /],
   'a policy for everybody': ['roles of a policy', '',
-    /^policy trusted_roles_see_the_usage on pat\.api_key_usage: polroles lacks role authenticated, role service_role, and has -$/],
+    /^policy trusted_roles_see_the_attributes on pat\.key_attributes: polroles lacks role authenticated, role service_role, and has -$/],
   'no index': ['index', '', /^index pat\.notes_key_id_idx is missing$/],
   'an index over all rows': ['index', 'create index notes_key_id_idx on pat.notes (key_id);',
     /^pg_index of index pat\.notes_key_id_idx: indpred is null and should be /],

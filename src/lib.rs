@@ -50,6 +50,7 @@ pub extern "C-unwind" fn _PG_init() {
     let is_preloaded = pg::settings::is_preloaded();
     request::run::install_hook(is_preloaded.then_some(gate::guard::AROUND));
     // Each is called before those that stand above it: the guard judges the request first.
+    pg::own_locks::install();
     request::auth_functions::install();
     gate::reach::install();
     gate::row_errors::install();

@@ -18,6 +18,7 @@ mod local;
 pub mod lock;
 pub mod memory;
 pub mod net;
+pub mod own_locks;
 pub mod predicate;
 pub mod random;
 pub mod relations;

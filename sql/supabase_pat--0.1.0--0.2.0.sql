@@ -1,14 +1,97 @@
 -- From 0.1.0 to 0.2.0. docs/releasing.md says what an upgrade script has to mind.
 \echo Use "alter extension supabase_pat update" to load this file. \quit
 
--- All that is changed below, before anything is read: what the events tell of is taken over from them, and whoever is
--- minting or signing up by the old ways has ended by then. Whoever comes later finds the new tables. In the order in which
--- the functions lock them, or an upgrade of a database that is in use ends in a deadlock.
-lock table pat.user_settings, pat.denied_tokens, pat.code_attempts, pat.api_keys, pat.api_key_usage, pat.events, pat.outbox
-    in access exclusive mode;
-
 -- Which operators an index or a policy means is settled here, where it is created.
 set local search_path = pg_catalog, pg_temp;
+
+-- What would end in the middle with an error of Postgres's that does not say what to do.
+do $$
+declare
+    loaded text := (pat.server_state()).version;
+    found text;
+begin
+    if string_to_array(substring(loaded from '^[0-9.]+'), '.')::integer[] < '{0,2,0}' then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('the update to 0.2.0 needs its library, and this session has loaded that of %s', loaded),
+            hint = 'Restart the server if supabase_pat is in shared_preload_libraries, else begin a new session. Nothing was changed.';
+    end if;
+
+    -- A function beside ours could be what a client calls, with the rights of that client; or leave it open which of them
+    -- a policy below means.
+    select string_agg(object, ', ' order by object) into found
+    from (
+        select pg_describe_object('pg_class'::regclass, c.oid, 0) as object
+        from pg_class c
+        where c.relnamespace = 'public'::regnamespace
+            and c.relname in ('exchanged_token', 'service_accounts', 'api_key_daily_usage')
+        union all
+        select pg_describe_object('pg_type'::regclass, t.oid, 0)
+        from pg_type t
+        where t.typnamespace = 'public'::regnamespace and t.typrelid = 0
+            and t.typname in ('exchanged_token', 'service_accounts', 'api_key_daily_usage')
+        union all
+        select pg_describe_object('pg_proc'::regclass, p.oid, 0)
+        from pg_proc p
+        where p.pronamespace = 'public'::regnamespace
+            and (p.proname in ('current_api_key', 'edit_pat', 'api_key_allows', 'api_key_attribute', 'setting_definitions',
+                    'report_leaked_tokens', 'introspect_token', 'exchange_token', 'create_service_account',
+                    'delete_service_account', 'service_account_tokens', 'is_service_account')
+                or p.proname in ('has_scope', 'is_active_session') and not exists (
+                    select from pg_depend
+                    where classid = 'pg_proc'::regclass and objid = p.oid and deptype = 'e'
+                        and refobjid = (select oid from pg_extension where extname = 'supabase_pat'))
+                or p.oid = to_regprocedure('public.revoke_pat(uuid, boolean)')
+                or p.oid = to_regprocedure('public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval)'))
+    ) in_the_way;
+    if found is not null then
+        raise exception using
+            errcode = 'duplicate_object',
+            message = format('in the way of supabase_pat 0.2.0: %s', found),
+            hint = 'Rename what is there, or drop it if it is not yours, and update again. Nothing was changed.';
+    end if;
+end
+$$;
+
+-- All that is changed below, before anything is read: what the events tell of is taken over from them, and whoever is
+-- minting or signing up by the old ways has ended by then. Whoever comes later finds the new tables. In the order in which
+-- the functions lock them, and the view before its tables, as those who read it do. Others have another order, or are at
+-- it for long. So after half a second all is given back for a moment and taken anew: that is less than anybody's
+-- deadlock_timeout, so no request ends in a deadlock with this, and none waits behind a transaction that was left open.
+do $$
+declare
+    given_up_after interval := make_interval(secs => coalesce(
+        nullif(extract(epoch from current_setting('lock_timeout')::interval), 0), 60));
+    former text := current_setting('lock_timeout');
+    attempt_began timestamptz;
+    name text;
+begin
+    loop
+        attempt_began := clock_timestamp();
+        begin
+            foreach name in array array['public.api_keys', 'pat.user_settings', 'pat.denied_tokens', 'pat.code_attempts',
+                'pat.api_keys', 'pat.api_key_usage', 'pat.events', 'pat.outbox']
+            loop
+                perform set_config('lock_timeout', greatest(1, ceil(extract(epoch from
+                    least(attempt_began + '0.5 s', now() + given_up_after) - clock_timestamp()) * 1000))::text, true);
+                execute format('lock table %s in access exclusive mode', name);
+            end loop;
+            exit;
+        exception when lock_not_available or deadlock_detected then
+            if clock_timestamp() >= now() + given_up_after then
+                raise exception using
+                    errcode = 'lock_not_available',
+                    message = format('the tables of supabase_pat have been in use for %s seconds without a pause',
+                        extract(epoch from given_up_after)::integer),
+                    hint = 'End the transactions that are open for long, which pg_stat_activity shows, or set lock_timeout '
+                        'to how long this is to go on, and update again. Nothing was changed.';
+            end if;
+            perform pg_sleep(0.1);
+        end;
+    end loop;
+    perform set_config('lock_timeout', former, true);
+end
+$$;
 
 -- Codes that are sent by e-mail: what wrong tries were worth, and who asked.
 alter table pat.code_attempts add column chance bigint;
@@ -403,67 +486,27 @@ create function pat.notice_failed(id bigint, error text default null) returns bo
     language c
     as 'MODULE_PATHNAME', 'notice_failed_wrapper';
 
--- mint_pat has more arguments. Where no operator has changed who may call it, that is as in a new installation, where the
--- anonymous role may too: it is told to log in. Else it stays as it was, and a dump goes on telling what was changed.
-do $$
-declare
-    former aclitem[];
-    is_untouched boolean;
-    given aclitem[];
-    role text;
-    granted record;
-begin
-    select p.proacl, p.proacl is not distinct from i.initprivs into former, is_untouched
-    from pg_proc p
-        left join pg_init_privs i on i.objoid = p.oid and i.classoid = 'pg_proc'::regclass and i.objsubid = 0
-    where p.oid = 'public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval)'::regprocedure;
-    drop function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval);
-    create function public.mint_pat(user_id uuid default null, name text default null, expires_in interval default null,
-        scopes text[] default null, kind text default 'jwt', allowed_ips cidr[] default null, rate_limit int default null,
-        rate_window interval default '1 minute', attributes jsonb default null, description text default null,
-        quota int default null, quota_window interval default '1 day')
-        returns public.minted_pat
-        language c
-        as 'MODULE_PATHNAME', 'mint_wrapper';
-    for role in
-        select 'public' union all
-        select distinct a.grantee::regrole::text
-        from pg_default_acl acl, aclexplode(acl.defaclacl) a
-        where a.grantee <> 0 and a.grantee <> acl.defaclrole
-    loop
-        execute format('revoke all on function public.mint_pat from %s', role);
-    end loop;
-    perform pat.is_trusted();  -- loads the library, and with it the settings
-    foreach role in array array[current_setting('supabase_pat.anon_role'),
-        current_setting('supabase_pat.authenticated_role'), current_setting('supabase_pat.service_role')]
-    loop
-        if to_regrole(quote_ident(role)) is not null then
-            execute format('grant execute on function public.mint_pat to %I', role);
-        end if;
-    end loop;
-    if is_untouched then
-        return;
-    end if;
-
-    select proacl into given from pg_proc where oid = 'public.mint_pat'::regproc;
-    for granted in select distinct case grantee when 0 then 'public' else grantee::regrole::text end as role
-        from pg_proc, aclexplode(proacl) where oid = 'public.mint_pat'::regproc and grantee <> proowner
-    loop
-        execute format('revoke all on function public.mint_pat from %s', granted.role);
-    end loop;
-    for granted in select case grantee when 0 then 'public' else grantee::regrole::text end as role, is_grantable
-        from pg_proc, aclexplode(former) where oid = 'public.mint_pat'::regproc and grantee <> proowner
-    loop
-        execute format('grant execute on function public.mint_pat to %s%s', granted.role,
-            case when granted.is_grantable then ' with grant option' end);
-    end loop;
-    -- Postgres has just taken these for the privileges that the extension gives.
-    set local allow_system_table_mods = on;
-    update pg_init_privs set initprivs = given
-    where objoid = 'public.mint_pat'::regproc and classoid = 'pg_proc'::regclass and objsubid = 0;
-    set local allow_system_table_mods = off;
-end
-$$;
+-- mint_pat has more arguments, which no command of Postgres gives to a function that is there. A new one in its place
+-- would fail whoever is minting at this moment, and would be kept from coming by each view and function that names it. So
+-- the row of the old one takes over what is different, and keeps its number, privileges and comment.
+create function pat.mint_pat_anew(user_id uuid default null, name text default null, expires_in interval default null,
+    scopes text[] default null, kind text default 'jwt', allowed_ips cidr[] default null, rate_limit int default null,
+    rate_window interval default '1 minute', attributes jsonb default null, description text default null,
+    quota int default null, quota_window interval default '1 day')
+    returns public.minted_pat
+    language c
+    as 'MODULE_PATHNAME', 'mint_wrapper';
+set local allow_system_table_mods = on;
+update pg_catalog.pg_proc p
+set pronargs = n.pronargs, pronargdefaults = n.pronargdefaults, proargtypes = n.proargtypes, proargnames = n.proargnames,
+    proargdefaults = n.proargdefaults, prosrc = n.prosrc
+from pg_catalog.pg_proc n
+where p.oid = 'public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval)'::regprocedure
+    and n.oid = 'pat.mint_pat_anew'::regproc;
+-- Plans do not depend on the functions that they call. They do on schemas, and are all made anew.
+update pg_catalog.pg_namespace set nspname = nspname where nspname = 'pat';
+set local allow_system_table_mods = off;
+drop function pat.mint_pat_anew;
 
 -- What is new is nobody's, whatever default privileges say, and then granted by name.
 do $$
@@ -550,7 +593,8 @@ begin
             from pg_catalog.pg_proc p
                 left join pg_catalog.pg_init_privs i on i.objoid = p.oid
                     and i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass and i.objsubid = 0
-            where p.oid = any (array['public.rotate_pat(uuid,interval)', 'public.revoke_pat(uuid)', 'public.revoke_all_pats(uuid)',
+            where p.oid = any (array['public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text,integer,interval)',
+                    'public.rotate_pat(uuid,interval)', 'public.revoke_pat(uuid)', 'public.revoke_all_pats(uuid)',
                     'public.sign_out(text)', 'public.set_settings(jsonb)']::pg_catalog.regprocedure[])
                 and p.proacl is not distinct from i.initprivs
         loop

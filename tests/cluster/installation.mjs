@@ -56,11 +56,12 @@ export function statements(sql) {
 
 export class Installation {
   /**
-   * It has the library that is installed, and `scripts` by what stands between the name and `.sql`, `0.1.0` or
-   * `0.1.0--0.2.0`. Without `scripts` it has nothing of the extension: see `take`.
+   * It has the library that is installed, or another one, and `scripts` by what stands between the name and `.sql`,
+   * `0.1.0` or `0.1.0--0.2.0`. Without `scripts` it has nothing of the extension: see `take`.
    */
-  constructor({ major = process.env.PG ?? '15', defaultVersion, scripts }) {
+  constructor({ major = process.env.PG ?? '15', defaultVersion, scripts, library }) {
     const machine = installed(major);
+    this.machine = machine;
     this.folder = mkdtempSync(join(tmpdir(), 'supabase_pat-installation-'));
     made.add(this);
     // The server may run as another user than the tests.
@@ -71,16 +72,23 @@ export class Installation {
     link(machine.bindir, this.bin, (file) => PROGRAMS.includes(file));
     for (const program of PROGRAMS) copyFileSync(join(machine.bindir, program), join(this.bin, program));
     link(machine.sharedir, own(machine.sharedir), (file) => file === 'extension');
-    const extensions = join(own(machine.sharedir), 'extension');
-    link(join(machine.sharedir, 'extension'), extensions, (file) => file === `${NAME}.control` || file.startsWith(`${NAME}--`));
+    link(join(machine.sharedir, 'extension'), join(own(machine.sharedir), 'extension'), (file) => file === `${NAME}.control` || file.startsWith(`${NAME}--`));
     link(machine.pkglibdir, own(machine.pkglibdir), (file) => file === `${NAME}.so`);
-    if (scripts === undefined) return;
-    // The library is copied together with the scripts of the same build, since it may be installed again meanwhile.
-    copyFileSync(machine.library, join(own(machine.pkglibdir), `${NAME}.so`));
+    if (scripts !== undefined) this.put({ defaultVersion, scripts, library });
+  }
 
-    const control = readFileSync(machine.control, 'utf8').replace(/^default_version = .*$/m, `default_version = '${defaultVersion}'`);
-    writeFileSync(join(extensions, `${NAME}.control`), control);
-    for (const [versions, sql] of Object.entries(scripts)) writeFileSync(join(extensions, `${NAME}--${versions}.sql`), sql);
+  /**
+   * Puts files there, as a package does: a library that a running server has loaded is replaced, and not written over.
+   * It is copied together with the scripts of the same build, since it may be installed again meanwhile.
+   */
+  put({ defaultVersion, scripts, library = this.machine.library }) {
+    const file = (path) => join(this.folder, relative('/', path));
+    copyFileSync(library, `${file(this.machine.library)}.new`);
+    renameSync(`${file(this.machine.library)}.new`, file(this.machine.library));
+
+    const control = readFileSync(this.machine.control, 'utf8').replace(/^default_version = .*$/m, `default_version = '${defaultVersion}'`);
+    writeFileSync(file(this.machine.control), control);
+    for (const [versions, sql] of Object.entries(scripts)) writeFileSync(file(this.machine.script(versions)), sql);
   }
 
   /**

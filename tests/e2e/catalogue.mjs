@@ -152,7 +152,7 @@ async function read(rows) {
 
   for (const { table } of await rows(`select distinct relname as table from (${MEMBERS}) m join pg_class c on c.oid = m.catalogue order by 1`)) {
     const here = `'${table}'::regclass`;
-    await take(table, { key: 'oid', identity: name(here, 't.oid'), more: { ...aside(here, 't.oid', '0'), ...(table === 'pg_extension' ? { dumped } : {}) } });
+    await take(table, { key: 'oid', identity: name(here, 't.oid'), more: { ...aside(here, 't.oid', '0'), ...MORE[table] } });
     for (const [part, key] of Object.entries(PARTS[table] ?? {})) {
       if (part === 'pg_attribute') {
         const more = aside(here, 't.attrelid', 't.attnum');
@@ -170,6 +170,12 @@ async function read(rows) {
 const dumped = `array(
   select format('%s %s', c.config::regclass, c.condition)
   from unnest(t.extconfig, t.extcondition) c (config, condition) order by 1)`;
+
+/** What other rows of the same or another catalogue have, and belongs to these. */
+const MORE = {
+  pg_extension: { dumped },
+  pg_class: { toast_options: `array(select o from pg_class a, unnest(a.reloptions) o where a.oid = t.reltoastrelid order by 1)` },
+};
 
 const bare = (table) => table.replace(/^pg_catalog\./, '');
 const owner = (table) => Object.keys(PARTS).find((whole) => table in PARTS[whole]) ?? table;

@@ -1,8 +1,11 @@
 // A database with everything in it goes from one major of Postgres to another, by pg_upgrade.
+import assert from 'node:assert/strict';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Cluster, programs } from '../cluster/cluster.mjs';
+import { Installation, installed } from '../cluster/installation.mjs';
+import { current, frozen, upgrades } from './releases.mjs';
 import { PRELOADED, assertServes, assertWhole, inventory, moveIn } from './lived_in.mjs';
 
 const [from, to] = ['15', '17'];
@@ -35,7 +38,7 @@ function upgrade(old, upgraded, mode) {
   const stdout = openSync(log, 'w');
   try {
     upgraded.run('pg_upgrade', [
-      '-b', old.bin, '-d', old.data, '-p', String(old.port), '-D', upgraded.data, '-P', String(upgraded.port),
+      '-b', old.bin, '-B', upgraded.bin, '-d', old.data, '-p', String(old.port), '-D', upgraded.data, '-P', String(upgraded.port),
       '-s', upgraded.folder, '-U', 'postgres', mode,
     ], { cwd: upgraded.folder, stdout });
   } catch (error) {
@@ -71,3 +74,35 @@ for (const [mode, world] of [['--copy', 'plain Postgres'], ['--link', 'Supabase'
     }
   });
 }
+
+// What it asks for of the extension is the same within a major.
+const later = missing.length > 0 ? asked[0] : to;
+const earlier = missing.length > 0 ? asked[0] : from;
+test(`from ${earlier} to ${later} with 0.1.0 in the database and ${current} installed, it is 0.1.0 still, and then ${current}`, async () => {
+  const installation = (major, defaultVersion) => new Installation({
+    major, defaultVersion, scripts: { [current]: readFileSync(installed(major).script(current), 'utf8'), ...frozen, ...upgrades },
+  });
+  const [before, after] = [installation(earlier, '0.1.0'), installation(later, current)];
+  const old = await Cluster.start({ major: earlier, bin: before.bin, settings: PRELOADED });
+  const upgraded = await Cluster.start({ major: later, bin: after.bin, settings: PRELOADED });
+  const version = () => upgraded.psql('app', `select extversion from pg_extension where extname = 'supabase_pat'`);
+  try {
+    const credentials = await moveIn(old, 'plain Postgres');
+    const original = inventory(old);
+    if (earlier !== later) forgetColumnVersions(old, upgraded);
+    old.control('stop');
+    upgraded.control('stop');
+    upgrade(old, upgraded, '--link');
+    upgraded.control('start');
+    assert.equal(version(), '0.1.0');
+    assertWhole(inventory(upgraded), original, { without: [] });
+    upgraded.psql('app', 'alter extension supabase_pat update');
+    assert.equal(version(), current);
+    await assertServes(upgraded, credentials);
+  } finally {
+    old.stop();
+    upgraded.stop();
+    before.remove();
+    after.remove();
+  }
+});

@@ -73,6 +73,12 @@ test-deb: deb ## install the package in a clean Debian system, use it there and 
 	@scripts/setup $(PG) deb
 	node --test tests/deb/
 
+# Not part of `make test`: the libraries of released versions are built from their commits, five minutes each the first
+# time.
+test-upgrade: setup install ## go from each released version to this one: its library, these files, a restart, the update
+	@for version in $$(sed -n 's/^## \([0-9][^ ]*\) .*/\1/p' CHANGELOG.md); do scripts/released $$version $(PG) > /dev/null || exit 1; done
+	node --test tests/upgrade/
+
 # It is kept out of the folder where programs of the machine are.
 docs: MDBOOK := 0.5.4
 docs: ## build a site of the documentation with mdBook, in target/docs/site, and check each of its links

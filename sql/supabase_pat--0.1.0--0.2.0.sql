@@ -56,16 +56,19 @@ $$;
 -- All that is changed below, before anything is read: what the events tell of is taken over from them, and whoever is
 -- minting or signing up by the old ways has ended by then. Whoever comes later finds the new tables. In the order in which
 -- the functions lock them, and the view before its tables, as those who read it do. Others have another order, or are at
--- it for long. So after half a second all is given back for a moment and taken anew: that is less than anybody's
+-- it for long. So after less than a second all is given back for a moment and taken anew: that is less than anybody's
 -- deadlock_timeout, so no request ends in a deadlock with this, and none waits behind a transaction that was left open.
+-- Our own deadlock_timeout is shorter yet, since it is then that an autovacuum is told to make room.
 do $$
 declare
     given_up_after interval := make_interval(secs => coalesce(
         nullif(extract(epoch from current_setting('lock_timeout')::interval), 0), 60));
     former text := current_setting('lock_timeout');
+    former_patience text := current_setting('deadlock_timeout');
     attempt_began timestamptz;
     name text;
 begin
+    perform set_config('deadlock_timeout', '100ms', true);
     loop
         attempt_began := clock_timestamp();
         begin
@@ -73,7 +76,7 @@ begin
                 'pat.api_keys', 'pat.api_key_usage', 'pat.events', 'pat.outbox']
             loop
                 perform set_config('lock_timeout', greatest(1, ceil(extract(epoch from
-                    least(attempt_began + '0.5 s', now() + given_up_after) - clock_timestamp()) * 1000))::text, true);
+                    least(attempt_began + '0.8 s', now() + given_up_after) - clock_timestamp()) * 1000))::text, true);
                 execute format('lock table %s in access exclusive mode', name);
             end loop;
             exit;
@@ -89,7 +92,7 @@ begin
             perform pg_sleep(0.1);
         end;
     end loop;
-    perform set_config('lock_timeout', former, true);
+    perform set_config('lock_timeout', former, true), set_config('deadlock_timeout', former_patience, true);
 end
 $$;
 

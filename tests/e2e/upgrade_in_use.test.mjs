@@ -1,6 +1,8 @@
 // 0.1.0 becomes the newest version while everybody goes on, and while others have put something in its way.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster } from '../cluster/cluster.mjs';
@@ -25,7 +27,7 @@ describe(`0.1.0 becomes ${current}`, () => {
   const clients = new Set();
   before(async () => {
     installation = new Installation({ defaultVersion: current, scripts: { [current]: generated, ...frozen, ...upgrades } });
-    cluster = await Cluster.start({ bin: installation.bin, settings: SETTINGS });
+    cluster = await Cluster.start({ bin: installation.bin, settings: { ...SETTINGS, autovacuum_naptime: '1s' } });
     cluster.psql('postgres', `${ROLES}
       create role mallory login;
       create role auth_owner login;
@@ -91,6 +93,23 @@ describe(`0.1.0 becomes ${current}`, () => {
     assert.equal(await version(owner), current);
   });
 
+  test('an autovacuum of a large table makes room for it', async () => {
+    const name = database(manyTokens(10_000), `
+      alter table pat.events set (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1);
+      delete from pat.events where random() < 0.5`);
+    const owner = await connect(name);
+    const isVacuumed = async () => await value(owner, `select count(*)::int from pg_stat_activity
+      where backend_type = 'autovacuum worker' and query like '%pat.events%' and datname = current_database()`) > 0;
+    await eventually(isVacuumed, 60);
+    const from = performance.now();
+    await owner.query(UPDATE);
+    const took = performance.now() - from;
+    // The vacuum takes a minute or more.
+    assert.ok(took < 30_000, `it took ${took} ms`);
+    assert.equal(await version(owner), current);
+  });
+
   test('lock_timeout ends it, and nothing has changed', async () => {
     const name = database();
     const [owner, reader] = [await connect(name), await connect(name)];
@@ -135,6 +154,8 @@ describe(`0.1.0 becomes ${current}`, () => {
       return found;
     };
     const minted = { prepared: 'prepared', sql: 'in sql', plpgsql: 'in plpgsql', view: 'in a view' };
+    const columns = (names) => ({ name: `keys ${names}`, text: `select ${names} from api_keys` });
+    for (const names of ['*', 'name']) await open.query(columns(names));
     // From the sixth time on, a plan may be kept.
     for (let n = 0; n < 7; n += 1) assert.deepEqual(await mintEach(open), minted);
     await holder.query('begin; select 1 from pat.outbox limit 1');
@@ -148,6 +169,9 @@ describe(`0.1.0 becomes ${current}`, () => {
     assert.equal(await value(owner, 'select pat.jwt_status($1)', [token]), 'valid');
     assert.equal(await value(owner, 'select revoke_pat($1)', [id]), true);
     for (const db of [open, minting, await connect(name)]) assert.deepEqual(await mintEach(db), minted);
+    // As after any migration that adds columns.
+    await assert.rejects(open.query(columns('*')), { code: '0A000', message: 'cached plan must not change result type' });
+    assert.equal((await open.query(columns('name'))).rows.length > 0, true);
     assert.equal(await value(open, `select (mint_pat('${USER}', 'new', quota => 5)).name`), 'new');
   });
 
@@ -243,5 +267,17 @@ describe(`0.1.0 becomes ${current}`, () => {
     await assert.rejects(owner.query(`alter extension supabase_pat update to '0.1.0'`),
       { code: '22023', message: `extension "supabase_pat" has no update path from version "${current}" to version "0.1.0"` });
     assert.equal(await version(owner), current);
+    // Nor by a dump.
+    const dump = spawnSync(join(cluster.bin, 'pg_dump'), { env: cluster.env(owner.database), encoding: 'utf8', maxBuffer: 1e8 });
+    assert.equal(dump.status, 0, dump.stderr);
+    const older = new Installation({ defaultVersion: '0.1.0', scripts: frozen });
+    const server = await Cluster.start({ bin: older.bin, settings: SETTINGS });
+    try {
+      server.psql('postgres', ROLES);
+      assert.throws(() => server.psql('postgres', dump.stdout), /ERROR: {2}relation "pat\.\w+" does not exist|ERROR: {2}column .* does not exist/);
+    } finally {
+      server.stop();
+      older.remove();
+    }
   });
 });

@@ -50,13 +50,13 @@ export const APPLICATION = `
   insert into notes (user_id, body) select id, 'first' from auth.users;
   select pat.define_setting('temperature', '0.7', '{"type": "number"}');`;
 
-/** So many old tokens, each with an event and a last use. */
+/** So many old tokens, each with an event and a last use, a tenth of them made by other tokens. */
 export const manyTokens = (count) => `
   insert into pat.api_keys (id, user_id, name, created_at, expires_at, revoked_at)
     select gen_random_uuid(), gen_random_uuid(), 'old ' || i, now() - interval '1 year',
       now() + i * interval '1 minute', case when i % 10 = 0 then now() end
     from generate_series(1, ${count}) i;
-  insert into pat.events (event, key_id, user_id, by_key) select 'token_minted', id, user_id, gen_random_uuid() from pat.api_keys;
+  insert into pat.events (event, key_id, user_id, by_key) select 'token_minted', id, user_id, case when random() < 0.1 then gen_random_uuid() end from pat.api_keys;
   insert into pat.api_key_usage (key_id, user_id, last_used_at) select id, user_id, created_at from pat.api_keys;
   vacuum analyze pat.api_keys, pat.events, pat.api_key_usage;`;
 

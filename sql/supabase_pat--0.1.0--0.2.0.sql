@@ -58,6 +58,8 @@ $$;
 -- the functions lock them, and the view before its tables, as those who read it do. Others have another order, or are at
 -- it for long. So after less than a second all is given back for a moment and taken anew: that is less than anybody's
 -- deadlock_timeout, so no request ends in a deadlock with this, and none waits behind a transaction that was left open.
+-- Where one long request follows another there is no such gap: after ten seconds each try is longer than the one before,
+-- and the last one takes half of the time that there is.
 -- Our own deadlock_timeout is shorter yet, since it is then that an autovacuum is told to make room.
 do $$
 declare
@@ -66,18 +68,30 @@ declare
     former text := current_setting('lock_timeout');
     former_patience text := current_setting('deadlock_timeout');
     attempt_began timestamptz;
+    attempt_lasts interval := '0.8 s';
+    names text[] := array['public.api_keys', 'pat.user_settings', 'pat.denied_tokens', 'pat.code_attempts',
+        'pat.api_keys', 'pat.api_key_usage', 'pat.events', 'pat.outbox'];
     name text;
 begin
     perform set_config('deadlock_timeout', '100ms', true);
     loop
         attempt_began := clock_timestamp();
         begin
-            foreach name in array array['public.api_keys', 'pat.user_settings', 'pat.denied_tokens', 'pat.code_attempts',
-                'pat.api_keys', 'pat.api_key_usage', 'pat.events', 'pat.outbox']
-            loop
-                perform set_config('lock_timeout', greatest(1, ceil(extract(epoch from
-                    least(attempt_began + '0.8 s', now() + given_up_after) - clock_timestamp()) * 1000))::text, true);
-                execute format('lock table %s in access exclusive mode', name);
+            foreach name in array names loop
+                loop
+                    -- Whether there is a deadlock is looked at once a wait, and it may come to be in the middle.
+                    perform set_config('lock_timeout', greatest(1, ceil(extract(epoch from least(
+                        least(attempt_began + attempt_lasts, now() + given_up_after) - clock_timestamp(),
+                        case when name <> names[1] then interval '0.5 s' end)) * 1000))::text, true);
+                    begin
+                        execute format('lock table %s in access exclusive mode', name);
+                        exit;
+                    exception when lock_not_available then
+                        if clock_timestamp() >= least(attempt_began + attempt_lasts, now() + given_up_after) then
+                            raise;
+                        end if;
+                    end;
+                end loop;
             end loop;
             exit;
         exception when lock_not_available or deadlock_detected then
@@ -89,7 +103,12 @@ begin
                     hint = 'End the transactions that are open for long, which pg_stat_activity shows, or set lock_timeout '
                         'to how long this is to go on, and update again. Nothing was changed.';
             end if;
-            perform pg_sleep(0.1);
+            perform pg_sleep(least(extract(epoch from attempt_lasts) / 4, 1));
+            if clock_timestamp() > now() + given_up_after / 2 then
+                attempt_lasts := given_up_after;
+            elsif clock_timestamp() > now() + '10 s' then
+                attempt_lasts := attempt_lasts * 1.5;
+            end if;
         end;
     end loop;
     perform set_config('lock_timeout', former, true), set_config('deadlock_timeout', former_patience, true);

@@ -64,7 +64,7 @@ export const manyTokens = (count) => `
  * The users of a database with the extension and APPLICATION, through a REST server. `db` is a superuser's connection.
  * Whatever an answer is that it must not be throws. `refusals` has what else was said, and how often.
  */
-export async function users(cluster, database, { atATime = USERS } = {}) {
+export async function users(cluster, database, { atATime = USERS, readers: statements = READERS } = {}) {
   let db = await cluster.connect(database);
   cluster.psql(database, `alter role authenticator password '${cluster.password}'`);
   const serve = () => RestServer.start(cluster.url(database, 'authenticator', cluster.password), SECRET, {
@@ -200,11 +200,11 @@ export async function users(cluster, database, { atATime = USERS } = {}) {
     /** All users go on until `during` has ended, and for a second before and after, and others read as they like. */
     async goOn(during) {
       let isOver = false;
-      const readers = await Promise.all(READERS.map(() => cluster.connect(database)));
+      const readers = await Promise.all(statements.map(() => cluster.connect(database)));
       const reading = readers.map(async (reader, n) => {
         while (!isOver) {
           try {
-            await reader.query(READERS[n]);
+            await reader.query(statements[n]);
           } catch (error) {
             refused(`reader: ${error.code} ${error.message}`);
             await reader.query('rollback');

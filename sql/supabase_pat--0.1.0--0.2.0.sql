@@ -396,6 +396,25 @@ from (
 create function pat.metrics() returns table (name text, kind text, help text, labels jsonb, value double precision)
     language c strict stable
     as 'MODULE_PATHNAME', 'metrics_wrapper';
+create function pat.usage_totals(days integer default 30, last_day date default null)
+    returns table (day date, requests bigint, refused bigint, tokens bigint)
+    language c stable
+    as 'MODULE_PATHNAME', 'usage_totals_wrapper';
+create function pat.usage_by_token(days integer default 30, last_day date default null, order_by text default 'requests',
+        max_rows integer default 10)
+    returns table (key_id uuid, user_id uuid, name text, requests bigint, refused bigint)
+    language c stable
+    as 'MODULE_PATHNAME', 'usage_by_token_wrapper';
+create function pat.usage_by_user(days integer default 30, last_day date default null, order_by text default 'requests',
+        max_rows integer default 10)
+    returns table (user_id uuid, service_account text, tokens bigint, requests bigint, refused bigint)
+    language c stable
+    as 'MODULE_PATHNAME', 'usage_by_user_wrapper';
+-- Of how many days they are decides between reading an index and the whole table: three million rows take three times as
+-- long with a plan that was made for any number of days.
+alter function pat.usage_totals(integer, date) set plan_cache_mode = force_custom_plan;
+alter function pat.usage_by_token(integer, date, text, integer) set plan_cache_mode = force_custom_plan;
+alter function pat.usage_by_user(integer, date, text, integer) set plan_cache_mode = force_custom_plan;
 
 create function pat.define_key_attribute(name text, schema jsonb default null, required bool default false) returns void
     language c
@@ -557,7 +576,9 @@ begin
         'function public.service_account_tokens(uuid)', 'function public.is_service_account()',
         'function pat.manages_service_account(uuid)', 'function pat.created_service_account(uuid)',
         'function pat.service_account_problem()', 'table pat.api_key_days', 'table public.api_key_daily_usage',
-        'table pat.usage_by_day', 'function pat.metrics()', 'table pat.api_key_counters']
+        'table pat.usage_by_day', 'function pat.metrics()', 'table pat.api_key_counters',
+        'function pat.usage_totals(integer, date)', 'function pat.usage_by_token(integer, date, text, integer)',
+        'function pat.usage_by_user(integer, date, text, integer)']
     loop
         execute pg_catalog.format('revoke all on %s from public', object);
         for grantee in
@@ -594,7 +615,8 @@ begin
             pat.explain_access(uuid, text), pat.define_key_attribute(text, jsonb, boolean), pat.drop_key_attribute(text),
             pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
             public.introspect_token(text, text), pat.claim_notices(integer), pat.notice_sent(bigint),
-            pat.notice_failed(bigint, text), pat.metrics() to %I', role);
+            pat.notice_failed(bigint, text), pat.metrics(), pat.usage_totals(integer, date),
+            pat.usage_by_token(integer, date, text, integer), pat.usage_by_user(integer, date, text, integer) to %I', role);
         execute pg_catalog.format('grant select on pat.key_attributes, pat.service_accounts, public.service_accounts,
             pat.api_key_days, public.api_key_daily_usage, pat.usage_by_day to %I', role);
         execute pg_catalog.format('grant execute on function public.setting_definitions() to %I', role);
@@ -963,6 +985,9 @@ begin
                 pat.secret_problem(),
                 pat.service_account_problem(),
                 pat.metrics(),
+                pat.usage_totals(integer, date),
+                pat.usage_by_token(integer, date, text, integer),
+                pat.usage_by_user(integer, date, text, integer),
                 pat.auth_function_problem(text),
                 pat.explain_access(uuid, text),
                 pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval),
@@ -1340,6 +1365,16 @@ comment on column public.api_key_daily_usage.day is 'In UTC.';
 comment on column public.api_key_daily_usage.requests is 'Those that were let through.';
 comment on view pat.usage_by_day is
     'How many requests each token of each user made on each day, and how many were refused. For trusted roles.';
+comment on function pat.usage_totals(integer, date) is
+    'How many requests all tokens together made on each day, how many were refused, and how many tokens had any: a row '
+    'for each of so many days in UTC, 400 at most, up to last_day or the present one. For trusted roles.';
+comment on function pat.usage_by_token(integer, date, text, integer) is
+    'The tokens that made most requests in so many days up to last_day, or with order_by => ''refused'' those of which '
+    'most were refused: max_rows of them, 1000 at most, and none without any. The name is null if the token has been '
+    'deleted. For trusted roles.';
+comment on function pat.usage_by_user(integer, date, text, integer) is
+    'The same for users, with the number of their tokens that had any. service_account is the name of one that is a '
+    'service account. For trusted roles.';
 comment on function pat.metrics() is
     'Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, '
     'labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor.';

@@ -64,4 +64,21 @@ from (
 comment on view pat.usage_by_day is
     'How many requests each token of each user made on each day, and how many were refused. For trusted roles.';
 
+-- Of how many days they are decides between reading an index and the whole table: three million rows take three times as
+-- long with a plan that was made for any number of days.
+alter function pat.usage_totals(integer, date) set plan_cache_mode = force_custom_plan;
+alter function pat.usage_by_token(integer, date, text, integer) set plan_cache_mode = force_custom_plan;
+alter function pat.usage_by_user(integer, date, text, integer) set plan_cache_mode = force_custom_plan;
+
+comment on function pat.usage_totals(integer, date) is
+    'How many requests all tokens together made on each day, how many were refused, and how many tokens had any: a row '
+    'for each of so many days in UTC, 400 at most, up to last_day or the present one. For trusted roles.';
+comment on function pat.usage_by_token(integer, date, text, integer) is
+    'The tokens that made most requests in so many days up to last_day, or with order_by => ''refused'' those of which '
+    'most were refused: max_rows of them, 1000 at most, and none without any. The name is null if the token has been '
+    'deleted. For trusted roles.';
+comment on function pat.usage_by_user(integer, date, text, integer) is
+    'The same for users, with the number of their tokens that had any. service_account is the name of one that is a '
+    'service account. For trusted roles.';
+
 set local search_path = pat, pg_temp;

@@ -1089,6 +1089,51 @@ export type Database = {
         };
         Returns: string;
       };
+      /** The tokens that made most requests in so many days up to last_day, or with order_by => 'refused' those of which most were refused: max_rows of them, 1000 at most, and none without any. The name is null if the token has been deleted. For trusted roles. */
+      usage_by_token: {
+        Args: {
+          days?: number;
+          last_day?: string;
+          order_by?: string;
+          max_rows?: number;
+        };
+        Returns: {
+          key_id: string;
+          user_id: string;
+          name: string;
+          requests: number;
+          refused: number;
+        }[];
+      };
+      /** The same for users, with the number of their tokens that had any. service_account is the name of one that is a service account. For trusted roles. */
+      usage_by_user: {
+        Args: {
+          days?: number;
+          last_day?: string;
+          order_by?: string;
+          max_rows?: number;
+        };
+        Returns: {
+          user_id: string;
+          service_account: string;
+          tokens: number;
+          requests: number;
+          refused: number;
+        }[];
+      };
+      /** How many requests all tokens together made on each day, how many were refused, and how many tokens had any: a row for each of so many days in UTC, 400 at most, up to last_day or the present one. For trusted roles. */
+      usage_totals: {
+        Args: {
+          days?: number;
+          last_day?: string;
+        };
+        Returns: {
+          day: string;
+          requests: number;
+          refused: number;
+          tokens: number;
+        }[];
+      };
       /** As in pgjwt: takes a token apart, and tells whether it is signed with the secret by the algorithm and the time is within its nbf and exp. */
       verify: {
         Args: {

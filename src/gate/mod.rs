@@ -28,6 +28,7 @@ pub mod row_errors;
 mod scopes;
 mod token;
 pub mod usage;
+mod usage_summary;
 mod uses;
 pub mod worker;
 

@@ -31,13 +31,23 @@ use supabase_pat_core::daily::{Day, Tally};
 use supabase_pat_core::error::Error;
 
 use crate::gate::usage::{self, Use};
+use crate::gate::usage_summary;
 use crate::pg::clock::{self, Instant};
 use crate::pg::relations;
 use crate::pg::settings;
 use crate::pg::statement::Statement;
 use crate::pg::uuid::pg_uuid;
 
-extension_sql_file!("../../sql/usage.sql", name = "usage", requires = ["tokens"]);
+extension_sql_file!(
+    "../../sql/usage.sql",
+    name = "usage",
+    requires = [
+        "tokens",
+        usage_summary::usage_totals,
+        usage_summary::usage_by_token,
+        usage_summary::usage_by_user
+    ]
+);
 
 /// How many uses are written in one transaction.
 const BATCH: usize = 1000;

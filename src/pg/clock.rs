@@ -101,13 +101,25 @@ impl Instant {
     }
 }
 
+/// Days from 1970-01-01 to 2000-01-01.
+const EPOCH: i32 = 10_957;
+
+/// The day that a date is. `None` for an infinite one.
+pub fn day(date: Date) -> Option<Day> {
+    match date.is_infinity() || date.is_neg_infinity() {
+        true => None,
+        false => date
+            .to_pg_epoch_days()
+            .checked_add(EPOCH)
+            .map(Day::numbered),
+    }
+}
+
 /// A day, for Postgres.
 ///
 /// # Errors
 /// [`Error::Internal`] out of the range that Postgres has.
 pub fn date(day: Day) -> Result<Date, Error> {
-    /// Days from 1970-01-01 to 2000-01-01.
-    const EPOCH: i32 = 10_957;
     let out_of_range = || Error::Internal("a date is out of range".into());
     let days = day.number().checked_sub(EPOCH).ok_or_else(out_of_range)?;
     Date::try_from(days).map_err(|_| out_of_range())

@@ -319,6 +319,9 @@ async function gate() {
   await works('select pat.status()');
   await works('select pat.server_state()');
   await works('select count(*) from pat.metrics()');
+  await works('select count(*) from pat.usage_totals()');
+  await works('select count(*) from pat.usage_by_token()');
+  await works('select count(*) from pat.usage_by_user()');
   await works('select pat.is_trusted()');
   // Directly too, since the server counts calls by expressions of clients.
   await works('select pat.gate()');

@@ -16,6 +16,11 @@ impl Day {
         Self(micros.div_euclid(DAY) as i32)
     }
 
+    /// The day so many days after 1970-01-01.
+    pub fn numbered(number: i32) -> Self {
+        Self(number)
+    }
+
     /// Days since 1970-01-01.
     pub fn number(self) -> i32 {
         self.0

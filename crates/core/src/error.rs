@@ -50,6 +50,12 @@ pub enum Error {
     LimitTooLow(&'static str),
     #[error("{window} must be from 1 second to {max_days} days")]
     WindowOutOfRange { window: &'static str, max_days: i64 },
+    #[error("{argument} must be from 1 to {max}")]
+    OutOfRange { argument: &'static str, max: i32 },
+    #[error("last_day must be a day from 1970 to 9999")]
+    DayOutOfRange,
+    #[error("order_by must be requests or refused")]
+    UnknownOrder,
     #[error("a limit whose window is a day or longer needs the library to be preloaded")]
     UncountedLimit,
 
@@ -423,6 +429,9 @@ impl Error {
             | TooManyNetworks { .. }
             | LimitTooLow(_)
             | WindowOutOfRange { .. }
+            | OutOfRange { .. }
+            | DayOutOfRange
+            | UnknownOrder
             | NotAnObject(_) => "22023",
             NoOwnSettings => "42501",
             SettingInUse { .. }
@@ -513,6 +522,7 @@ impl Error {
             ServiceAccountManager { .. } => {
                 "Until it can be called, only trusted roles manage service accounts: see pat.status()."
             }
+            DayOutOfRange => "Leave it out for the present day, in UTC.",
             NoNetworks => "Pass null for a token that may be used from everywhere.",
             NextPreRequest { .. } => {
                 "pat.gate() refuses every request until it can call that function: see pat.status()."

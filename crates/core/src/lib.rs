@@ -48,6 +48,7 @@ pub mod session;
 pub mod signing_key;
 pub mod throttle;
 pub mod token;
+pub mod usage_summary;
 pub mod user_settings;
 pub mod verification;
 pub mod weakness;

@@ -25,7 +25,7 @@ const look = css`
   @media (max-width: 34rem) { .who { display: none; } }
 `;
 
-const OPERATOR = ['doctor', 'keys', 'inspector', 'events', 'denied'];
+const OPERATOR = ['doctor', 'usage', 'keys', 'inspector', 'events', 'denied'];
 
 export class PatConsole extends PatElement {
   static styles = [...PatElement.styles, look];
@@ -140,12 +140,13 @@ export class PatConsole extends PatElement {
   renderOperator(client) {
     const [, chosen] = this.route.split('/');
     const page = OPERATOR.includes(chosen) ? chosen : 'doctor';
-    const names = { doctor: msg('Doctor'), keys: msg('Signing keys'), inspector: msg('Key inspector'), events: msg('Events'), denied: msg('Denied tokens') };
+    const names = { doctor: msg('Doctor'), usage: msg('Usage'), keys: msg('Signing keys'), inspector: msg('Key inspector'), events: msg('Events'), denied: msg('Denied tokens') };
     return html`<div class="stack">
       <div class="spread"><nav aria-label=${msg('Operator')}>${OPERATOR.map((name) => html`<a href="#/operator/${name}" aria-current=${name === page ? 'page' : nothing}>${names[name]}</a>`)}</nav>
         <button type="button" class="plain" @click=${this.leave}>${msg('Forget the key')}</button></div>
       ${{
         doctor: () => html`<pat-doctor .client=${client}></pat-doctor>`,
+        usage: () => html`<pat-usage .client=${client}></pat-usage>`,
         keys: () => html`<pat-signing-keys .client=${client}></pat-signing-keys>`,
         inspector: () => html`<pat-key-inspector .client=${client}></pat-key-inspector>`,
         events: () => html`<pat-events .client=${client}></pat-events>`,

@@ -28,6 +28,11 @@ export function number(count) {
   return new Intl.NumberFormat(getLocale()).format(count);
 }
 
+/** A part of a whole. */
+export function percent(share) {
+  return new Intl.NumberFormat(getLocale(), { style: 'percent', maximumFractionDigits: 1 }).format(share);
+}
+
 /** An interval of Postgres, `00:01:00` or `1 day`, as people say it. */
 export function span(interval) {
   const days = Number(/(\d+) days?/.exec(interval)?.[1] ?? 0) + 30 * Number(/(\d+) mons?/.exec(interval)?.[1] ?? 0);

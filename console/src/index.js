@@ -10,6 +10,7 @@ import { PatSettings } from './settings.js';
 import { PatSignIn } from './sign_in.js';
 import { PatSigningKeys } from './operator/signing_keys.js';
 import { PatTokens } from './tokens.js';
+import { PatUsage } from './operator/usage.js';
 
 const ELEMENTS = {
   'pat-account': PatAccount,
@@ -23,6 +24,7 @@ const ELEMENTS = {
   'pat-sign-in': PatSignIn,
   'pat-signing-keys': PatSigningKeys,
   'pat-tokens': PatTokens,
+  'pat-usage': PatUsage,
 };
 // A page may get them twice, by two bundles.
 for (const [name, element] of Object.entries(ELEMENTS)) {
@@ -34,4 +36,5 @@ export { Refusal } from './refusal.js';
 export { signOut } from './session.js';
 export {
   PatAccount, PatDeniedTokens, PatDoctor, PatEvents, PatKeyInspector, PatResetPassword, PatScopes, PatSettings, PatSignIn, PatSigningKeys, PatTokens,
+  PatUsage,
 };

@@ -146,12 +146,15 @@ export const styles = css`
     .folds td { display: flex; gap: 0.375rem; align-items: center; font-size: 0.8125rem; padding: 0.25rem 0 0.25rem 0.875rem; }
     .folds td::after { content: attr(data-label); }
   }
+  .count { text-align: end; font-variant-numeric: tabular-nums; white-space: nowrap; }
+  .most { inline-size: 100%; font-weight: inherit; }
+  .share { display: block; inline-size: 100%; block-size: 3px; border-radius: 2px; background: var(--_sunken); }
   caption { text-align: start; padding: 0.5rem 0.875rem 0; }
   .chart { display: block; inline-size: 100%; block-size: 4.5rem; border-block-end: 1px solid var(--_control); }
   .chart .day { fill: transparent; }
   .chart g:hover .day { fill: var(--_sunken); }
-  .chart .passed { fill: var(--_accent); }
-  .chart .refused { fill: var(--_danger); }
+  .passed { fill: var(--_accent); }
+  .refused { fill: var(--_danger); }
   .facts > .passed::before, .facts > .refused::before {
     content: ''; display: inline-block; inline-size: 0.625rem; block-size: 0.625rem; border-radius: 2px; margin-inline-end: 0.375rem;
     background: var(--_accent); forced-color-adjust: none;

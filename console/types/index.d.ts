@@ -33,6 +33,8 @@ export class PatTokens extends PatElement {
   restUrl: string | undefined;
 }
 
+export class PatUsage extends PatElement {}
+
 /** What the server, or the way to it, has refused. `status` is 0 where no answer came. */
 export class Refusal extends Error {
   hint: string | undefined;
@@ -98,5 +100,6 @@ declare global {
     'pat-sign-in': PatSignIn;
     'pat-signing-keys': PatSigningKeys;
     'pat-tokens': PatTokens;
+    'pat-usage': PatUsage;
   }
 }

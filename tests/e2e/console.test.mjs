@@ -434,6 +434,75 @@ test('the operator sees how things stand, changes keys, and denies tokens', asyn
   assert.deepEqual(page.wrong, []);
 });
 
+test('the operator sees how much all tokens are used, and which of them and whose most', async () => {
+  const user = await world.user('olga@example.com');
+  const names = Object.values(HOSTILE);
+  const id = (at) => `dddddddd-0000-4000-8000-00000000000${at}`;
+  world.cluster.psql('postgres', names.map((name, at) => `insert into pat.api_keys (id, user_id, name, expires_at) values ('${id(at)}', '${user.id}', $x$${name}$x$, now() + interval '1 day');
+    insert into pat.api_key_days (day, key_id, user_id, requests, refused) values ((now() at time zone 'UTC')::date - ${at + 1}, '${id(at)}', '${user.id}', ${9 - at}000000, 0)`).join(';'));
+  world.cluster.psql('postgres', `insert into pat.service_accounts (user_id, name) values ('${id(8)}', $x$${HOSTILE['right to left']}$x$);
+    insert into pat.api_key_days (day, key_id, user_id, requests, refused)
+      select (now() at time zone 'UTC')::date - ago, key::uuid, owner::uuid, requests, refused from (values
+        (40, '${id(0)}', '${user.id}', 9223372036854775807, 0), (5, '${id(9)}', '${id(8)}', 1, 8000000), (6, '${id(9)}', '${id(8)}', 4000000, 0)) days (ago, key, owner, requests, refused);
+    insert into pat.api_key_days (day, key_id, user_id, requests, refused)
+      select (now() at time zone 'UTC')::date, ('dddddddd-0000-4000-8000-0000000001' || number)::uuid, '${id(7)}', 1, 1 from generate_series(10, 20) number`);
+  const page = await world.visit('/#/operator', { viewport: { width: 320, height: 800 } });
+  await world.enterAsOperator(page);
+  await page.getByRole('link', { name: 'Usage' }).click();
+  const sums = (days) => world.cluster.psql('postgres', `select sum(requests), sum(refused) from pat.usage_by_day where day > (now() at time zone 'UTC')::date - ${days}`).split('|')
+    .map((count) => new Intl.NumberFormat('en').format(count));
+  const says = (days) => eventually(async () => {
+    const [requests, refused] = sums(days);
+    if (await page.getByText(`In the last ${days} days: ${requests} let through, ${refused} refused.`).count() > 0) return true;
+    await page.getByRole('button', { name: 'Look again' }).click();
+    return false;
+  }, `the sums of ${days} days`);
+  await says(30);
+  const list = (name) => page.getByRole('region', { name });
+  const rows = (name) => list(name).locator('tbody tr').evaluateAll((all) => all.map(({ cells }) => [...cells].map((cell) => (cell.querySelector('bdi') ?? cell).textContent.trim())));
+  const tokens = await rows('Tokens that made most requests');
+  // A token that has been deleted has no name, and whatever is in a name is text.
+  assert.deepEqual(tokens.slice(0, 4).map(([name]) => name), names);
+  assert.deepEqual(tokens.slice(0, 5).map(([, requests]) => requests), ['9,000,000', '8,000,000', '7,000,000', '6,000,000', '4,000,001']);
+  assert.match(tokens[4][0], /^deleted\s+dddddddd · user dddddddd$/);
+  assert.deepEqual([tokens[4][2], tokens.length], ['8,000,000', 10]);
+  const [most, account] = await rows('Users who made most requests');
+  assert.equal(most[0].replace(/\s+/g, ' '), `${user.id} 4 tokens`);
+  assert.deepEqual([most[1], account[0]], ['30,000,000', HOSTILE['right to left']]);
+  assert.match(most[3], /^\d\d(\.\d)?%$/);
+  for (const name of await list('Tokens that made most requests').locator('bdi').all()) {
+    assert.equal(await name.evaluate((element) => getComputedStyle(element).unicodeBidi), 'isolate');
+  }
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), 'it fits 320 pixels');
+  assert.equal(await page.getByRole('img', { name: 'In the last 30 days' }).evaluate((svg) => svg.querySelectorAll('g').length), 30);
+  assert.deepEqual(await world.violations(page), []);
+
+  // By refusals, and over other days. A number of any size is shown.
+  await page.getByLabel('Order of the lists').selectOption('Most refused');
+  await list('Tokens that were refused most').waitFor();
+  assert.equal((await rows('Tokens that were refused most'))[0][2], '8,000,000');
+  await page.getByLabel('Days', { exact: true }).selectOption('Last 90 days');
+  await page.getByText(/^In the last 90 days: 9,223,372,/).waitFor();
+  await page.getByLabel('Order of the lists').selectOption('Most let through');
+  await eventually(async () => (await rows('Tokens that made most requests'))[0]?.[1].startsWith('9,223,372,'), 'the largest number that there is');
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), 'it fits 320 pixels');
+  await page.getByText('Day by day').click();
+  assert.deepEqual(await page.getByRole('region', { name: 'Day by day' }).getByRole('row').first().evaluate(({ cells }) => [...cells].map((cell) => cell.textContent)), ['Day', 'Let through', 'Refused', 'Tokens']);
+  world.cluster.psql('postgres', `delete from pat.api_key_days where key_id::text like 'dddddddd%'; delete from pat.api_keys where user_id = '${user.id}'; delete from pat.service_accounts`);
+
+  // What the server says instead, and where there is nothing.
+  await page.route('**/rest/v1/rpc/usage_by_user', (route) => route.fulfill({ status: 500, contentType: 'application/json', body: '{"message": "canceling statement due to statement timeout"}' }));
+  await page.getByRole('button', { name: 'Look again' }).click();
+  await page.getByRole('alert').getByText('statement timeout').waitFor();
+  await page.unroute('**/rest/v1/rpc/usage_by_user');
+  await page.route('**/rest/v1/rpc/usage_*', (route) => route.fulfill({ contentType: 'application/json',
+    body: JSON.stringify(route.request().url().endsWith('totals') ? [1, 2, 3].map((at) => ({ day: `2026-01-0${at}`, requests: 0, refused: 0, tokens: 0 })) : []) }));
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.getByText('No request was counted in the last 3 days.').waitFor();
+  assert.equal(await page.getByRole('alert').or(page.locator('pat-usage .table')).count(), 0);
+  assert.deepEqual(page.wrong, []);
+});
+
 test('it says when it is offline, and goes on when it is back', async () => {
   const page = await world.visit();
   await world.signIn(page, await world.user('jane@example.com'));
@@ -501,6 +570,7 @@ test('each element works alone, and tells what has happened', async () => {
     'pat-settings': [user, (page) => page.getByRole('spinbutton', { name: 'Temperature' })],
     'pat-account': [user, (page) => page.getByText('lena@example.com')],
     'pat-doctor': [operator, (page) => page.getByRole('heading', { name: 'library' })],
+    'pat-usage': [operator, (page) => page.getByRole('heading', { name: 'Usage' })],
     'pat-signing-keys': [operator, (page) => page.getByRole('heading', { name: 'Signing keys' })],
     'pat-key-inspector': [operator, (page) => page.getByLabel('Key or token')],
     'pat-events': [operator, (page) => page.getByRole('cell', { name: 'Signed up' }).first()],
@@ -573,7 +643,10 @@ test('it speaks Spanish, all of it', async () => {
 
 test('every page is accessible, fits 320 pixels, and looks as in docs/console', async () => {
   const user = await world.user('maria@example.com');
+  // What other tests have used is not in the pictures.
   world.cluster.psql('postgres', `
+    delete from pat.api_key_days;
+    update pat.api_key_usage set day = null, requests = 0, refused = 0;
     insert into pat.api_keys (id, user_id, name, kind, token_digest, scopes, hint, created_at, expires_at, revoked_at, disabled_at, rate_limit, rate_window, quota, quota_window, description) values
       ('cccccccc-0000-4000-8000-000000000001', '${user.id}', 'Backup script', 'jwt', null, '{todos:read,invoices:read}', 'x7Kd2Q', now() - interval '40 days', now() + interval '50 days', null, null, 1000, '1 hour', 10000, '1 day', 'Runs each night on the office server.'),
       ('cccccccc-0000-4000-8000-000000000002', '${user.id}', 'Zapier', 'opaque', sha256('zapier'), null, 'P0qk1z', now() - interval '12 days', now() + interval '78 days', null, null, null, null, null, null, null),
@@ -584,6 +657,11 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     insert into pat.api_key_days (day, key_id, user_id, requests, refused)
       select (now() at time zone 'UTC')::date - ago, 'cccccccc-0000-4000-8000-000000000001', '${user.id}', 180 + 37 * ago % 90 + 9 * (30 - ago), case when ago in (4, 5) then 140 else 0 end
       from generate_series(0, 38) ago where ago % 7 not in (2, 3);
+    select create_service_account('Deployments');
+    insert into pat.api_key_days (day, key_id, user_id, requests, refused)
+      select (now() at time zone 'UTC')::date - ago, key::uuid, owner::uuid, base + (spread * (1 + sin(ago * 1.7)))::int, case when ago % 11 = 3 then refused else 0 end
+      from (values ('cccccccc-0000-4000-8000-000000000002', '${user.id}', 40, 60, 0), ('cccccccc-0000-4000-8000-000000000007', (select user_id::text from pat.service_accounts where name = 'Deployments'), 210, 40, 60),
+        ('cccccccc-0000-4000-8000-000000000008', 'cccccccc-0000-4000-8000-00000000000a', 5, 12, 25)) keys (key, owner, base, spread, refused), generate_series(0, 38) ago;
     select pat.add_signing_key(kid => '2026-12');
     select pat.deny_token(pat.sign_jwt('{"role": "authenticated", "sub": "${user.id}"}', '30 days'), 'in a public repository');`);
   mkdirSync(SHOTS, { recursive: true });
@@ -601,6 +679,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
       await page.setViewportSize({ width: 320, height: 700 });
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 320), `${name} fits 320 pixels`);
       await page.setViewportSize({ width: 900, height: 640 });
+      await page.mouse.move(0, 0);
       await top?.evaluate((element) => element.scrollIntoView());
       const file = join(SHOTS, `${name}-${scheme}.png`);
       const picture = await page.screenshot(makesShots ? { path: file } : {});
@@ -627,6 +706,7 @@ test('every page is accessible, fits 320 pixels, and looks as in docs/console', 
     await world.enterAsOperator(page);
     await page.getByRole('heading', { name: 'library' }).waitFor();
     await look('doctor', 'operator/doctor');
+    await look('all-usage', 'operator/usage');
     await look('signing-keys', 'operator/keys');
     await page.getByRole('link', { name: 'Key inspector' }).click();
     await page.getByLabel('Key or token').fill('"sb_secret_0123456789abcdefghijkl_01234567"');

@@ -6,6 +6,7 @@ import { Loader } from '../loader.js';
 import { ask } from '../refusal.js';
 import { moment } from '../format.js';
 import { eventName, refusalName } from '../event_names.js';
+import { short } from './short_id.js';
 
 const PAGE = 50;
 const EVENTS = [
@@ -45,7 +46,7 @@ export class PatEvents extends PatElement {
         <thead><tr><th scope="col">${msg('When')}</th><th scope="col">${msg('What')}</th><th scope="col">${msg('Whose')}</th><th scope="col">${msg('By')}</th></tr></thead>
         <tbody>${data.rows.map((row) => html`<tr part="event">
           <td class="small nowrap">${moment(row.happened_at)}</td>
-          <td><strong>${eventName(row.event)}</strong>${row.count > 1 ? ` × ${row.count}` : ''}${row.detail ? html`<br><bdi class="small muted any">${row.event === 'refused' ? refusalName(row.detail) : row.detail}</bdi>` : nothing}</td>
+          <td><strong class="any">${eventName(row.event)}</strong>${row.count > 1 ? ` × ${row.count}` : ''}${row.detail ? html`<br><bdi class="small muted any">${row.event === 'refused' ? refusalName(row.detail) : row.detail}</bdi>` : nothing}</td>
           <td class="small">${row.user_id ? html`<div><span class="muted">${msg('user')}</span> ${short(row.user_id)}</div>` : nothing}${row.key_id ? html`<div><span class="muted">${msg('token')}</span> ${short(row.key_id)}</div>` : nothing}</td>
           <td class="small"><bdi>${row.role ?? ''}</bdi>${row.address ? html`<div class="mono">${row.address}</div>` : nothing}</td></tr>`)}</tbody></table></div>
         ${data.isEnd || data.rows.length < PAGE ? nothing : html`<div><button type="button" @click=${this.more} ?disabled=${this.isBusy}>${msg('Earlier events')}</button></div>`}` : nothing}
@@ -57,9 +58,4 @@ export class PatEvents extends PatElement {
     const earlier = await this.page(client, rows.at(-1).id);
     this.events.data = { rows: [...rows, ...earlier], isEnd: earlier.length < PAGE };
   });
-}
-
-/** The beginning of an id, which is enough to tell it from others; the whole is there to be copied. */
-function short(id) {
-  return html`<code title=${id}>${id.slice(0, 8)}</code>`;
 }

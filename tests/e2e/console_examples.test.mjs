@@ -1,11 +1,14 @@
-// The examples of the console's elements, in a plain page, React and Vue, as their users would build them.
+// The examples of the console's elements, in a plain page, React, Vue and Nuxt, as their users would build them.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { POLICY } from '../../examples/console/server.mjs';
 import { CONSOLE, startConsole } from './console_world.mjs';
 
@@ -51,9 +54,32 @@ async function build(name) {
   });
 }
 
-for (const name of ['plain', 'react', 'vue']) {
-  test(`somebody makes a token on the example ${name}`, async () => {
-    await build(name);
+const NUXT = join(EXAMPLES, 'nuxt');
+const KEPT = fileURLToPath(new URL('../../target/nuxt', import.meta.url));
+
+/** Builds that of Nuxt, which takes half a minute. What was built is kept as long as nothing that it is made of changes. */
+async function buildNuxt() {
+  const own = ['package-lock.json', 'nuxt.config.js', 'app/app.vue'].map((file) => join(NUXT, file));
+  const elements = readdirSync(join(CONSOLE, 'src'), { recursive: true }).filter((file) => file.endsWith('.js')).sort().map((file) => join(CONSOLE, 'src', file));
+  const hash = createHash('sha256');
+  for (const file of [...own, ...elements, join(CONSOLE, 'package-lock.json')]) hash.update(readFileSync(file));
+  const kept = join(KEPT, hash.digest('hex').slice(0, 16));
+  if (!existsSync(kept)) {
+    const nuxt = join(NUXT, 'node_modules/nuxt/bin/nuxt.mjs');
+    assert.ok(existsSync(nuxt), 'the packages of the example are missing: make setup');
+    const env = { ...process.env, NUXT_APP_BASE_URL: '/examples/nuxt/', NUXT_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' };
+    await promisify(execFile)(process.execPath, [nuxt, 'generate'], { cwd: NUXT, env, timeout: 300_000 });
+    rmSync(KEPT, { recursive: true, force: true });
+    cpSync(join(NUXT, '.output/public'), kept, { recursive: true });
+  }
+  cpSync(kept, join(built, 'nuxt'), { recursive: true });
+}
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+const skip = major < 20 || major === 20 && minor < 19 ? 'Nuxt 4 needs Node 20.19' : false;
+for (const name of ['plain', 'react', 'vue', 'nuxt']) {
+  test(`somebody makes a token on the example ${name}`, { skip: name === 'nuxt' && skip }, async () => {
+    await (name === 'nuxt' ? buildNuxt() : build(name));
     const user = await world.user(`${name}@example.com`);
     const page = await world.visit(`/examples/${name}/index.html`);
     await world.signIn(page, user);

@@ -16,6 +16,8 @@ export function eventName(event) {
     refused: msg('Request refused'),
     jwt_signed: msg('JWT signed'),
     api_key_minted: msg('API key made'),
+    service_account_created: msg('Service account made'),
+    service_account_deleted: msg('Service account deleted'),
     signed_up: msg('Signed up'),
     signed_in: msg('Signed in'),
     sign_in_refused: msg('Sign-in refused'),

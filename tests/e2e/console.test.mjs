@@ -426,6 +426,12 @@ test('the operator sees how things stand, changes keys, and denies tokens', asyn
   assert.equal(world.cluster.psql('postgres', `select string_agg(kid || ' ' || status, ', ' order by kid) from pat.signing_keys`), 'first revoked, second standby');
 
   await page.getByRole('link', { name: 'Events' }).click();
+  // Each event that the reference knows can be chosen, and has a name.
+  const [table] = readFileSync(join(CONSOLE, '../docs/reference/gate.md'), 'utf8').split('### pat.events\n')[1].split('\n### ');
+  const known = table.split('\n').filter((line) => line.startsWith('| `')).flatMap((line) => line.split('|')[1].match(/[a-z_]+/g));
+  const offered = await page.getByLabel('Only these').locator('option').evaluateAll((all) => all.slice(1).map(({ value, textContent }) => [value, textContent]));
+  assert.deepEqual(offered.map(([event]) => event).sort(), known.sort());
+  assert.deepEqual(offered.filter(([event, name]) => event === name), []);
   await page.getByLabel('Only these').selectOption('token_denied');
   await page.getByText('in a public repository').waitFor();
   await page.getByRole('button', { name: 'Forget the key' }).click();

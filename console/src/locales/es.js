@@ -83,6 +83,8 @@ const TEXTS = {
   'Request refused': 'Petición rechazada',
   'JWT signed': 'JWT firmado',
   'API key made': 'Clave de API creada',
+  'Service account made': 'Cuenta de servicio creada',
+  'Service account deleted': 'Cuenta de servicio borrada',
   'Signed up': 'Registro',
   'Signed in': 'Inicio de sesión',
   'Sign-in refused': 'Inicio de sesión rechazado',

@@ -11,7 +11,7 @@ import { short } from './short_id.js';
 const PAGE = 50;
 const EVENTS = [
   'refused', 'token_minted', 'token_rotated', 'token_revoked', 'token_deleted', 'token_denied', 'token_leaked', 'token_edited', 'token_disabled',
-  'token_enabled', 'token_imported', 'signed_up', 'signed_in', 'sign_in_refused', 'session_minted', 'session_expired', 'refresh_refused',
+  'token_enabled', 'token_imported', 'service_account_created', 'service_account_deleted', 'signed_up', 'signed_in', 'sign_in_refused', 'session_minted', 'session_expired', 'refresh_refused',
   'refresh_token_reused', 'password_reset', 'reset_code_refused', 'jwt_signed', 'api_key_minted',
 ];
 

@@ -54,10 +54,10 @@ export class PatUsage extends PatElement {
     const choice = this.renderChoice('order', msg('Order of the lists'), [['requests', msg('Most let through')], ['refused', msg('Most refused')]]);
     return html`
       ${this.renderList(isRefused ? msg('Tokens that were refused most') : msg('Tokens that made most requests'), msg('Token'), tokens, order, all, (row) => html`
-        ${row.name === null ? html`<span class="muted">${msg('deleted')}</span>` : html`<bdi class="any">${row.name}</bdi>`}
+        ${row.name === null ? html`<span class="muted">${msg('deleted')}</span>` : html`<bdi class="clamp">${row.name}</bdi>`}
         <span class="small muted">${short(row.key_id)} · ${msg('user')} ${short(row.user_id)}</span>`, choice)}
       ${this.renderList(isRefused ? msg('Users who were refused most') : msg('Users who made most requests'), msg('User'), users, order, all, (row) => html`
-        ${row.service_account === null ? html`<code class="any">${row.user_id}</code>` : html`<bdi class="any">${row.service_account}</bdi>`}
+        ${row.service_account === null ? html`<code class="any">${row.user_id}</code>` : html`<bdi class="clamp">${row.service_account}</bdi>`}
         <span class="small muted">${row.service_account === null ? nothing : html`${msg('service account')} ${short(row.user_id)} · `}${row.tokens === 1
           ? msg('one token') : msg(str`${number(row.tokens)} tokens`)}</span>`)}`;
   }

@@ -136,9 +136,9 @@ export function calls(tokens) {
   call('api_key_attribute', `api_key_attribute(${text('project')})`, token, { takes: 3 });
   call('current_api_key', 'current_api_key()', token, { takes: 60 });
   call('pat.metrics', '(select count(*) from pat.metrics())', service, { takes: 900, sorts: 4096 });
-  call('pat.usage_totals', `(select count(*) from pat.usage_totals(${text('30')}::int))`, service, { takes: 120 });
-  call('pat.usage_by_token', `(select count(*) from pat.usage_by_token(${text('30')}::int))`, service, { takes: 120 });
-  call('pat.usage_by_user', `(select count(*) from pat.usage_by_user(${text('30')}::int))`, service, { takes: 120 });
+  call('pat.usage_totals', `(select count(*) from pat.usage_totals((30 + i % 2)::int))`, service, { takes: 400 });
+  call('pat.usage_by_token', `(select count(*) from pat.usage_by_token((30 + i % 2)::int))`, service, { takes: 400 });
+  call('pat.usage_by_user', `(select count(*) from pat.usage_by_user((30 + i % 2)::int))`, service, { takes: 400 });
   call('pat.usage_by_user, refused', `(select count(*) from pat.usage_by_user(order_by => ${text('name')}))`, service, { raises: true, takes: 12 });
   call('pat.explain_access', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select * from auth.users, api_keys')}))`, service, { takes: 120 });
   call('pat.explain_access, refused', `(select count(*) from pat.explain_access(${text(JSON.parse(claims.token).jti)}::uuid, ${text('select frm')}))`, service, { raises: true, takes: 60 });

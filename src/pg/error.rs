@@ -1,9 +1,10 @@
 //! Errors of the core as Postgres reports them, and what becomes of panics.
 
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 
-use pgrx::PgSqlErrorCode;
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder};
 use supabase_pat_core::error::Error;
 
 use crate::pg::memory;
@@ -13,7 +14,7 @@ pub type SqlResult<T> = Result<T, ErrorReport>;
 
 /// Runs the body of a function that SQL calls, and gives its error the SQLSTATE, message and hint of the core's table.
 pub fn reported<T>(body: impl FnOnce() -> Result<T, Error>) -> SqlResult<T> {
-    memory::with_room(body).map_err(|error| {
+    without_domain(|| memory::with_room(body)).map_err(|error| {
         let code = PgSqlErrorCode::from(encode(error.sqlstate()));
         let report = ErrorReport::new(code, error.to_string(), "supabase_pat");
         match error.hint() {
@@ -21,6 +22,27 @@ pub fn reported<T>(body: impl FnOnce() -> Result<T, Error>) -> SqlResult<T> {
             None => report,
         }
     })
+}
+
+/// Takes from errors of Postgres that pass through `run` the domain that their message was translated in. pgrx copies it
+/// when it raises them again and never frees the copy: 32 bytes an error, for as long as the session lasts.
+fn without_domain<R>(run: impl FnOnce() -> R) -> R {
+    PgTryBuilder::new(AssertUnwindSafe(run))
+        .catch_others(|cause| {
+            if let CaughtError::PostgresError(error) = &cause {
+                let message = error.message().to_owned();
+                let mut report = ErrorReport::new(error.sql_error_code(), message, "supabase_pat");
+                if let Some(detail) = error.detail() {
+                    report = report.set_detail(detail);
+                }
+                if let Some(hint) = error.hint() {
+                    report = report.set_hint(hint);
+                }
+                report.report(PgLogLevel::ERROR);
+            }
+            cause.rethrow()
+        })
+        .execute()
 }
 
 /// The five characters of a SQLSTATE, six bits each (`MAKE_SQLSTATE`).

@@ -7,13 +7,14 @@ export function memoryOf(pid) {
   return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)[1]);
 }
 
-/** Runs a statement, and tells by how many KiB its backend was larger during it than before, at most, and after it. */
-export async function growthDuring(client, pid, sql) {
+/** Runs a statement, or a function that makes several, and tells by how many KiB the backend was larger during it than
+ * before, at most, and after it. */
+export async function growthDuring(client, pid, work) {
   const before = memoryOf(pid);
   let peak = before;
   const watch = setInterval(() => { peak = Math.max(peak, memoryOf(pid)); }, 20);
   try {
-    await client.query(sql);
+    await (typeof work === 'string' ? client.query(work) : work());
   } finally {
     clearInterval(watch);
   }

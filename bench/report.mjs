@@ -8,6 +8,18 @@ export const ms = (x) => `${x.toFixed(1)} ms`;
 export const us = (x) => `${x.toFixed(2)} µs`;
 export const rate = (x) => `${x.toFixed(0)} / s`;
 
+/** Rows for the terminal, the first of which is the head. */
+export function plainTable(table) {
+  const rows = table.map((cells) => cells.map((cell) => cell.replaceAll('**', '')));
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
+  return rows.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+}
+
+export function markdownTable([head, ...rows]) {
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
 export class Report {
   #rows = [];
 
@@ -38,14 +50,11 @@ export class Report {
   }
 
   text() {
-    const rows = [HEAD, ...this.#rows].map((cells) => cells.map((cell) => cell.replaceAll('**', '')));
-    const widths = HEAD.map((_, column) => Math.max(...rows.map((cells) => cells[column].length)));
-    return rows.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+    return plainTable([HEAD, ...this.#rows]);
   }
 
   markdown() {
-    const line = (cells) => `| ${cells.join(' | ')} |`;
-    return [line(HEAD), line(HEAD.map(() => '---')), ...this.#rows.map(line)].join('\n');
+    return markdownTable([HEAD, ...this.#rows]);
   }
 }
 

@@ -41,7 +41,7 @@ const cluster = await Cluster.start({
 });
 cluster.psql('postgres', `create database bench; alter database bench set "app.settings.jwt_secret" = '${SECRET}'`);
 const setup = await cluster.connect('bench');
-await setup.query(readFileSync(join(here, 'setup.sql'), 'utf8'));
+for (const file of ['setup.sql', 'time_of.sql']) await setup.query(readFileSync(join(here, file), 'utf8'));
 await setup.end();
 
 const db = await cluster.connect('bench');

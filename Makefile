@@ -69,6 +69,10 @@ deb: setup-build ## make a Debian package of the extension for this Postgres, in
 	@scripts/build $(PG)
 	@scripts/deb $(PG)
 
+pack-console: setup ## pack the console's elements for npm, in target/console
+	@mkdir -p target/console
+	@cd console && echo "target/console/$$(npm pack --silent --pack-destination ../target/console | tail -n 1)"
+
 test-deb: deb ## install the package in a clean Debian system, use it there and remove it
 	@scripts/setup $(PG) deb
 	node --test tests/deb/

@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
@@ -137,12 +137,22 @@ const CHECKS = {
     return `${files.length}, by actionlint, shellcheck and zizmor`;
   }],
 
-  docker: ['the Dockerfile and the compose file are sound', () => {
-    run(lintTool('hadolint'), ['--no-color', '--failure-threshold', 'warning', 'packaging/docker/Dockerfile']);
+  docker: ['the Dockerfiles and the compose file are sound', () => {
+    run(lintTool('hadolint'), ['--no-color', '--failure-threshold', 'warning', 'packaging/docker/Dockerfile', 'packaging/docker/console.Dockerfile']);
+    run(lintTool('shellcheck'), ['packaging/docker/console.sh']);
     const files = ['tests/release/supabase_stack.yml', 'packaging/docker/docker-compose.supabase_pat.yml'];
-    const env = { SUPABASE_PAT_SOURCE: root, SUPABASE_POSTGRES_TAG: '17.6.1.136', SUPABASE_POSTGRES_MAJOR: '17', JWT_SECRET: 'not-a-secret' };
+    const env = { SUPABASE_PAT_SOURCE: root, SUPABASE_POSTGRES_TAG: '17.6.1.136', SUPABASE_POSTGRES_MAJOR: '17', JWT_SECRET: 'not-a-secret',
+      ANON_KEY: 'not-a-key', SUPABASE_PUBLIC_URL: 'https://api.example.com' };
     const { services } = JSON.parse(run(goTool('compose', '.'), files, { env: { ...process.env, ...env } }));
-    if (!existsSync(join(services.db.build.context, services.db.build.dockerfile))) fail(`there is no ${services.db.build.dockerfile}`);
+    for (const { build } of [services.db, services.console]) {
+      if (!existsSync(join(build.context, build.dockerfile))) fail(`there is no ${build.dockerfile}`);
+      const copied = [...read(build.dockerfile).matchAll(/^COPY (?!--from)(?:--\S+ )?(.*) \S+$/gm)].flatMap(([, from]) => from.split(' '));
+      for (const file of copied) if (!existsSync(path(file))) fail(`${build.dockerfile} copies ${file}, which is not there`);
+    }
+    for (const { host_ip: address } of services.console.ports) if (address !== '127.0.0.1') fail(`the console listens on ${address}`);
+    for (const name of Object.keys(services.console.environment)) {
+      if (!read('packaging/docker/console.sh').includes(`\${${name}:-`)) fail(`console.sh does not read ${name}`);
+    }
     if (services.db.image === 'supabase/postgres:17.6.1.136') fail('the image that is built has the name of Supabase\'s');
     for (const { target } of services.db.secrets) if (!read('packaging/docker/Dockerfile').includes(target)) fail(`the Dockerfile does not read ${target}`);
     return 'by hadolint and compose-go; no image was built';
@@ -153,8 +163,11 @@ const CHECKS = {
     return 'by make audit';
   }],
 
-  sbom: ['there is a bill of materials', () => {
-    const [file] = lines(run('make', ['--no-print-directory', `PG=${majors[0]}`, 'sbom'])).slice(-1);
+  sbom: ['there are bills of materials', () => {
+    const [ofConsole, file] = lines(run('make', ['--no-print-directory', `PG=${majors[0]}`, 'sbom'])).slice(-2);
+    for (const { name, licenses, hashes } of JSON.parse(read(ofConsole)).components) {
+      if (!licenses?.length || !hashes?.length) fail(`${ofConsole} has no licence or hash of ${name}`);
+    }
     const text = read(file);
     if (text.includes(root)) fail(`${file} names ${root}`);
     const { components, specVersion } = JSON.parse(text);
@@ -166,12 +179,12 @@ const CHECKS = {
     return `${file}: ${components.length} components, CycloneDX ${specVersion}`;
   }],
 
-  packages: ['the Debian packages hold what they should', () => {
+  packages: ['the packages hold what they should', () => {
     const names = majors.map((major) => {
       run('make', ['--no-print-directory', `PG=${major}`, 'deb']);
       return packageOf(major);
     });
-    return names.join('');
+    return [...names, consolePackage()].join('');
   }],
 };
 
@@ -267,6 +280,22 @@ function lintTool(name) {
     run('cp', [path('scripts/lint.txt'), installed]);
   }
   return join(environment, 'bin', name);
+}
+
+/** The same of the console's package, which is made twice: the same sources give the same bytes. */
+function consolePackage() {
+  const [file, sum] = [0, 1].map(() => {
+    const [made] = lines(run('make', ['--no-print-directory', 'pack-console'])).slice(-1);
+    return [made, createHash('sha256').update(readFileSync(path(made))).digest('hex')];
+  }).reduce(([first, hash], [, again]) => (hash === again ? [first, hash] : fail(`${first} has other bytes each time it is made`)));
+  if (basename(file) !== `supabase-pat-console-${version}.tgz`) fail(`${file} is not of ${version}`);
+  const listed = lines(run('tar', ['--list', '--file', path(file)])).map((name) => name.replace(/^package\//, '')).sort();
+  const needed = ['package.json', 'README.md', 'LICENSE', 'src/index.js', 'types/index.d.ts', 'types/database.d.ts', 'dist/elements/pat-console.js'];
+  const missing = needed.filter((one) => !listed.includes(one));
+  if (missing.length > 0) fail(`${file} has no ${missing.join(', ')}`);
+  const stray = listed.filter((one) => !needed.includes(one) && !/^src\/[\w/]+\.js$/.test(one));
+  if (stray.length > 0) fail(`${file} has ${stray.join(', ')}, for which there is no place`);
+  return `\n        ${sum}  ${basename(file)}\n          ${listed.length} files`;
 }
 
 /** The name, hash and content of the package for a major, each file on a line of its own. */

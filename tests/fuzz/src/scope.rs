@@ -3,6 +3,14 @@ use supabase_pat_core::scope::{Scope, Scopes, TOKENS_WRITE};
 
 use crate::input::{fields, text};
 
+/// The scopes that no wildcard covers.
+const NAMED: [&str; 4] = [
+    TOKENS_WRITE,
+    "tokens:delete",
+    "service_accounts:write",
+    "service_accounts:delete",
+];
+
 /// What a token may do, and what a request asks for.
 ///
 /// Fields: the method; the path; the scopes of a token, as its claim; another list of scopes.
@@ -68,6 +76,18 @@ pub fn scope(data: &[u8]) {
         wanted.is_granted_by(&claim),
         "{method} {path} with {claim}"
     );
+    // What a token's claims and its row have in common is no more than either, nor is what it is exchanged for.
+    let met = mine.meet(&other);
+    for scopes in [&mine, &other] {
+        assert!(scopes.include(&met));
+        assert!(!needed.is_granted_by(&met) || needed.is_granted_by(scopes));
+    }
+    assert_eq!(met.to_claim(), mine.meet(&other).meet(&other).to_claim());
+    let lesser = Scopes::from_claim(&claim).without_those_over_tokens();
+    assert!(mine.include(&lesser));
+    for named in NAMED {
+        assert!(!lesser.grants(&named.parse().expect("it is a scope")));
+    }
     if mine.are_read_only() && needed.is_granted_by(&mine) {
         assert!(["GET", "HEAD", "OPTIONS"].contains(&method) || matches!(wanted, Wanted::Nothing));
     }
@@ -85,10 +105,7 @@ fn one_scope(text: &str) {
     assert!(scope.covers(&scope));
     let minting: Scope = TOKENS_WRITE.parse().expect("it is a scope");
     assert_eq!(scope.covers(&minting), text == TOKENS_WRITE);
-    assert_eq!(
-        Scopes::Unlimited.grants(&scope),
-        ![TOKENS_WRITE, "tokens:delete"].contains(&text)
-    );
+    assert_eq!(Scopes::Unlimited.grants(&scope), !NAMED.contains(&text));
 }
 
 fn is_scope(text: &str) -> bool {
@@ -137,7 +154,7 @@ impl Wanted {
         match names[..] {
             [""] if path.is_empty() && reads => scopes(&[("/", "read")]),
             [""] => Self::Everything,
-            [name @ ("api_keys" | "api_key_events")] => {
+            [name @ ("api_keys" | "api_key_events" | "api_key_daily_usage")] => {
                 scopes(&[(name, action), ("tokens", action)])
             }
             [name] => scopes(&[(name, action)]),
@@ -147,7 +164,13 @@ impl Wanted {
                 let call = format!("rpc/{name}");
                 let call = (call.as_str(), "call");
                 match name {
-                    "revoke_pat" => Self::Nothing,
+                    "revoke_pat" | "edit_pat" | "current_api_key" | "exchange_token" => {
+                        Self::Nothing
+                    }
+                    "create_service_account" => scopes(&[call, ("service_accounts", "write")]),
+                    "delete_service_account" => scopes(&[call, ("service_accounts", "delete")]),
+                    "service_account_tokens" => scopes(&[call, ("service_accounts", "read")]),
+                    "signed_in_user" => scopes(&[call, ("user", "read")]),
                     "mint_pat" | "rotate_pat" => scopes(&[call, ("tokens", "write")]),
                     "revoke_all_pats" => scopes(&[call, ("tokens", "delete")]),
                     "get_settings" | "setting_definitions" => scopes(&[call, ("settings", "read")]),
@@ -166,9 +189,9 @@ impl Wanted {
             Self::Scopes(any) => any.iter().any(|(resource, action)| {
                 claim.split(' ').any(|word| {
                     let (mine, my_action) = word.split_once(':').unwrap_or((word, word));
-                    let is_minting = resource == "tokens" && *action == "write";
-                    if is_minting {
-                        return word == TOKENS_WRITE;
+                    let wanted = format!("{resource}:{action}");
+                    if NAMED.contains(&wanted.as_str()) {
+                        return word == wanted;
                     }
                     (mine == "*" || mine == resource) && (my_action == "*" || my_action == *action)
                 })

@@ -255,7 +255,7 @@ async function manyAtOnce() {
   const table = [['', 'requests', 'p50', 'p99', 'p99.9', 'longest']];
   const figures = [['', 'first use of each token', 'the next use']];
   const [reached, processor, perToken, after] = [
-    ['requests a second'], ['the workers’ time of a processor'], ['the same, for 1,000 tokens'], ['all is written, after the last request'],
+    ['requests a second'], ['the workers’ CPU time'], ['the same, for 1,000 tokens'], ['all is written, after the last request'],
   ];
   for (const [pass, name] of ['first use', 'next use'].entries()) {
     const watcher = await cluster.connect('postgres');
@@ -364,7 +364,7 @@ async function forAWhile() {
       ...RELATIONS.map((name) => [`${name}, with its indexes`, mib(before.sizes[name]), mib(after.sizes[name])]),
       ['WAL written', '', mib(after.wal - before.wal)],
       ['the same, for a request', '', `${((after.wal - before.wal) / total).toFixed(0)} bytes`],
-      ['the workers’ time of a processor, with autovacuum', '', ms(time)],
+      ['the workers’ CPU time, with autovacuum', '', ms(time)],
     ],
   });
 }

@@ -215,12 +215,6 @@ impl Announcement {
             http: HTTP.map(|name| guc::setting(name).map(String::into_boxed_str)),
         }
     }
-
-    fn is(&self, other: &Self) -> bool {
-        self.role == other.role
-            && Rc::ptr_eq(&self.identity, &other.identity)
-            && self.http == other.http
-    }
 }
 
 /// Which of [`TELLING`] exist, so that each of their changes is counted.
@@ -310,10 +304,17 @@ fn is_judged() -> bool {
     let Some(number) = number_judged() else {
         return false;
     };
-    let present = Announcement::present();
+    let identity = run::with_request(|request| Rc::clone(&request.identity));
+    // SAFETY: it only reads.
+    let role = unsafe { pg_sys::GetOuterUserId() };
     // SAFETY: nothing is called that could come back here.
     let judged = unsafe { state() }.judged(number);
-    judged.is_some_and(|judged| judged.is(&present))
+    judged.is_some_and(|judged| {
+        judged.role == role
+            && Rc::ptr_eq(&judged.identity, &identity)
+            && (HTTP.iter().zip(&judged.http))
+                .all(|(name, text)| guc::is_set_to(name, text.as_deref()))
+    })
 }
 
 /// Whether anything tells of a request: a role that is not the login's, or a setting.
@@ -328,19 +329,24 @@ pub fn note_judged() -> Result<(), Error> {
     let present = Announcement::present();
     // SAFETY: nothing is called that could come back here.
     let number = unsafe { state() }.keep(present);
-    JUDGED.set(&number.to_string())
+    JUDGED.set(&number.to_string())?;
+    // So that the next statement need not compare it.
+    let seen = Seen::now();
+    // SAFETY: as above.
+    unsafe { state() }.settled = seen;
+    Ok(())
 }
 
 /// Whether the statement that is about to run is part of another one, in a request that has been judged with the same
 /// headers.
 fn is_within() -> bool {
-    let headers = || guc::setting(HTTP[HEADERS]).map(String::into_boxed_str);
     !run::is_outermost()
         && number_judged().is_some_and(|number| {
-            let headers = headers();
             // SAFETY: nothing is called that could come back here.
             let judged = unsafe { state() }.judged(number);
-            judged.is_some_and(|judged| judged.http[HEADERS] == headers)
+            judged.is_some_and(|judged| {
+                guc::is_set_to(HTTP[HEADERS], judged.http[HEADERS].as_deref())
+            })
         })
 }
 

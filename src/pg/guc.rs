@@ -6,26 +6,23 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use supabase_pat_core::error::Error;
 
-#[cfg(feature = "pg15")]
-use crate::pg::unguarded;
-use crate::pg::{Local, created};
+use crate::pg::{Local, created, unguarded};
 
 /// Whether there is such a setting, and it is not empty: without allocating.
 pub fn is_set(name: &CStr) -> bool {
     // SAFETY: as in `setting`.
     unsafe {
-        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        let text = text_of(name);
         !text.is_null() && *text != 0
     }
 }
 
 /// The value of a setting. `None` if there is no such setting, or it is empty.
 pub fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: Postgres returns null for a missing setting, as it is told here; the text ends in NUL and is copied at
-    // once.
+    // SAFETY: the text ends in NUL and is copied at once.
     let text = unsafe {
-        let text = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        if text.is_null() {
+        let text = text_of(name);
+        if text.is_null() || *text == 0 {
             return None;
         }
         let bytes = CStr::from_ptr(text).to_bytes();
@@ -34,7 +31,41 @@ pub fn setting(name: &CStr) -> Option<String> {
             Err(_) => String::from_utf8_lossy(bytes).into_owned(),
         }
     };
-    Some(text).filter(|text| !text.is_empty())
+    Some(text)
+}
+
+/// Whether a setting is set to that value, without a copy of it. What is empty is as if it were not set.
+pub fn is_set_to(name: &CStr, value: Option<&str>) -> bool {
+    // SAFETY: as in `setting`.
+    unsafe {
+        let text = text_of(name);
+        match text.is_null() || *text == 0 {
+            true => value.is_none(),
+            false => value.is_some_and(|value| {
+                let bytes = CStr::from_ptr(text).to_bytes();
+                // In a database in another encoding, `setting` may have replaced some of them.
+                value.as_bytes() == bytes || value == String::from_utf8_lossy(bytes)
+            }),
+        }
+    }
+}
+
+/// The value of a setting, in Postgres's memory. Null if there is no such setting; one that has no value is null or
+/// empty.
+///
+/// `GetConfigOption` searches among all settings each time, which takes 0.1 µs on Postgres 15.
+fn text_of(name: &CStr) -> *const c_char {
+    let Some(record) = find_setting(name) else {
+        return std::ptr::null();
+    };
+    // SAFETY: the record is Postgres's. `vartype` says of which larger struct it is the beginning, and a setting of type
+    // string always has a variable. For others Postgres makes a text, which stays until it is called again.
+    unsafe {
+        match (*record).vartype {
+            pg_sys::config_type::PGC_STRING => *(*record.cast::<pg_sys::config_string>()).variable,
+            _ => pg_sys::GetConfigOption(name.as_ptr(), true, false),
+        }
+    }
 }
 
 /// Sets `name` as `SET LOCAL` by the role in force does.
@@ -87,18 +118,40 @@ pub fn replace(name: &CStr, value: &str) -> Result<(), Error> {
 /// The record of a setting, if it exists.
 #[cfg(not(feature = "pg15"))]
 pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    // SAFETY: a text that ends in NUL. With `skip_errors`, Postgres returns null for a missing setting.
-    let record = unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) };
+    // SAFETY: a text that ends in NUL. With `skip_errors`, Postgres returns null for a missing setting, and raises no
+    // error.
+    let record = unsafe { unguarded::find_option(name.as_ptr(), false, true, 0) };
     (!record.is_null()).then_some(record)
 }
 
 /// The record of a setting, if it exists.
 #[cfg(feature = "pg15")]
 pub fn find_setting(name: &CStr) -> Option<*mut pg_sys::config_generic> {
-    let (record, found) = settings_from(name.to_bytes()).next()?;
-    found
-        .eq_ignore_ascii_case(name.to_bytes())
-        .then_some(record)
+    let name = name.to_bytes();
+    // SAFETY: as in `settings_from`.
+    let guessed = unsafe {
+        let guess = usize::from(GUESSES.get()[place_of(name)]);
+        let is_there = guess < unguarded::GetNumConfigOptions() as usize;
+        is_there.then(|| *unguarded::get_guc_variables().add(guess))
+    };
+    if let Some(record) = guessed
+        // SAFETY: as in `settings_from`.
+        && unsafe { CStr::from_ptr((*record).name) }.to_bytes() == name
+    {
+        return Some(record);
+    }
+    let (record, found) = settings_from(name).next()?;
+    found.eq_ignore_ascii_case(name).then_some(record)
+}
+
+/// Where settings were found in Postgres's array, each in the place that its name's address gives it. It saves most of
+/// the comparisons of a binary search, and is a guess, which is compared with what is there: the array grows.
+#[cfg(feature = "pg15")]
+static GUESSES: Local<[u16; 64]> = Local::new([0; 64]);
+
+#[cfg(feature = "pg15")]
+fn place_of(name: &[u8]) -> usize {
+    (name.as_ptr() as usize / 8) % 64
 }
 
 /// The records of settings, each with its name, from the first that is not before `start`, which is in lower case.
@@ -117,10 +170,25 @@ pub fn settings_from(
         let name = |record: *mut pg_sys::config_generic| CStr::from_ptr((*record).name).to_bytes();
         (settings, name)
     };
-    let first = settings.partition_point(|&record| {
+    let is_before = |record: *mut pg_sys::config_generic| {
         let folded = name(record).iter().map(u8::to_ascii_lowercase);
         folded.lt(start.iter().copied())
-    });
+    };
+    let place = place_of(start);
+    // SAFETY: the reference is gone at the end of the line.
+    let guess = usize::from(unsafe { GUESSES.get() }[place]);
+    let holds = (1..settings.len()).contains(&guess)
+        && !is_before(settings[guess])
+        && is_before(settings[guess - 1]);
+    let first = match holds {
+        true => guess,
+        false => {
+            let first = settings.partition_point(|&record| is_before(record));
+            // SAFETY: as above.
+            unsafe { GUESSES.get()[place] = first.try_into().unwrap_or(0) };
+            first
+        }
+    };
     settings[first..]
         .iter()
         .map(move |&record| (record, name(record)))

@@ -80,9 +80,16 @@ static USAGE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * DAY);
 
 static MAX_SETTINGS_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
+/// Without pgrx's copy of it, and its check of the thread: each request asks.
 fn text(setting: &GucSetting<Option<CString>>) -> String {
-    let value = setting.get().unwrap_or_default();
-    value.to_string_lossy().into_owned()
+    // SAFETY: Postgres keeps null or a C string there, which is copied at once.
+    unsafe {
+        let value: *mut c_char = *setting.as_ptr();
+        match value.is_null() {
+            true => String::new(),
+            false => CStr::from_ptr(value).to_string_lossy().into_owned(),
+        }
+    }
 }
 
 pub fn anon_role() -> String {

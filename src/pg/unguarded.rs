@@ -111,6 +111,13 @@ unsafe extern "C-unwind" {
     #[cfg(not(feature = "pg15"))]
     pub fn hash_get_num_entries(table: *mut pg_sys::HTAB) -> std::ffi::c_long;
     pub fn InNoForceRLSOperation() -> bool;
+    #[cfg(not(feature = "pg15"))]
+    pub fn find_option(
+        name: *const c_char,
+        create_placeholders: bool,
+        skip_errors: bool,
+        level: c_int,
+    ) -> *mut pg_sys::config_generic;
     #[cfg(feature = "pg15")]
     pub fn GetNumConfigOptions() -> c_int;
     #[cfg(feature = "pg15")]

@@ -122,7 +122,8 @@ pub(super) fn check(request: &HttpRequest) -> Result<(), Stop> {
     if tokens.is_empty() {
         return Ok(());
     }
-    let bearer = request.authorization.as_deref().and_then(bearer_token);
+    let authorization = request.authorization();
+    let bearer = authorization.as_deref().and_then(bearer_token);
     if tokens.has(bearer.and_then(digest_of_message)) {
         return Err(Refusal::Denied.into());
     }

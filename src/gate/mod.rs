@@ -41,7 +41,7 @@ use supabase_pat_core::scope::Scopes;
 
 use crate::pg::settings;
 use crate::request::admitted;
-use crate::request::http::HttpRequest;
+use crate::request::http::{self, HttpRequest};
 use crate::tokens::lookup::StoredToken;
 use guard::When;
 use raise::{Decision, Raised};
@@ -101,16 +101,17 @@ fn decide() -> Result<Decision, Error> {
 
 /// Judges the present request: the error that refuses it, or none.
 fn judge(when: When) -> Result<Option<Raised>, Error> {
-    let request = HttpRequest::present();
+    let headers = http::headers();
+    let request = HttpRequest::present(headers.as_deref());
     // A call without a method was made by hand, and does not show that a REST server calls the gate.
-    if !request.method.is_empty() {
+    if http::has_method() {
         usage::count_request();
     }
     let mut bearer = None;
     match admit(&request, &mut bearer, when) {
         Ok(()) => Ok(None),
         Err(Stop::Refused(refusal)) => {
-            usage::count_refusal(refusal.reason(), bearer, request.address);
+            usage::count_refusal(refusal.reason(), bearer, request.address());
             Ok(Some(Raised::by(&refusal)))
         }
         Err(Stop::Failed(error)) => Err(error),
@@ -138,9 +139,10 @@ fn admit(request: &HttpRequest, bearer: &mut Option<Bearer>, when: When) -> Resu
             _ => Ok(admitted::admit_no_token()?),
         };
     };
-    check_address(&token.stored, request.address)?;
+    let address = request.address();
+    check_address(&token.stored, address)?;
     scopes::check(&token.scopes, request)?;
-    rate_limit::count(&token.stored, request.address)?;
+    rate_limit::count(&token.stored, address)?;
     let has_scopes = matches!(token.scopes, Scopes::Only(_));
     match token.stored.needs_gate() || has_scopes {
         true => admitted::admit(token.stored.id, &token.scopes)?,

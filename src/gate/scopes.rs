@@ -18,10 +18,17 @@ pub fn check(scopes: &Scopes, request: &HttpRequest) -> Result<(), Stop> {
     if let Scopes::Unlimited = scopes {
         return Ok(());
     }
-    let schemas = request.schemas();
+    let (method, path) = (request.method(), request.path());
+    let schemas = request.schemas(&method);
     let mut asks_itself = true;
     for schema in &schemas {
-        match Needed::of(route(request, schema)) {
+        // What the scopes are checked against: the request, if it goes to that schema.
+        let route = Route {
+            method: &method,
+            path: &path,
+            schema: schema.as_deref(),
+        };
+        match Needed::of(route) {
             Needed::Nothing { writes } => asks_itself &= writes,
             needed if needed.is_granted_by(scopes) => asks_itself = false,
             Needed::Scope(scope, _) => {
@@ -35,13 +42,4 @@ pub fn check(scopes: &Scopes, request: &HttpRequest) -> Result<(), Stop> {
         identity::forbid_writing()?;
     }
     Ok(())
-}
-
-/// What the scopes are checked against: the request, if it goes to that schema.
-fn route<'a>(request: &'a HttpRequest, schema: &'a Option<String>) -> Route<'a> {
-    Route {
-        method: &request.method,
-        path: &request.path,
-        schema: schema.as_deref(),
-    }
 }

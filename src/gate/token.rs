@@ -47,15 +47,15 @@ impl Token {
         request: &HttpRequest,
         bearer: &mut Option<Bearer>,
     ) -> Result<Option<Self>, Stop> {
-        if request.token_headers.is_empty() {
-            return Ok(None);
-        }
         let prefix = settings::token_prefix();
         let prefix = Prefix::of_setting(&prefix);
         let mut found: Option<Self> = None;
-        for (header, value) in &request.token_headers {
+        for header in settings::token_headers().iter() {
+            let Some(value) = request.token_header(header) else {
+                continue;
+            };
             let incomplete = || Refusal::MalformedToken(header.name().to_owned());
-            let (digest, otherwise) = match header.judge(value, prefix) {
+            let (digest, otherwise) = match header.judge(&value, prefix) {
                 Presented::Nothing => continue,
                 Presented::Incomplete => return Err(incomplete().into()),
                 Presented::Unknown => return Err(Refusal::UnknownToken.into()),

@@ -8,39 +8,56 @@ use std::net::IpAddr;
 use pgrx::{PgList, pg_sys};
 use supabase_pat_core::error::Error;
 use supabase_pat_core::forwarded::client_address;
-use supabase_pat_core::json::{Members, WrongType};
+use supabase_pat_core::headers::Headers;
 use supabase_pat_core::presented::TokenHeader;
 
 use crate::pg::guc::{self, setting};
 use crate::pg::settings;
 
-/// The parts of an HTTP request that the gate looks at.
-#[derive(Default)]
-pub struct HttpRequest {
-    pub method: String,
-    /// The path below the address of the REST server, percent-encoded.
-    pub path: String,
-    pub authorization: Option<String>,
-    /// What stands in the headers of `supabase_pat.token_headers`, as far as they are there.
-    pub token_headers: Vec<(TokenHeader, String)>,
-    pub address: Option<IpAddr>,
-    /// The schemas that its headers name, for reading and for writing.
-    profiles: [Option<String>; 2],
+/// An HTTP request, as far as the gate looks at it: most requests have few of these headers.
+pub struct HttpRequest<'a> {
+    headers: Headers<'a>,
 }
 
-impl HttpRequest {
-    /// The request of the present transaction. Its texts are empty if the REST server has set nothing.
-    pub fn present() -> Self {
-        let text = setting(HEADERS);
-        let headers = Headers::parse(text.as_deref());
+/// The headers of the present request, as the REST server has set them.
+pub fn headers() -> Option<String> {
+    setting(HEADERS)
+}
+
+/// Whether the server has told of a method.
+pub fn has_method() -> bool {
+    guc::is_set(METHOD)
+}
+
+impl<'a> HttpRequest<'a> {
+    /// The request of the present transaction, with what [`headers`] has given.
+    pub fn present(headers: Option<&'a str>) -> Self {
         Self {
-            method: setting(c"request.method").unwrap_or_default(),
-            path: setting(c"request.path").unwrap_or_default(),
-            authorization: headers.text("authorization"),
-            token_headers: headers.for_tokens(),
-            address: headers.address(),
-            profiles: ["accept-profile", "content-profile"].map(|name| headers.text(name)),
+            headers: headers.map_or(Headers::default(), Headers::parse),
         }
+    }
+
+    /// Empty if the server has set nothing, as the path is.
+    pub fn method(&self) -> String {
+        setting(METHOD).unwrap_or_default()
+    }
+
+    /// The path below the address of the REST server, percent-encoded.
+    pub fn path(&self) -> String {
+        setting(c"request.path").unwrap_or_default()
+    }
+
+    pub fn authorization(&self) -> Option<Cow<'a, str>> {
+        self.headers.text("authorization")
+    }
+
+    /// What stands in a header for tokens, as [`Headers::whatever`] has it.
+    pub fn token_header(&self, header: &TokenHeader) -> Option<Cow<'a, str>> {
+        self.headers.whatever(header.name())
+    }
+
+    pub fn address(&self) -> Option<IpAddr> {
+        address(&self.headers)
     }
 
     /// The schemas that the request may be for; `None` in the list is the default schema.
@@ -49,23 +66,25 @@ impl HttpRequest {
     /// whichever of the two is there. If a client sends one header twice, PostgREST goes by the first, and only the last
     /// is in `request.headers`. So the headers alone do not tell the schema. But these servers put the schema that they
     /// have chosen first into the search path. The list has the schemas of both headers and this one.
-    pub fn schemas(&self) -> Vec<Option<String>> {
-        if self.profiles.iter().all(Option::is_none) {
+    pub fn schemas(&self, method: &str) -> Vec<Option<String>> {
+        let profiles = ["accept-profile", "content-profile"].map(|name| self.headers.text(name));
+        if profiles.iter().all(Option::is_none) {
             return vec![None];
         }
-        let [reading, writing] = &self.profiles;
-        let of_method = match self.method.as_str() {
+        let [reading, writing] = &profiles;
+        let of_method = match method {
             "GET" | "HEAD" | "OPTIONS" => reading,
             _ => writing,
         };
         let chosen = schema_of_search_path();
-        let mut names: Vec<&String> = self.profiles.iter().flatten().chain(&chosen).collect();
+        let profiles = profiles.iter().flatten().map(|name| &**name);
+        let mut names: Vec<&str> = profiles.chain(chosen.as_deref()).collect();
         names.sort_unstable();
         names.dedup();
         let default = settings::default_schema();
         let mut schemas: Vec<Option<String>> = names
             .into_iter()
-            .map(|name| Some(name.clone()).filter(|name| *name != default))
+            .map(|name| (name != default).then(|| name.to_owned()))
             .collect();
         if of_method.is_none() && chosen.is_none() {
             schemas.push(None);
@@ -77,44 +96,12 @@ impl HttpRequest {
 
 const HEADERS: &CStr = c"request.headers";
 
-/// The headers of a request. If a name stands twice, the last one is used, as in jsonb.
-struct Headers<'a>(Option<Members<'a>>);
+const METHOD: &CStr = c"request.method";
 
-impl<'a> Headers<'a> {
-    /// They are parsed once for all that is asked of them: that takes 1 µs.
-    fn parse(text: Option<&'a str>) -> Self {
-        Self(text.and_then(|text| Members::parse_lenient(text).ok()))
-    }
-
-    fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.0.as_ref()?.text(name).ok().flatten()
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.get(name).map(Cow::into_owned)
-    }
-
-    fn for_tokens(&self) -> Vec<(TokenHeader, String)> {
-        if self.0.is_none() {
-            return Vec::new();
-        }
-        let value = |header: &TokenHeader| {
-            let headers = self.0.as_ref()?;
-            let value = match headers.text(header.name()) {
-                Ok(text) => text?.into_owned(),
-                // A list, or half a character: whatever is in it must not be overlooked.
-                Err(WrongType) => headers.get(header.name())?.get().to_owned(),
-            };
-            Some((header.clone(), value))
-        };
-        settings::token_headers().iter().filter_map(value).collect()
-    }
-
-    /// The address that the request comes from, by the header `X-Forwarded-For`.
-    fn address(&self) -> Option<IpAddr> {
-        let proxies = settings::trusted_proxies();
-        client_address(&self.get("x-forwarded-for")?, proxies)
-    }
+/// The address that a request comes from, by the header `X-Forwarded-For`.
+fn address(headers: &Headers) -> Option<IpAddr> {
+    let proxies = settings::trusted_proxies();
+    client_address(&headers.text("x-forwarded-for")?, proxies)
 }
 
 /// Where a request comes from, by its headers. A client can send any user agent; the address is what the trusted
@@ -129,12 +116,12 @@ impl Origin {
     /// The origin of the present request; the user agent is cut after 500 characters.
     pub fn of_request() -> Self {
         const MAX_USER_AGENT: usize = 500;
-        let text = setting(HEADERS);
-        let headers = Headers::parse(text.as_deref());
-        let agent = headers.get("user-agent");
+        let text = self::headers();
+        let headers = text.as_deref().map_or(Headers::default(), Headers::parse);
+        let agent = headers.text("user-agent");
         Self {
             user_agent: agent.map(|text| text.chars().take(MAX_USER_AGENT).collect()),
-            address: headers.address(),
+            address: address(&headers),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod denied;
 pub mod error;
 pub mod forwarded;
 pub mod guessing;
+pub mod headers;
 pub mod introspection;
 pub mod json;
 pub mod json_schema;

@@ -14,6 +14,7 @@ pub mod guc;
 pub mod hooks;
 pub mod json;
 pub mod kept;
+pub mod known_rows;
 mod local;
 pub mod lock;
 pub mod memory;

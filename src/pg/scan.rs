@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::pg::clock::Instant;
 use crate::pg::column::{Bytes, Column, Id, Json, JsonCopy, Timestamp, Type};
 use crate::pg::error::reported;
+use crate::pg::known_rows::{Known, Place};
 use crate::pg::relations::{self, Guess, Indexed, Layout};
 use crate::pg::unguarded;
 
@@ -232,11 +233,25 @@ pub trait Sought<T: Indexed> {
     /// The address of the value as Postgres stores it, a varlena with its length in front. It is valid as long as
     /// `self`.
     fn datum(&self) -> pg_sys::Datum;
+
+    /// Its first 16 bytes.
+    fn key(&self) -> [u8; 16];
+
+    /// Whether a row has the value in a column.
+    fn is_in(&self, row: &Row, column: Column<T>) -> bool;
 }
 
 impl Sought<Id> for Uuid {
     fn datum(&self) -> pg_sys::Datum {
         pg_sys::Datum::from(std::ptr::from_ref(self))
+    }
+
+    fn key(&self) -> [u8; 16] {
+        self.into_bytes()
+    }
+
+    fn is_in(&self, row: &Row, column: Column<Id>) -> bool {
+        row.get(column) == Some(*self)
     }
 }
 
@@ -257,6 +272,16 @@ impl SoughtDigest {
 impl Sought<Bytes> for SoughtDigest {
     fn datum(&self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.0.as_ptr())
+    }
+
+    fn key(&self) -> [u8; 16] {
+        let digest = self.0[4..].first_chunk();
+        digest.copied().unwrap_or_default()
+    }
+
+    fn is_in(&self, row: &Row, column: Column<Bytes>) -> bool {
+        let value = row.get(column);
+        value.is_some_and(|value| value.to_bytes() == self.0[4..])
     }
 }
 
@@ -280,6 +305,93 @@ impl<L: Layout> Open<L> {
         unsafe {
             let condition = self.equals(column, value);
             self.scan(index, &mut [condition], visit);
+        }
+    }
+
+    /// Visits the first row that has `value` in `column`, as [`Open::rows_with`] does; which it is where several have
+    /// it is left open. What was found before is looked for in its place first: see [`crate::pg::known_rows`].
+    pub fn row_with<T: Indexed>(
+        &self,
+        column: Column<T>,
+        index: pg_sys::Oid,
+        value: &impl Sought<T>,
+        mut visit: impl FnMut(&Row),
+    ) {
+        // SAFETY: as in `rows_with`. The table is open and locked.
+        unsafe {
+            let is_heap = (*(*self.relation).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
+            let known = Known {
+                table: (*self.relation).rd_id,
+                key: value.key(),
+            };
+            if is_heap
+                && let Some(place) = known.place()
+                && self.at(place, |row| {
+                    let is_sought = value.is_in(row, column);
+                    if is_sought {
+                        visit(row);
+                    }
+                    is_sought
+                })
+            {
+                return;
+            }
+            let condition = self.equals(column, value);
+            self.scan_in(index, &mut [condition], |row, scan| {
+                visit(row);
+                if is_heap && let Some(place) = place_of(row, scan) {
+                    known.is_at(place);
+                }
+                ControlFlow::Break(())
+            });
+        }
+    }
+
+    /// Visits the row that stands in a place, if the snapshot sees one there. False if there is none, or the buffer
+    /// holds something else.
+    ///
+    /// # Safety
+    /// The table is a heap. An error jumps to the guard of [`look`].
+    unsafe fn at(&self, place: Place, visit: impl FnOnce(&Row) -> bool) -> bool {
+        let relation = self.relation;
+        // SAFETY: `ReadRecentBuffer` pins the buffer if it holds that page of this table, and reads nothing from disk:
+        // a page that is not there any more would be an error. The search, under the lock that it wants, looks whether
+        // there is such a line. The row stays where it is as long as the buffer is pinned, which an error undoes.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            let file = (*relation).rd_node;
+            #[cfg(not(feature = "pg15"))]
+            let file = (*relation).rd_locator;
+            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+            if !unguarded::ReadRecentBuffer(file, fork, place.block, place.buffer) {
+                return false;
+            }
+            let mut tuple = pg_sys::HeapTupleData::default();
+            let mut line = pg_sys::ItemPointerData {
+                ip_blkid: pg_sys::BlockIdData {
+                    bi_hi: (place.block >> 16) as u16,
+                    bi_lo: place.block as u16,
+                },
+                ip_posid: place.line,
+            };
+            unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let is_there = unguarded::heap_hot_search_buffer(
+                &mut line,
+                relation,
+                place.buffer,
+                self.snapshot,
+                &mut tuple,
+                std::ptr::null_mut(),
+                true,
+            );
+            unguarded::LockBuffer(place.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            let is_sought = is_there
+                && visit(&Row {
+                    tuple: &mut tuple,
+                    columns: (*relation).rd_att,
+                });
+            unguarded::ReleaseBuffer(place.buffer);
+            is_sought
         }
     }
 
@@ -342,6 +454,20 @@ impl<L: Layout> Open<L> {
         conditions: &mut [pg_sys::ScanKeyData],
         mut visit: impl FnMut(&Row) -> ControlFlow<()>,
     ) {
+        // SAFETY: as the caller promises.
+        unsafe { self.scan_in(index, conditions, |row, _| visit(row)) };
+    }
+
+    /// As [`Open::scan`], for whom the scan concerns too.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn scan_in(
+        &self,
+        index: pg_sys::Oid,
+        conditions: &mut [pg_sys::ScanKeyData],
+        mut visit: impl FnMut(&Row, pg_sys::SysScanDesc) -> ControlFlow<()>,
+    ) {
         let (relation, snapshot) = (self.relation, self.snapshot);
         let (count, conditions) = (conditions.len() as i32, conditions.as_mut_ptr());
         // SAFETY: the relation is open and locked during the scan. A row cannot outlive `visit`, which gets a reference
@@ -367,12 +493,49 @@ impl<L: Layout> Open<L> {
                     tuple,
                     columns: (*relation).rd_att,
                 };
-                if visit(&row).is_break() {
+                if visit(&row, scan).is_break() {
                     break;
                 }
             }
             unguarded::systable_endscan(scan);
         }
+    }
+}
+
+/// Where the row of a scan is. `None` if the scan does not tell the buffer.
+///
+/// # Safety
+/// The table is a heap, and the row is the one that the scan is at.
+unsafe fn place_of(row: &Row, scan: pg_sys::SysScanDesc) -> Option<Place> {
+    /// As many lines as a page can have: those of a row take at least a header of 24 bytes and a pointer of 4.
+    const LINES: usize = pg_sys::BLCKSZ as usize / 28;
+    // SAFETY: a slot of that kind has that struct, and its buffer is pinned as long as the scan is at the row. Whoever
+    // reads the other lines of the page locks it.
+    unsafe {
+        let slot = (*scan).slot;
+        if slot.is_null() || (*slot).tts_ops != &raw const pg_sys::TTSOpsBufferHeapTuple {
+            return None;
+        }
+        let buffer = (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
+        let tuple = &*row.tuple;
+        let block = tuple.t_self.ip_blkid;
+        let mut line = tuple.t_self.ip_posid;
+        // Local buffers have negative numbers.
+        if buffer <= 0 || line == 0 {
+            return None;
+        }
+        if u32::from((*tuple.t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0 {
+            let mut first = [0; LINES];
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            unguarded::heap_get_root_tuples(pg_sys::BufferGetPage(buffer), first.as_mut_ptr());
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            line = *first.get(usize::from(line) - 1)?;
+        }
+        (line != 0).then_some(Place {
+            buffer,
+            block: u32::from(block.bi_hi) << 16 | u32::from(block.bi_lo),
+            line,
+        })
     }
 }
 

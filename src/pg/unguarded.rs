@@ -145,6 +145,32 @@ unsafe extern "C-unwind" {
     ) -> SysScanDesc;
     pub fn systable_getnext(scan: SysScanDesc) -> pg_sys::HeapTuple;
     pub fn systable_endscan(scan: SysScanDesc);
+    #[cfg(feature = "pg15")]
+    pub fn ReadRecentBuffer(
+        file: pg_sys::RelFileNode,
+        fork: pg_sys::ForkNumber::Type,
+        block: pg_sys::BlockNumber,
+        buffer: pg_sys::Buffer,
+    ) -> bool;
+    #[cfg(not(feature = "pg15"))]
+    pub fn ReadRecentBuffer(
+        file: pg_sys::RelFileLocator,
+        fork: pg_sys::ForkNumber::Type,
+        block: pg_sys::BlockNumber,
+        buffer: pg_sys::Buffer,
+    ) -> bool;
+    pub fn LockBuffer(buffer: pg_sys::Buffer, mode: c_int);
+    pub fn ReleaseBuffer(buffer: pg_sys::Buffer);
+    pub fn heap_hot_search_buffer(
+        line: pg_sys::ItemPointer,
+        relation: Relation,
+        buffer: pg_sys::Buffer,
+        snapshot: Snapshot,
+        tuple: pg_sys::HeapTuple,
+        are_all_dead: *mut bool,
+        is_first_call: bool,
+    ) -> bool;
+    pub fn heap_get_root_tuples(page: pg_sys::Page, first: *mut pg_sys::OffsetNumber);
     pub fn toast_raw_datum_size(value: pg_sys::Datum) -> pg_sys::Size;
     pub fn pg_detoast_datum_copy(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
     pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;

@@ -89,7 +89,7 @@ fn stored(token: Uuid) -> Held {
     look::<Tokens, _>(|tokens| {
         let layout = &tokens.layout;
         let mut found = None;
-        tokens.rows_with(layout.id, layout.by_id, &token, |row| {
+        tokens.row_with(layout.id, layout.by_id, &token, |row| {
             found = Some(match layout.attributes {
                 Found::Missing => Ok(None),
                 Found::AsExpected(column) => Ok(row.get(column)),
@@ -98,7 +98,6 @@ fn stored(token: Uuid) -> Held {
                     false => Ok(None),
                 },
             });
-            ControlFlow::Break(())
         });
         found
     })

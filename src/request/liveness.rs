@@ -88,7 +88,7 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
         let layout = &tokens.layout;
         let mut expiry = None;
         let mut needs_gate = false;
-        tokens.rows_with(layout.id, layout.by_id, &token, |row| {
+        tokens.row_with(layout.id, layout.by_id, &token, |row| {
             if row.get(layout.user_id) == Some(user) {
                 expiry = live_until(layout, row).filter(|_| !layout.is_disabled(row));
                 needs_gate = row.has(layout.rate_limit)
@@ -96,7 +96,6 @@ pub fn token_verdict(token: Uuid, user: Uuid) -> Verdict {
                     || row.has(layout.allowed_ips)
                     || row.has(layout.scopes);
             }
-            ControlFlow::Break(())
         });
         match expiry {
             Some(expiry) => Verdict {
@@ -114,7 +113,7 @@ pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
     let verdict = look_at_both::<Sessions, Users, _>(|sessions, users| {
         let layout = &sessions.layout;
         let mut ends_at = None;
-        sessions.rows_with(layout.id, layout.by_id, &session, |row| {
+        sessions.row_with(layout.id, layout.by_id, &session, |row| {
             if row.get(layout.user_id) == Some(user) {
                 ends_at = match layout.not_after {
                     Found::AsExpected(column) => row.get(column).or(Some(Instant::END)),
@@ -123,7 +122,6 @@ pub fn session_verdict(session: Uuid, user: Uuid) -> Verdict {
                     Found::OfAnotherType(column) => (!row.has(column)).then_some(Instant::END),
                 };
             }
-            ControlFlow::Break(())
         });
         match ends_at {
             Some(end) if end > Instant::now() => Verdict::until(end, state_of(users, &user)),

@@ -152,7 +152,7 @@ fn find<const DESCRIBED: bool, T: Indexed>(
         let (column, index) = by(layout);
         let mut found: Option<StoredToken> = None;
         let mut name = None;
-        tokens.rows_with(column, index, sought, |row| {
+        tokens.row_with(column, index, sought, |row| {
             found = row
                 .get(layout.id)
                 .zip(row.get(layout.user_id))
@@ -173,7 +173,6 @@ fn find<const DESCRIBED: bool, T: Indexed>(
             if DESCRIBED {
                 name = row.get(layout.name);
             }
-            ControlFlow::Break(())
         });
         found.map(|token| {
             let (user_state, user) = match DESCRIBED {
@@ -194,9 +193,8 @@ pub fn owner_of(id: Uuid) -> Option<Uuid> {
     look::<Tokens, _>(|tokens| {
         let layout = &tokens.layout;
         let mut owner = None;
-        tokens.rows_with(layout.id, layout.by_id, &id, |row| {
+        tokens.row_with(layout.id, layout.by_id, &id, |row| {
             owner = row.get(layout.user_id);
-            ControlFlow::Break(())
         });
         owner
     })?

@@ -152,7 +152,7 @@ pub fn correspondent(user: Uuid) -> Option<Correspondent> {
 fn state_and(users: &Open<Users>, user: &Uuid, mut also: impl FnMut(&Row)) -> UserState {
     let layout = &users.layout;
     let mut state = UserState::Gone;
-    users.rows_with(layout.id, layout.by_id, user, |row| {
+    users.row_with(layout.id, layout.by_id, user, |row| {
         let is_deleted = match layout.deleted_at {
             Found::AsExpected(column) => row.has(column),
             Found::OfAnotherType(column) => row.has(column),
@@ -170,7 +170,6 @@ fn state_and(users: &Open<Users>, user: &Uuid, mut also: impl FnMut(&Row)) -> Us
             _ => UserState::Active,
         };
         also(row);
-        ControlFlow::Break(())
     });
     state
 }
@@ -183,7 +182,7 @@ pub fn live_user(user: Uuid) -> Option<LiveUser> {
     let (columns, found) = look::<Users, _>(|users| {
         let layout = &users.layout;
         let mut found = None;
-        users.rows_with(layout.id, layout.by_id, &user, |row| {
+        users.row_with(layout.id, layout.by_id, &user, |row| {
             let text = |column: Found<Text>| column.as_expected().and_then(|it| row.get(it));
             let json = |column: Found<Json>| column.as_expected().and_then(|it| row.get(it));
             found = Some((
@@ -192,7 +191,6 @@ pub fn live_user(user: Uuid) -> Option<LiveUser> {
                 // Supabase Auth never writes null there.
                 (layout.is_anonymous.as_expected()).map(|it| row.get(it).unwrap_or(true)),
             ));
-            ControlFlow::Break(())
         });
         (users.layout, found)
     })?;

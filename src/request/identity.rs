@@ -2,16 +2,26 @@
 //! policies read them. All of it ends with the transaction.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use supabase_pat_core::error::Error;
 use supabase_pat_core::json::Members;
 
-use crate::pg::guc::{c_string, replace, set, setting};
+use crate::pg::guc::{self, c_string, replace, set, setting};
 use crate::pg::rights;
 
-/// Some servers, and older versions of others, set one setting for each claim as well, with these prefixes.
-const PREFIXES: [&str; 2] = ["request.jwt.claim.", "request.jwt.claims."];
+/// Some servers, and older versions of others, set one setting for each claim as well, with these prefixes. They do so
+/// where one of the two settings is there that follow.
+const PREFIXES: [(&str, [&CStr; 2]); 2] = [
+    (
+        "request.jwt.claim.",
+        [c"request.jwt.claim.role", c"request.jwt.claim.sub"],
+    ),
+    (
+        "request.jwt.claims.",
+        [c"request.jwt.claims.role", c"request.jwt.claims.sub"],
+    ),
+];
 
 /// The claims that `auth.uid()`, `auth.role()` and `auth.email()` first look for in such settings.
 const LEGACY: [&str; 3] = ["sub", "role", "email"];
@@ -21,29 +31,39 @@ const LEGACY: [&str; 3] = ["sub", "role", "email"];
 /// SECURITY DEFINER function and in maintenance commands none can be set.
 ///
 /// # Errors
-/// [`Error::Internal`] for claims that are not a JSON object or hold a NUL. Postgres raises an error for a role that
-/// cannot be set.
+/// [`Error::Internal`] for claims that hold a NUL, or, where they are split, are not a JSON object. Postgres raises an
+/// error for a role that cannot be set.
 pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
-    let before = setting(c"request.jwt.claims").unwrap_or_default();
-    let new = Members::parse(claims)
-        .ok_or_else(|| Error::Internal("claims are no JSON object".into()))?;
-    let old = Members::parse_lenient(&before).ok();
-    let old_names = old.iter().flat_map(Members::iter).map(|(name, _)| name);
-    let new_names = new.iter().map(|(name, _)| name);
-
-    let names: BTreeSet<&str> = old_names.chain(new_names).collect();
-
+    let is_split = |(_, names): &(_, [&CStr; 2])| names.iter().any(|name| guc::is_set(name));
+    // Without them there is nothing to replace, and no reason to read the claims: that takes 1 µs.
+    let prefixes: Vec<&str> = (PREFIXES.iter().filter(|prefix| is_split(prefix)))
+        .map(|(prefix, _)| *prefix)
+        .collect();
+    let before = match prefixes.is_empty() {
+        true => None,
+        false => setting(c"request.jwt.claims"),
+    };
     set(c"request.jwt.claims", claims)?;
     replace(c"request.jwt.claim", "")?;
-    for prefix in PREFIXES {
-        // A server that sets one setting for each claim sets these. Without them there is nothing to replace.
-        let is_set = |name| {
-            CString::new(format!("{prefix}{name}")).is_ok_and(|name| setting(&name).is_some())
-        };
-        if !is_set("role") && !is_set("sub") {
-            continue;
-        }
-        if prefix == PREFIXES[0] {
+    if !prefixes.is_empty() {
+        replace_split(&prefixes, &before.unwrap_or_default(), claims)?;
+    }
+    match rights::outer_role_is(role) {
+        true => Ok(()),
+        false => set(c"role", role),
+    }
+}
+
+/// Replaces the settings for each claim that begin with these prefixes: those of the claims before, and the new ones.
+fn replace_split(prefixes: &[&str], before: &str, claims: &str) -> Result<(), Error> {
+    let new = Members::parse(claims)
+        .ok_or_else(|| Error::Internal("claims are no JSON object".into()))?;
+    let old = Members::parse_lenient(before).ok();
+    let old_names = old.iter().flat_map(Members::iter).map(|(name, _)| name);
+    let new_names = new.iter().map(|(name, _)| name);
+    let names: BTreeSet<&str> = old_names.chain(new_names).collect();
+    for prefix in prefixes {
+        if *prefix == PREFIXES[0].0 {
             // Also those that it has not set, since the request had no such claim.
             for name in LEGACY {
                 let value = new.text(name).ok().flatten().unwrap_or_default();
@@ -60,10 +80,7 @@ pub fn assume(role: &str, claims: &str) -> Result<(), Error> {
             }
         }
     }
-    match rights::outer_role_is(role) {
-        true => Ok(()),
-        false => set(c"role", role),
-    }
+    Ok(())
 }
 
 /// Makes the rest of the transaction read-only.
@@ -76,6 +93,6 @@ pub fn forbid_writing() -> Result<(), Error> {
 
 /// A claim by the setting of its own that a server has set for it. `None` if there is no such setting, or it is empty.
 pub fn legacy_claim(name: &str) -> Option<String> {
-    let name = CString::new(format!("{}{name}", PREFIXES[0])).ok()?;
+    let name = CString::new(format!("{}{name}", PREFIXES[0].0)).ok()?;
     setting(&name)
 }

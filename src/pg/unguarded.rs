@@ -172,6 +172,14 @@ unsafe extern "C-unwind" {
     ) -> bool;
     pub fn heap_get_root_tuples(page: pg_sys::Page, first: *mut pg_sys::OffsetNumber);
     pub fn toast_raw_datum_size(value: pg_sys::Datum) -> pg_sys::Size;
+    pub fn JsonbIteratorInit(container: *mut pg_sys::JsonbContainer) -> *mut pg_sys::JsonbIterator;
+    pub fn JsonbIteratorNext(
+        iterator: *mut *mut pg_sys::JsonbIterator,
+        value: *mut pg_sys::JsonbValue,
+        skips_nested: bool,
+    ) -> pg_sys::JsonbIteratorToken::Type;
+    pub fn numeric_out(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn pg_detoast_datum(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
     pub fn pg_detoast_datum_copy(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
     pub fn text_to_cstring(text: *const pg_sys::text) -> *mut c_char;
     pub fn ConditionalLockRelationOid(relation: Oid, lock: pg_sys::LOCKMODE) -> bool;

@@ -71,11 +71,18 @@ impl<'a> Members<'a> {
 
 /// Adds the name of a member and the colon after it to a text.
 pub fn push_name(json: &mut String, name: &str) {
-    match name.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
-        true => json.extend(["\"", name, "\""]),
-        false => json.push_str(&Value::from(name).to_string()),
-    }
+    push_string(json, name);
     json.push(':');
+}
+
+/// Adds a string to a text.
+pub fn push_string(json: &mut String, text: &str) {
+    // All bytes are looked at, so that the compiler can look at sixteen at once.
+    let is_special = |special, b: u8| special | (b < b' ') | (b == b'"') | (b == b'\\');
+    match text.bytes().fold(false, is_special) {
+        false => json.extend(["\"", text, "\""]),
+        true => json.push_str(&Value::from(text).to_string()),
+    }
 }
 
 /// Nesting is no danger here: serde_json's own values go 128 levels deep at most.

@@ -32,7 +32,7 @@ const SETUP = `
   create policy owners on plain using ('${USER}'::uuid = user_id);
   create policy owners on checked using (pat.uid() = user_id and is_valid_api_token());
   grant select on plain, checked to authenticated;
-  grant usage on schema hand to anon;
+  grant usage on schema hand to anon, authenticator;
   create table thousands as select i as id, i % 97 as n from generate_series(1, 12000) i;
   grant select on thousands to authenticated;
   grant usage on schema hand to authenticated;
@@ -48,7 +48,8 @@ const SETUP = `
   end $$;
   grant execute on function hand.repeated(text, int) to authenticated;
   create role guarded login noinherit;
-  grant anon, authenticated, service_role to guarded;`;
+  grant anon, authenticated, service_role to guarded;
+  grant usage on schema hand to guarded;`;
 
 /** What supabase-js sends from a server, and a proxy adds: 750 to 1,000 bytes as JSON, most of it tokens. */
 const headersFor = (anonKey, { token = anonKey, opaque }) => ({
@@ -59,7 +60,7 @@ const headersFor = (anonKey, { token = anonKey, opaque }) => ({
 });
 
 /**
- * Notes `gate …`, microseconds a call; `rest …`, requests a second; and `rest … / …`, two of those as a ratio,
+ * Notes `gate …` and `guard …`, microseconds a request; `rest …`, requests a second; and `rest … / …`, two of those as a ratio,
  * measured within a second, so that what else the machine does meanwhile concerns both.
  */
 export async function measureGate(rounds, note, say) {
@@ -92,9 +93,10 @@ export async function measureGate(rounds, note, say) {
   await db.query('vacuum analyze');
   for (const token of Object.values(tokens)) token.headers = headersFor(anonKey, token);
 
-  await measureCalls(db, value, tokens, rounds, note, say);
+  await measureCalls(cluster, db, value, tokens, rounds, note, say);
   await measureScopes(db, value, tokens, rounds, note, say);
   const many = await manyTokens(db);
+  await measureOthers(db, value, tokens['a JWT'], many, rounds, note, say);
   await db.end();
   await measureRequests(cluster, tokens, many, rounds, note, say);
   // Each token has been seen as one, and the worker has been at work.
@@ -104,31 +106,46 @@ export async function measureGate(rounds, note, say) {
   cluster.stop();
 }
 
-/** Microseconds that a pre-request function takes in a transaction that is otherwise the same. */
-async function measureCalls(db, value, tokens, rounds, note, say) {
+/**
+ * A procedure that announces requests and calls a function in each. Each is a transaction of its own, as a request is:
+ * what is set there is undone at its end.
+ */
+const procedure = (name, parameters, loop, pre_request) => `create procedure hand.${name}(calls int, headers text, ${parameters}, inout micros float)
+  language plpgsql as $$
+  declare
+    start timestamptz := clock_timestamp();
+    claims text;
+  begin
+    ${loop} loop
+      perform set_config('role', role, true), set_config('request.method', 'GET', true), set_config('request.path', '/checked', true),
+        set_config('request.headers', headers, true), set_config('request.jwt.claims', claims, true);
+      perform ${pre_request}();
+      commit;
+    end loop;
+    micros := extract(epoch from clock_timestamp() - start) * 1e6 / calls;
+  end $$`;
+
+/**
+ * Microseconds that a pre-request function takes in a transaction that is otherwise the same, and those that the guard
+ * takes: the same transaction of a login that is guarded, less that of one that is not.
+ */
+async function measureCalls(cluster, db, value, tokens, rounds, note, say) {
   const FUNCTIONS = { nothing: 'pg_backend_pid', gate: 'pat.gate', by_hand: 'hand.check_token' };
   for (const [name, pre_request] of Object.entries(FUNCTIONS)) {
-    // Each call in a transaction of its own, as a request is: what the gate sets there is undone at its end.
-    await db.query(`create procedure hand.requests_to_${name}(calls int, headers text, claims text, role text, inout micros float)
-      language plpgsql as $$
-      declare
-        start timestamptz := clock_timestamp();
-      begin
-        for i in 1..calls loop
-          perform set_config('role', role, true), set_config('request.method', 'GET', true), set_config('request.path', '/checked', true),
-            set_config('request.headers', headers, true), set_config('request.jwt.claims', claims, true);
-          perform ${pre_request}();
-          commit;
-        end loop;
-        micros := extract(epoch from clock_timestamp() - start) * 1e6 / calls;
-      end $$`);
+    const loop = 'claims := given; for i in 1..calls';
+    await db.query(procedure(`requests_to_${name}`, 'given text, role text', loop, pre_request));
   }
   const requestOf = async ({ token, headers }) => {
     const claims = token ? await value('select hand.claims($1)', [token]) : { role: 'anon' };
     return [JSON.stringify(headers), JSON.stringify(claims), claims.role];
   };
-  const time = async (name, request) => Number(await value(`call hand.requests_to_${name}($1, $2, $3, $4, null)`, [CALLS, ...request]));
-  say('the gate');
+  const timeOf = async (client, name, request) => {
+    const { rows: [row] } = await client.query(`call hand.requests_to_${name}($1, $2, $3, $4, null)`, [CALLS, ...request]);
+    return Number(row.micros);
+  };
+  const time = (name, request) => timeOf(db, name, request);
+  const logins = { guarded: await cluster.connect('bench', 'guarded'), unguarded: await cluster.connect('bench', 'authenticator') };
+  say('the gate and the guard');
   for (let round = 0; round < rounds; round += 1) {
     for (const [name, token] of Object.entries(tokens)) {
       const request = await requestOf(token);
@@ -137,8 +154,31 @@ async function measureCalls(db, value, tokens, rounds, note, say) {
         const nothing = await time('nothing', request);
         note(`gate ${name}`, await time('gate', request) - nothing);
         if (name === 'a JWT') note('gate, by hand', await time('by_hand', request) - nothing);
+        // A login cannot set that for itself.
+        if (token.liveClaims) continue;
+        const unguarded = await timeOf(logins.unguarded, 'nothing', request);
+        note(`guard ${name}`, await timeOf(logins.guarded, 'nothing', request) - unguarded);
       }
     }
+  }
+  for (const client of Object.values(logins)) await client.end();
+}
+
+/** Microseconds of the gate for a token that the connection has not seen before. */
+async function measureOthers(db, value, { headers }, many, rounds, note, say) {
+  await db.query(`create table hand.many (number int primary key, claims text)`);
+  await db.query(`insert into hand.many select number, hand.claims(token)::text from unnest($1::text[]) with ordinality as given (token, number)`, [many]);
+  await db.query('vacuum analyze hand.many');
+  const loop = 'for claims in select many.claims from hand.many where number > after order by number limit calls';
+  for (const [name, pre_request] of [['nothing', 'pg_backend_pid'], ['gate', 'pat.gate']]) {
+    await db.query(procedure(`others_to_${name}`, 'after int, role text', loop, pre_request));
+  }
+  const time = async (name, after) => Number(await value(`call hand.others_to_${name}($1, $2, $3, 'authenticated', null)`, [CALLS, JSON.stringify(headers), after]));
+  say('the gate, with other tokens each time');
+  for (let turn = 0; turn < rounds * TIMES; turn += 1) {
+    const after = (turn * CALLS) % MANY;
+    const nothing = await time('nothing', after);
+    note('gate a JWT that is new to the connection', await time('gate', after) - nothing);
   }
 }
 

@@ -334,7 +334,9 @@ report.faster('', m('mint'), 'hand-written', m('mint by hand'), us);
 report.faster('get_settings, 5 settings, 2 of them the user\'s, 1 overridden', m('settings'), 'the same merge in PL/pgSQL', m('settings by hand'), us);
 const JUDGED_IN = { 'gate anon': 1, 'gate a login with a session': 1, 'gate a JWT': 3, 'gate an opaque token': 5 };
 for (const name of Object.keys(results).filter((name) => name.startsWith('gate '))) {
-  report.figure(`the judgement, ${name.slice(5)}`, m(name), us, JUDGED_IN[name]);
+  const who = name.slice(5);
+  report.figure(`the judgement, ${who}`, m(name), us, JUDGED_IN[name]);
+  if (results[`guard ${who}`]) report.figure('the same, by the guard', m(`guard ${who}`), us, JUDGED_IN[name]);
   if (name === 'gate a JWT') report.faster('', m(name), 'the check of the key alone, by hand', m('gate, by hand'), us);
 }
 const reaches = (what, name, other, bound) => {

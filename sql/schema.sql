@@ -47,9 +47,9 @@ begin
     if found is not null then
         raise exception using
             errcode = 'duplicate_object',
-            message = format('in the way of supabase_pat: %s', found),
+            message = format('supabase_pat needs the names of existing objects: %s', found),
             hint = 'Rename what is there, create the extension, and import the keys: see '
-                '"Coming from a hand-written api_keys table" in the README.';
+                '"Coming from a hand-written api_keys table" in docs/operations.md.';
     end if;
 
     -- So can whoever may create objects in it, by a default privilege on schemas for instance.

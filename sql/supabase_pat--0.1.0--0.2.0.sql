@@ -1151,7 +1151,7 @@ where name <> 'anon_role' and oid is not null
 having count(*) > 0
 union all
 select 'trusted functions', found is null,
-    case when found is null then 'for trusted roles alone' else format('API roles may call %s: revoke it', found) end
+    case when found is null then 'only for trusted roles' else format('API roles may call %s: revoke it', found) end
 from (
     select string_agg(distinct function::text, ', ' order by function::text) as found
     from api_role, unnest(array['pat.sign_jwt(jsonb,interval)', 'pat.mint_session(uuid)', 'pat.issue_reset_code(text)',
@@ -1248,7 +1248,7 @@ from setting, current_setting('synchronous_standby_names') standbys where name =
 union all
 select 'password hashes', readable is null,
     case when readable is null then 'no API role can read them, nor the tokens beside them'
-        else format('%s. What is read there is good for logging in as others: revoke it, and grant columns by name', readable) end
+        else format('%s. Whoever reads it can log in as others: revoke it, and grant columns by name', readable) end
 from (
     select string_agg(format('%s may read %s', role, columns), '; ' order by role) as readable
     from (
@@ -1283,8 +1283,8 @@ select 'auth functions', policies = 0 or value = 'on' and problem is null,
 from auth_functions, setting where name = 'fast_auth_functions'
 union all
 select 'service accounts', problem is null, coalesce(problem, case
-        when manager.value is null then 'managed by trusted roles alone: supabase_pat.service_account_manager names no function'
-        else 'managed by whom ' || manager.value || ' allows' end)
+        when manager.value is null then 'managed only by trusted roles: supabase_pat.service_account_manager names no function'
+        else 'managed by those whom ' || manager.value || ' allows' end)
 from pat.service_account_problem() problem, setting manager where manager.name = 'service_account_manager'
 union all
 select 'worker', is_standby
@@ -1295,7 +1295,7 @@ select 'worker', is_standby
         when is_crowded then format('parallel queries can take all %s processes of max_worker_processes, and then requests with tokens '
             'whose limit is a day or longer (%s) get 503: set max_parallel_workers to %s, or raise max_worker_processes and restart',
             processes, with_long_limits, greatest(processes - 3, 0))
-        else format('wrote what there was at %s', date_trunc('second', flushed_at)) end
+        else format('wrote the counts last at %s', date_trunc('second', flushed_at)) end
 from server, (
     select with_long_limits, processes, with_long_limits > 0 and processes - current_setting('max_parallel_workers')::int < 3 as is_crowded
     from keys, cast(current_setting('max_worker_processes') as int) processes

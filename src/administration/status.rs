@@ -20,7 +20,7 @@ fn server_state(
     call: pg_sys::FunctionCallInfo,
 ) -> Result<pgrx::composite_type!('static, "pat.server_state"), ErrorReport> {
     reported(|| {
-        rights::require_trusted("see how things stand")?;
+        rights::require_trusted("see the state of the installation")?;
         let state = usage::state();
         let state = state.as_ref();
         let time = |at: Option<Instant>| at.map(Instant::to_timestamp).transpose();
@@ -67,7 +67,7 @@ fn server_state(
 #[pg_extern(stable, requires = ["schema"])]
 fn secret_problem() -> SqlResult<Option<String>> {
     reported(|| {
-        rights::require_trusted("see how things stand")?;
+        rights::require_trusted("see the state of the installation")?;
         if settings::is_jwt_secret_exposed() {
             return Ok(Some(
                 "supabase_pat.jwt_secret can be read by every role as long as the library is not preloaded, and does \

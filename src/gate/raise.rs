@@ -173,7 +173,7 @@ pub fn find_next(name: &str) -> Result<pg_sys::Oid, Error> {
         let mut names = std::ptr::null_mut();
         let copy = text(name).cast_mut();
         if !pg_sys::SplitIdentifierString(copy, b'.' as c_char, &mut names) {
-            return Err(failed("that is no name"));
+            return Err(failed("it is not a name"));
         }
         let names: Vec<*mut c_char> = pgrx::PgList::from_pg(names).iter_ptr().collect();
         let &[schema, function] = names.as_slice() else {
@@ -183,7 +183,7 @@ pub fn find_next(name: &str) -> Result<pg_sys::Oid, Error> {
         };
         // It would call itself until the stack is used up.
         if [schema, function].map(|name| std::ffi::CStr::from_ptr(name)) == [c"pat", c"gate"] {
-            return Err(failed("that is the gate itself"));
+            return Err(failed("it is the gate itself"));
         }
         let mut qualified = pgrx::PgList::<pg_sys::String>::new();
         qualified.push(pg_sys::makeString(schema));
@@ -200,7 +200,7 @@ pub fn find_next(name: &str) -> Result<pg_sys::Oid, Error> {
             && (pg_sys::get_typtype(result) as u8 != pg_sys::TYPTYPE_PSEUDO
                 || [pg_sys::VOIDOID, pg_sys::RECORDOID].contains(&result));
         if !is_plain {
-            return Err(failed("that is no function to be called by itself"));
+            return Err(failed("it cannot be called as a plain function"));
         }
         match rights::may_execute(function) {
             true => Ok(function),

@@ -402,7 +402,7 @@ unsafe extern "C-unwind" fn refuse_others(
         if is_empty || *IS_OURS.get() || pg_sys::InitializingParallelWorker {
             return true;
         }
-        pg_sys::GUC_check_errmsg_string = c"only the gate may set this".as_ptr().cast_mut();
+        pg_sys::GUC_check_errmsg_string = c"only the gate may set this setting".as_ptr().cast_mut();
     }
     false
 }

@@ -58,14 +58,14 @@ impl Predicate {
     /// The function of that name, which must have a schema, one argument of the type uuid, and return a boolean, and be
     /// one that `role` may execute and requests cannot replace. The error says what is wrong with it, after "and".
     pub fn find(name: &str, role: pg_sys::Oid) -> Result<Self, &'static str> {
-        let name = CString::new(name).map_err(|_| "that is no name")?;
+        let name = CString::new(name).map_err(|_| "it is not a name")?;
         // SAFETY: SplitIdentifierString cuts a C string that is ours into names, and puts them into a list. The rest are
         // look-ups in the system caches. A row is that of a function, and is let go when it has been read.
         unsafe {
             let mut names = std::ptr::null_mut();
             let copy = pg_sys::pstrdup(name.as_ptr());
             if !pg_sys::SplitIdentifierString(copy, b'.' as c_char, &mut names) {
-                return Err("that is no name");
+                return Err("it is not a name");
             }
             let names: Vec<*mut c_char> = pgrx::PgList::from_pg(names).iter_ptr().collect();
             let &[schema, function] = names.as_slice() else {
@@ -90,11 +90,11 @@ impl Predicate {
                 place: (*row).t_self,
             };
             let problem = if found.prokind as u8 != pg_sys::PROKIND_FUNCTION || found.proretset {
-                Some("that is no function to be called by itself")
+                Some("it cannot be called as a plain function")
             } else if found.prorettype != pg_sys::BOOLOID {
-                Some("that does not return boolean")
+                Some("it does not return boolean")
             } else if found.provolatile as u8 == pg_sys::PROVOLATILE_VOLATILE {
-                Some("that is volatile: it must be declared stable, since it may only read")
+                Some("it is volatile: it must be declared stable, since it may only read")
             } else {
                 None
             };

@@ -610,7 +610,7 @@ pub fn define() {
     );
     bool(
         c"supabase_pat.mint_for_restricted_logins",
-        c"Whether logins of OAuth applications, impersonators and anonymous users may mint tokens, which say so.",
+        c"Whether logins of OAuth applications, impersonators and anonymous users may mint tokens, whose claims then say so.",
         &MINT_FOR_RESTRICTED_LOGINS,
     );
     bool(
@@ -630,7 +630,7 @@ pub fn define() {
     );
     bool(
         c"supabase_pat.enable_sign_up",
-        c"Whether anybody may become a user with pat.sign_up.",
+        c"Whether anybody may become a user with sign_up.",
         &ENABLE_SIGN_UP,
     );
     bool(
@@ -737,7 +737,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.reset_code_length",
-        c"How many digits a code has that is sent by e-mail.",
+        c"How many digits a code sent by e-mail has.",
         &RESET_CODE_LENGTH,
         (5, 10),
         GucFlags::default(),
@@ -809,7 +809,7 @@ pub fn define() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"supabase_pat.notices",
-            c"Of what users are told by mail: a list of minted, expiring, revoked and leaked.",
+            c"Which events of their tokens users get mails about: a list of minted, expiring, revoked and leaked.",
             c"",
             &NOTICES,
             GucContext::Suset,
@@ -823,7 +823,7 @@ pub fn define() {
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"supabase_pat.guarded_logins",
-            c"The logins of servers whose requests are judged in the server, where the library is preloaded.",
+            c"The login roles of REST servers whose requests the guard judges, where the library is preloaded.",
             c"",
             &GUARDED_LOGINS,
             GucContext::Suset,
@@ -837,7 +837,7 @@ pub fn define() {
     unsafe {
         GucRegistry::define_bool_guc_with_hooks(
             c"supabase_pat.fast_auth_functions",
-            c"Whether functions of the same answer take the place of auth.uid() and its like when a query is planned.",
+            c"Whether faster functions with the same results replace auth.uid() and the like when a query is planned.",
             c"",
             &FAST_AUTH_FUNCTIONS,
             GucContext::Suset,
@@ -877,7 +877,7 @@ pub fn define() {
     );
     int(
         c"supabase_pat.usage_retention",
-        c"How long it is kept how many requests a token made on a day; 0 for keeping it for ever.",
+        c"How long the daily request counts of tokens are kept; 0 for keeping them for ever.",
         &USAGE_RETENTION,
         (0, i32::MAX),
         GucFlags::UNIT_S,

@@ -33,7 +33,7 @@ pub fn manages(account: Option<Uuid>, sees: Sees) -> Result<bool, Error> {
         Err(reason) => return Err(Error::ServiceAccountManager { name, reason }),
     };
     let Some(_asking) = Asking::begin() else {
-        let reason = "it asks what it is asked itself: who manages service accounts";
+        let reason = "it asks in turn who manages service accounts";
         return Err(Error::ServiceAccountManager { name, reason });
     };
     if account.is_some_and(|account| !accounts::is_account(account)) {

@@ -151,7 +151,7 @@ fn check_is_login_of_user(caller: &Caller, verb: &'static str) -> Result<(), Err
 #[pg_extern(stable, requires = ["schema"])]
 fn service_account_problem() -> SqlResult<Option<String>> {
     reported(|| {
-        rights::require_trusted("see how things stand")?;
+        rights::require_trusted("see the state of the installation")?;
         let manager = settings::service_account_manager().and_then(|name| {
             let role = rights::role(&settings::authenticated_role())?;
             let reason = Predicate::find(&name, role).err()?;

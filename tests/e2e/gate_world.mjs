@@ -17,7 +17,7 @@ export const INCOMPLETE = [401, 'the value of x-api-key is not a complete token'
 export const DENIED = [401, 'this token is no longer accepted', 'Use another one.'];
 export const SESSION_ENDED = [401, 'the session of this login has ended', 'Log in again.'];
 export const ADDRESS_UNKNOWN = [403, 'the personal access token may be used from certain addresses only, and yours is not known',
-  'supabase_pat.trusted_proxies says how many proxies in front of the REST server tell where a request comes from.'];
+  'Set supabase_pat.trusted_proxies to the number of proxies in front of the REST server that add to X-Forwarded-For.'];
 export const OTHER_ADDRESS = [403, 'the personal access token may not be used from 127.0.0.1', null];
 export const lacks = (scope) => [403, `the personal access token lacks the scope ${scope}`, 'Use a token with that scope.'];
 

@@ -429,7 +429,7 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
   assert.deepEqual([await read(before, live), await read(before, revoked)], [['alice'], []]);
 
   assert.throws(() => cluster.psql('postgres', 'create extension supabase_pat'),
-    /in the way of supabase_pat: function public.is_valid_api_token\(\), table public.api_keys[^]*README/);
+    /supabase_pat needs the names of existing objects: function public.is_valid_api_token\(\), table public.api_keys[^]*operations\.md/);
   cluster.psql('postgres', block('Coming from a hand-written api_keys table'));
 
   const rest = await serve();

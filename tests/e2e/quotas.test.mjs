@@ -393,7 +393,7 @@ test('a standby refuses what it cannot count, and goes on from there once it is 
       select pat.gate()`).catch((error) => error);
     await there.query('rollback');
     assert.equal(refused.code, 'PT503');
-    assert.equal(refused.message, 'the requests of the personal access token are counted on the primary alone');
+    assert.equal(refused.message, 'the requests of the personal access token are counted only on the primary');
     assert.match(refused.hint, /Send the request to the primary/);
     assert.ok(Date.now() - began < 1000, 'it does not wait');
     assert.equal(await pass(there, hourly), 'passed');

@@ -237,7 +237,7 @@ impl Report {
         };
         if let Some(index) = key.chars().position(|c| !is_base64url(c)) {
             self.problem(format!(
-                "Character {} of the key is none that such a key can have. Copy the key again.",
+                "Character {} of the key cannot be in such a key. Copy the key again.",
                 index + 1
             ));
             return;

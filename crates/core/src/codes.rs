@@ -201,7 +201,7 @@ impl CodeToken {
     /// Reads a token that was made with `key`, the signing key that it names. The caller has to see whether it
     /// has expired.
     pub fn read(token: &Unverified, key: &SigningKey, purpose: Purpose) -> Result<Self, Rejection> {
-        const MALFORMED: Rejection = Rejection::Malformed("it is no token of a code");
+        const MALFORMED: Rejection = Rejection::Malformed("it is not the token of a code");
         let token_key = token_key(key, purpose).map_err(|_| Rejection::UnknownKey)?;
         if token.algorithm()? != Algorithm::Hs256 {
             return Err(Rejection::WrongAlgorithm);

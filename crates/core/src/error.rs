@@ -77,12 +77,12 @@ pub enum Error {
     AttributeRefused { name: String, rule: String },
     #[error("a token must have the attribute \"{0}\"")]
     AttributeRequired(String),
-    #[error("the attributes of a token must not be more than 32, and not longer than {max} bytes")]
+    #[error("a token must not have more than 32 attributes, or more than {max} bytes of them")]
     AttributesTooLarge { max: usize },
     #[error("a personal access token may not grant more than its own attributes allow")]
     AttributesWidened,
     #[error(
-        "the description of a token must not be longer than {max} characters, nor have control characters but line breaks"
+        "the description of a token must not be longer than {max} characters, nor contain control characters other than line breaks"
     )]
     UnfitDescription { max: usize },
     #[error("edit_pat may only tighten {0}")]
@@ -93,8 +93,8 @@ pub enum Error {
     )]
     UnfitAccountName { max: usize },
     #[error(
-        "the description of a service account must not be longer than {max} characters, nor have control characters \
-         but line breaks"
+        "the description of a service account must not be longer than {max} characters, nor contain control characters \
+         other than line breaks"
     )]
     UnfitAccountDescription { max: usize },
     #[error("there is no service account {0}")]
@@ -128,7 +128,7 @@ pub enum Error {
     TooManyReported { max: usize },
     #[error("found_at must not contain control characters")]
     PlaceWithControlCharacters,
-    #[error("digest is no SHA-256 in hexadecimal, base64 or base64url")]
+    #[error("digest is not a SHA-256 in hexadecimal, base64 or base64url")]
     UnreadableDigest,
     #[error("a token with this digest belongs to another user")]
     DigestTaken,
@@ -178,9 +178,7 @@ pub enum Error {
     NothingToExchange,
     #[error("lifetime must be from 1 second to {} minutes", max_seconds / 60)]
     ExchangeLifetime { max_seconds: i64 },
-    #[error(
-        "a token that is made in exchange has no scope to make or end tokens and service accounts"
-    )]
+    #[error("an exchanged token cannot have scopes that create or end tokens or service accounts")]
     ScopeNotExchanged,
 
     #[error("no JWT secret is configured")]
@@ -209,11 +207,11 @@ pub enum Error {
     NotUtf8,
     #[error("the signing key {0}")]
     WeakKey(Weakness),
-    #[error("that key {0}")]
+    #[error("the new key {0}")]
     NewKeyWeak(Weakness),
 
     /// The name is not repeated: it may be a secret that went into the wrong argument.
-    #[error("that is not an algorithm for signing keys")]
+    #[error("alg is not an algorithm for signing keys")]
     UnknownAlgorithm,
     #[error("an {0} key is generated, not given")]
     SecretForKeyPair(Algorithm),
@@ -244,12 +242,12 @@ pub enum Error {
     EmptySecret,
     #[error("the algorithm must be HS256, HS384 or HS512")]
     NotAnHmac,
-    #[error("that is not base64url")]
+    #[error("the text is not base64url")]
     NotBase64,
     #[error("a part of the token is not text")]
     NotText,
 
-    #[error("that is not an e-mail address")]
+    #[error("the e-mail address is malformed")]
     MalformedAddress,
     #[error("no user who can log in by password has that address")]
     UnknownAddress,
@@ -319,10 +317,10 @@ pub enum Error {
     SettingNotOverridable(String),
     #[error("{0} must be a JSON object")]
     NotAnObject(&'static str),
-    #[error("the request names no user whose settings these would be")]
+    #[error("the request names no user, so there are no settings of its own")]
     NoOwnSettings,
 
-    #[error("there is no live personal access token like that")]
+    #[error("this is not a live personal access token")]
     NoSuchToken,
     #[error("supabase_pat.next_pre_request is {name}, and {reason}")]
     NextPreRequest { name: String, reason: &'static str },
@@ -333,9 +331,9 @@ pub enum Error {
     UnfitTable(String),
     #[error("the type {0} does not look as it was installed")]
     UnfitType(String),
-    #[error("a table is being changed all the time")]
+    #[error("the definition of a table keeps changing")]
     EverChanging,
-    #[error("a trigger function is called by triggers alone")]
+    #[error("a trigger function can only be called as a trigger")]
     NotATrigger,
 
     #[error("{0}")]
@@ -360,7 +358,7 @@ fn in_brackets(place: &str) -> String {
 
 impl Error {
     /// The SQLSTATE. PostgREST answers 22xxx, 23514 and 42704 with 400, 23503 and 23505 with 409, 42501 with 403 (401
-    /// for anon), 54000 and 55000 with 500.
+    /// for anon), 55000 with 500.
     pub fn sqlstate(&self) -> &'static str {
         use Error::*;
         match self {
@@ -510,11 +508,13 @@ impl Error {
             LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
             NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
             NothingToExchange => "The access token of a login is a JWT already: send that one.",
-            ScopeNotExchanged => "Mint, rotate and revoke with the token itself.",
+            ScopeNotExchanged => "Use the token itself to mint, rotate and revoke.",
             NotManager(_) => {
-                "Whoever may is for the function in supabase_pat.service_account_manager to say."
+                "The function in supabase_pat.service_account_manager decides who may."
             }
-            ServiceAccount(_) => "It acts by its tokens alone: mint one with mint_pat(id, 'name').",
+            ServiceAccount(_) => {
+                "A service account acts only with its tokens: mint one with mint_pat(id, 'name')."
+            }
             NotForServiceAccounts(_) => "Log in as a user who may, or call it as a trusted role.",
             TooManyServiceAccounts { .. } => {
                 "Delete one first, or raise supabase_pat.max_service_accounts_per_user."
@@ -539,7 +539,7 @@ impl Error {
                 "auth.users gives the user a trusted role, or one that could become such a role. Give the user another one."
             }
             UnreadableDigest => {
-                "It has 32 bytes: 64 hexadecimal digits, or 43 characters of base64 and perhaps a padding."
+                "A SHA-256 has 32 bytes: 64 hexadecimal digits, or 43 characters of base64, with or without padding."
             }
             TooManyTokens { .. } => "Revoke one first, or raise supabase_pat.max_keys_per_user.",
             ReadOnly(_) => {

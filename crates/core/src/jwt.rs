@@ -77,7 +77,7 @@ impl<'a> Unverified<'a> {
         let text = |name| {
             members
                 .text(name)
-                .map_err(|_| Malformed("alg or kid in its header is no string"))
+                .map_err(|_| Malformed("alg or kid in its header is not a string"))
         };
         let name = text("alg")?.ok_or(Malformed("its header names no algorithm"))?;
         let key_id = text("kid")?.map(|id| id.into_owned());

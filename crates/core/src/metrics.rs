@@ -70,10 +70,10 @@ metrics! {
     PLACES: Gauge "supabase_pat_tracked_tokens"
         "Tokens of all databases for which shared memory is taken, in steps of sixteen.";
     MAX_PLACES: Gauge "supabase_pat_tracked_tokens_max"
-        "For how many tokens there can be room: supabase_pat.tracked_keys, in steps of sixteen.";
-    WORKER: Gauge "supabase_pat_worker_running" "1 if the background worker runs, 0 if not. None on a standby.";
+        "How many tokens there can be room for: supabase_pat.tracked_keys, in steps of sixteen.";
+    WORKER: Gauge "supabase_pat_worker_running" "1 if the background worker runs, 0 if not. Absent on a standby.";
     FLUSH_AGE: Gauge "supabase_pat_flush_age_seconds"
-        "Seconds since the background worker has written what was counted. None on a standby.";
+        "Seconds since the background worker last wrote the counts. Absent on a standby.";
     TOKENS: Gauge "supabase_pat_tokens" { "state" }
         "Personal access tokens that were revoked, and those that were not, as the statistics of the table estimate them.";
     SESSIONS: Gauge "supabase_pat_sessions"
@@ -84,7 +84,7 @@ metrics! {
         "Seconds since the oldest mail that waits was put into the outbox, 0 if none waits.";
     SIGNING_KEYS: Gauge "supabase_pat_signing_keys" { "status" } "Signing keys, by status.";
     SIGNING_KEY_AGE: Gauge "supabase_pat_signing_key_age_seconds"
-        "Seconds since the present signing key was made the present one. None where the configured secret signs.";
+        "Seconds since the current signing key became current. Absent where the configured secret signs.";
     EVENTS: Gauge "supabase_pat_recent_events" { "event" }
         "Events of the last five minutes by their kind, of the 10000 latest.";
 }

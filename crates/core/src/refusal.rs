@@ -67,7 +67,7 @@ pub enum Refusal {
     NoRoom,
     #[error("the count of the personal access token could not be written in time")]
     NoLease,
-    #[error("the requests of the personal access token are counted on the primary alone")]
+    #[error("the requests of the personal access token are counted only on the primary")]
     OnStandby,
     #[error("the requests of the personal access token are not counted without preloading")]
     Unpreloaded,
@@ -158,8 +158,7 @@ impl Refusal {
             Denied => "Use another one.",
             Disabled => "Its user can enable it again: edit_pat(id, disabled => false).",
             AddressUnknown => {
-                "supabase_pat.trusted_proxies says how many proxies in front of the REST server tell \
-                 where a request comes from."
+                "Set supabase_pat.trusted_proxies to the number of proxies in front of the REST server that add to X-Forwarded-For."
             }
             ScopeMissing { .. } => "Use a token with that scope.",
             ReadingMissing(_) => {

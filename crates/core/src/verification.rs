@@ -39,7 +39,7 @@ impl Verified {
         let claims = object(&payload)?;
 
         let text = |name| {
-            let wrong_type = Rejection::Malformed("iss or type in its payload is no string");
+            let wrong_type = Rejection::Malformed("iss or type in its payload is not a string");
             claims.text(name).map_err(|_| wrong_type)
         };
         let skew = match text("iss")? {

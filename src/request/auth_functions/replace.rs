@@ -346,7 +346,7 @@ const SQL_LANGUAGE: pg_sys::Oid = pg_sys::Oid::from_u32(14);
 #[pg_extern(stable, requires = ["schema"])]
 fn auth_function_problem(name: &str) -> SqlResult<Option<String>> {
     reported(|| {
-        rights::require_trusted("see how things stand")?;
+        rights::require_trusted("see the state of the installation")?;
         let function = AuthFunction::ALL
             .into_iter()
             .find(|function| function.name() == name);

@@ -30,7 +30,7 @@ begin
             create extension supabase_pat;
             raise exception 'nothing stops the installation';
         exception when others then
-            if sqlerrm not like 'in the way of supabase_pat: %' then
+            if sqlerrm not like 'supabase_pat needs the names of existing objects: %' then
                 raise warning '%: %', object.name, sqlerrm;
             end if;
         end;

@@ -34,11 +34,11 @@ impl<'a> Jwk<'a> {
         id: impl FnOnce() -> Result<KeyId, Error>,
     ) -> Result<SigningKey, Error> {
         self.check_use()?;
-        let id = match self.text("kid", "its kid is no string")? {
+        let id = match self.text("kid", "its kid is not a string")? {
             Some(id) => KeyId::new(id)?,
             None => id()?,
         };
-        let (algorithm, material) = match self.text("kty", "its kty is no string")?.as_deref() {
+        let (algorithm, material) = match self.text("kty", "its kty is not a string")?.as_deref() {
             Some("oct") => self.shared()?,
             Some("EC") => self.p256()?,
             Some("OKP") => self.ed25519()?,
@@ -55,7 +55,7 @@ impl<'a> Jwk<'a> {
     /// A key that is declared for something else does not sign (RFC 7517 sections 4.2 and 4.3).
     fn check_use(&self) -> Result<(), Error> {
         if !matches!(
-            self.text("use", "its use is no string")?.as_deref(),
+            self.text("use", "its use is not a string")?.as_deref(),
             None | Some("sig")
         ) {
             return Err(Error::MalformedJwk("its use is not sig"));
@@ -64,7 +64,7 @@ impl<'a> Jwk<'a> {
             return Ok(());
         };
         let operations: Vec<String> = serde_json::from_str(operations.get())
-            .map_err(|_| Error::MalformedJwk("its key_ops are no list of strings"))?;
+            .map_err(|_| Error::MalformedJwk("its key_ops are not a list of strings"))?;
         match operations.iter().any(|operation| operation == "sign") {
             true => Ok(()),
             false => Err(Error::MalformedJwk("its key_ops leave out sign")),
@@ -79,7 +79,7 @@ impl<'a> Jwk<'a> {
     }
 
     fn p256(&self) -> Result<(Algorithm, Material), Error> {
-        if self.text("crv", "its crv is no string")?.as_deref() != Some("P-256") {
+        if self.text("crv", "its crv is not a string")?.as_deref() != Some("P-256") {
             return Err(Error::MalformedJwk("its crv is not P-256"));
         }
         let algorithm = self.algorithm(&[Algorithm::Es256])?;
@@ -103,7 +103,7 @@ impl<'a> Jwk<'a> {
     }
 
     fn ed25519(&self) -> Result<(Algorithm, Material), Error> {
-        if self.text("crv", "its crv is no string")?.as_deref() != Some("Ed25519") {
+        if self.text("crv", "its crv is not a string")?.as_deref() != Some("Ed25519") {
             return Err(Error::MalformedJwk("its crv is not Ed25519"));
         }
         let algorithm = self.algorithm(&[Algorithm::EdDsa])?;
@@ -146,7 +146,7 @@ impl<'a> Jwk<'a> {
 
     /// The algorithm that the key names, or else the first of those that its type allows.
     fn algorithm(&self, allowed: &[Algorithm]) -> Result<Algorithm, Error> {
-        let Some(name) = self.text("alg", "its alg is no string")? else {
+        let Some(name) = self.text("alg", "its alg is not a string")? else {
             return Ok(allowed[0]);
         };
         Algorithm::named(&name)

@@ -92,6 +92,6 @@ fn require_factors(n: &[u8], private: &RsaNumbers) -> Result<(), Error> {
         .all(|prime| is_prime(Flavor::Any, &**prime))
     {
         true => Ok(()),
-        false => Err(Error::MalformedJwk("its p or q is no prime")),
+        false => Err(Error::MalformedJwk("its p or q is not a prime")),
     }
 }

@@ -223,10 +223,10 @@ fn malformed_jwks_are_refused_with_what_is_wrong_and_without_their_values() {
         (changed("EC", json!({"kty": null})), "its kty is none of"),
         (changed("EC", json!({"kty": "DSA"})), "its kty is none of"),
         (changed("oct", json!({"kty": "OCT"})), "its kty is none of"),
-        (changed("EC", json!({"kty": 1})), "its kty is no string"),
+        (changed("EC", json!({"kty": 1})), "its kty is not a string"),
         (
             changed("EC", json!({"alg": ["ES-256"]})),
-            "its alg is no string",
+            "its alg is not a string",
         ),
         (changed("EC", json!({"d": null})), "it is a public key"),
         (changed("OKP", json!({"d": null})), "it is a public key"),
@@ -312,7 +312,10 @@ fn malformed_jwks_are_refused_with_what_is_wrong_and_without_their_values() {
             "its crv is not P-256",
         ),
         (changed("EC", json!({"crv": null})), "its crv is not P-256"),
-        (changed("EC", json!({"crv": 256})), "its crv is no string"),
+        (
+            changed("EC", json!({"crv": 256})),
+            "its crv is not a string",
+        ),
         (changed("EC", json!({"y": other_ec["y"]})), MISMATCH),
         (changed("EC", json!({"d": other_ec["d"]})), MISMATCH),
         (
@@ -383,7 +386,7 @@ fn malformed_jwks_are_refused_with_what_is_wrong_and_without_their_values() {
         (changed("EC", json!({"use": "enc"})), "its use is not sig"),
         (
             changed("EC", json!({"use": ["signing"]})),
-            "its use is no string",
+            "its use is not a string",
         ),
         (
             changed("EC", json!({"key_ops": ["verify"]})),
@@ -395,13 +398,16 @@ fn malformed_jwks_are_refused_with_what_is_wrong_and_without_their_values() {
         ),
         (
             changed("EC", json!({"key_ops": "sign"})),
-            "its key_ops are no list of strings",
+            "its key_ops are not a list of strings",
         ),
         (
             changed("EC", json!({"key_ops": ["sign", 1]})),
-            "its key_ops are no list of strings",
+            "its key_ops are not a list of strings",
         ),
-        (changed("EC", json!({"kid": 2026})), "its kid is no string"),
+        (
+            changed("EC", json!({"kid": 2026})),
+            "its kid is not a string",
+        ),
         (changed("EC", json!({"kid": ""})), BAD_KEY_ID),
         (changed("EC", json!({"kid": "my key"})), BAD_KEY_ID),
         (changed("EC", json!({"kid": "cl\u{e9}"})), BAD_KEY_ID),
@@ -486,15 +492,15 @@ fn keys_that_are_hardly_random_are_refused_unless_that_is_allowed() {
     for (k, weakness) in [
         (
             text(&[0; 32]),
-            "that key is made of a few bytes that repeat",
+            "the new key is made of a few bytes that repeat",
         ),
         (
             text(&b"secret".repeat(20)),
-            "that key is made of a few bytes that repeat",
+            "the new key is made of a few bytes that repeat",
         ),
         (
             text(example),
-            "that key is the public example secret of the Supabase CLI, which everybody knows",
+            "the new key is the public example secret of the Supabase CLI, which everybody knows",
         ),
     ] {
         let jwk = json!({"kty": "oct", "k": k}).to_string();
@@ -602,7 +608,7 @@ fn composite_numbers_in_the_place_of_primes_are_refused() {
         Ok(key) => key.require_strong_when_new(true).unwrap_err().to_string(),
         Err(error) => error.to_string(),
     };
-    assert!(told.contains("its p or q is no prime"), "{told}");
+    assert!(told.contains("its p or q is not a prime"), "{told}");
 }
 
 #[test]

@@ -284,10 +284,10 @@ select 'sign-in', sign_in.value = 'off' or proxies.value <> '0',
 from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and proxies.name = 'trusted_proxies'
 $$;
 comment on function pat.status() is
-    'Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles.';
+    'Checks the installation: one row per check, whose detail says what is wrong and how to fix it. For trusted roles.';
 
 comment on function pat.server_state() is
-    'For pat.status(): what only the server knows of itself. For trusted roles.';
+    'For pat.status(): what only the server knows about itself. For trusted roles.';
 comment on function pat.metrics() is
     'Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, '
     'labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor.';

@@ -16,7 +16,8 @@ create table pat.events (
     detail text,
     primary key (happened_at, id)
 );
-comment on table pat.events is 'What happened to whom. No secret is in it.';
+comment on table pat.events is
+    'The audit trail: what happened, to which user and token, and by whom. No secret is in it.';
 
 create index events_user_id_idx on pat.events (user_id, happened_at);
 

@@ -13,10 +13,10 @@ comment on function pat.gate() is
 
 comment on function pat.deny_token(text, text) is
     'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '
-    'of the secret that others are signed with. A personal access token is revoked besides. It is known by what is '
-    'signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, '
-    'and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the '
-    'token again. For trusted roles.';
+    'of the secret that others are signed with. A personal access token is also revoked. The JWT is recognised by the '
+    'part that is signed and by its claims, whichever role a server derives from them. reason: for pat.events and '
+    'pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events. Deleting the row '
+    'in pat.denied_tokens accepts the token again. For trusted roles.';
 
 comment on function public.current_api_key() is
     'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its '
@@ -26,11 +26,11 @@ comment on function pat.explain_access(uuid, text) is
     'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
     'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
     'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
-    'scope and is not shown; which rows they let through is not looked at. For trusted roles.';
+    'scope and is not shown; which rows they let through is not checked. For trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is
-    'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what '
-    'was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the '
-    'events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
+    'For anybody who finds leaked tokens: revokes each live personal access token among them and the tokens that were '
+    'made with it, and denies keys of the service role. Whoever has the whole token may report it. found_at: where it '
+    'was found, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
     'supabase_pat.enable_leak_reports is on.';
 
 set local search_path = pat, pg_temp;

@@ -16,21 +16,21 @@ comment on function pat.jwt_expires_in(text) is
     'How long it is to the expiry that the token gives itself, unverified; negative if it has passed, null if it '
     'gives none.';
 comment on function pat.bearer_token(text) is
-    'The token in the value of an Authorization header, null if it is not of the scheme Bearer.';
+    'The token in the value of an Authorization header, null if its scheme is not Bearer.';
 
 comment on function pat.mint_api_key(text, text, interval) is
     'A Supabase API key for the anonymous or the service role, signed as pat.sign_jwt does. ref: the project''s, if '
     'it has one. For trusted roles.';
 comment on function pat.inspect_api_key(text) is
-    'What a Supabase API key or token is, and what is wrong with it, in plain words with the mend. Never raises an '
+    'What a Supabase API key or token is, what is wrong with it and how to fix it, in plain words. Never raises an '
     'error and never repeats the key.';
 
 comment on function pat.sign(json, text, text) is
     'As in pgjwt: signs the payload, as the text that it is, with a secret of your own. algorithm: HS256, HS384 or '
     'HS512.';
 comment on function pat.verify(text, text, text) is
-    'As in pgjwt: takes a token apart, and tells whether it is signed with the secret by the algorithm and the time '
-    'is within its nbf and exp.';
+    'As in pgjwt: the header and payload of a token, and whether it is signed with the secret by the algorithm and '
+    'the present time is within its nbf and exp.';
 comment on function pat.algorithm_sign(text, text, text) is
     'As in pgjwt: the signature of a text, in base64url.';
 comment on function pat.url_encode(bytea) is
@@ -60,8 +60,7 @@ select pg_extension_config_dump('pat.denied_tokens', '');
 create function pat.denied_tokens_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_denied_tokens_changed';
-comment on function pat.denied_tokens_changed() is
-    'Trigger: tells every backend to read the denied tokens anew.';
+comment on function pat.denied_tokens_changed() is 'Trigger: tells every backend to read the denied tokens again.';
 
 create trigger tell_every_backend
     after insert or update or delete or truncate on pat.denied_tokens

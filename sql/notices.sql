@@ -29,7 +29,7 @@ create table pat.notices (
     outcome text
 );
 comment on table pat.notices is
-    'What users are told by mail of their tokens. No address and no secret is in it.';
+    'The notices that users get by mail about their tokens. No address and no secret is in it.';
 
 create index notices_user_id_idx on pat.notices (user_id, happened_at);
 create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
@@ -44,7 +44,8 @@ create table pat.notice_marks (
     days smallint primary key,
     reached timestamptz not null
 );
-comment on table pat.notice_marks is 'Up to which expiry notices have been written.';
+comment on table pat.notice_marks is
+    'For each number of days before an expiry, up to which expiry notices have been written.';
 
 alter table pat.notice_marks enable row level security;
 
@@ -58,7 +59,7 @@ create function pat.key_revoked() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_key_revoked';
 comment on function pat.key_revoked() is
-    'Trigger: a token that is revoked leaves a notice for its user, if supabase_pat.notices says so.';
+    'Trigger: writes a notice for the user of a token that is revoked, if supabase_pat.notices asks for one.';
 
 create trigger tell_of_the_revocation
     after update of revoked_at on pat.api_keys
@@ -67,13 +68,15 @@ create trigger tell_of_the_revocation
     execute function pat.key_revoked();
 
 comment on function pat.claim_notices(integer) is
-    'Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and '
-    'the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed '
-    'nor returned comes again. For trusted roles.';
+    'Hands out up to max notices to be sent, and keeps them from other workers for supabase_pat.outbox_lease. A '
+    'notice says what happened to which token, who did it, and the present address and language of the user. Notices '
+    'that no longer apply are left out. A notice that is neither confirmed nor returned is handed out again. For '
+    'trusted roles.';
 comment on function pat.notice_sent(bigint) is
-    'Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles.';
+    'Confirms that a claimed notice was sent, and deletes its content. False if there is no such notice. For trusted '
+    'roles.';
 comment on function pat.notice_failed(bigint, text) is
-    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, '
-    'for last_error. False if there is none. For trusted roles.';
+    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: the '
+    'reason, for last_error. False if there is no such notice. For trusted roles.';
 
 set local search_path = pat, pg_temp;

@@ -44,7 +44,8 @@ create table pat.code_attempts (
     account_digest bytea
 );
 comment on table pat.code_attempts is
-    'Wrong tries at the codes of tokens, and for a day what those at short codes were worth.';
+    'How many wrong codes were tried with each token and, for a day, how likely the tries at short codes were to '
+    'succeed.';
 
 create index code_attempts_expires_at_idx on pat.code_attempts (expires_at);
 create index code_attempts_short_codes_idx on pat.code_attempts (expires_at) where chance > 0;
@@ -64,44 +65,46 @@ create index wrong_passwords_last_at_idx on pat.wrong_passwords (last_at);
 alter table pat.wrong_passwords enable row level security;
 
 comment on function public.request_password_reset(text) is
-    'Puts a message with a code for a new password into the outbox, if the address is that of a user, and returns the '
-    'token that goes with the code. Whether it is cannot be seen from outside.';
+    'Puts a message with a code for a new password into the outbox if the address belongs to a user, and returns the '
+    'token that goes with the code. The answer is the same whether or not there is such a user.';
 comment on function pat.issue_reset_code(text) is
     'A token and its code, for a backend that sends the mail itself. For trusted roles.';
 comment on function pat.reset_code_digits() is
-    'How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many '
-    'wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how '
-    'many its own has.';
+    'How many digits a code has that is issued now: supabase_pat.reset_code_length, or 16 after too many wrong codes, '
+    'and where wrong codes cannot be counted because the library is not preloaded. The claim digits of a token says '
+    'how many its own code has.';
 comment on function public.verify_reset_code(text, text) is
-    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after '
-    'supabase_pat.reset_max_attempts of them the token is dead, and after too many for an address, for whoever tries '
-    'or for all together short codes are not looked at. The code stays good for reset_password.';
+    'Whether the code belongs to the token, and both are still valid. A wrong code is counted: after '
+    'supabase_pat.reset_max_attempts of them the token is no longer valid, and after too many for an address, from '
+    'one client or from everybody together, short codes are refused. The code stays valid for reset_password.';
 comment on function public.reset_password(text, text, text) is
-    'Sets a new password for whoever has the token and its code, and ends their sessions. False for a wrong code or '
-    'token; an error for a password that is not fit.';
+    'Sets a new password for whoever has the token and its code, and ends the sessions of that user. False for a '
+    'wrong code or token; an error for a password that is not acceptable.';
 comment on function pat.take_password_hash() is
     'For the statement that stores a password hash. Null at any other time.';
 
 comment on function pat.claim_messages(integer) is
-    'Takes up to max messages out of the outbox for supabase_pat.outbox_lease, with address and code in the clear, to '
-    'be sent. One that is neither confirmed nor returned comes again. For trusted roles; NOTIFY supabase_pat_outbox '
-    'tells that there is one.';
+    'Hands out up to max messages of the outbox to be sent, with address and code in the clear, and keeps them from '
+    'other workers for supabase_pat.outbox_lease. A message that is neither confirmed nor returned is handed out '
+    'again. For trusted roles; NOTIFY supabase_pat_outbox says that there is one.';
 comment on function pat.message_sent(uuid) is
-    'Confirms that a claimed message was sent, and forgets what was in it. False if there is none. For trusted roles.';
+    'Confirms that a claimed message was sent, and deletes its content. False if there is no such message. For '
+    'trusted roles.';
 comment on function pat.message_failed(uuid, text) is
     'Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: '
-    'why, for last_error. False if there is none. For trusted roles.';
+    'the reason, for last_error. False if there is no such message. For trusted roles.';
 
 comment on function public.sign_up(text, text, jsonb) is
-    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up '
-    'it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. '
-    'A user whom sign_up has made and who has shown nothing since gets the password of the latest who signed up. Off '
-    'unless supabase_pat.enable_sign_up is on.';
+    'Creates a user with an address and a password; data becomes their user_metadata. With '
+    'supabase_pat.confirm_sign_up it returns a confirmation_token, which confirm_sign_up takes with the code that '
+    'comes by e-mail; otherwise it returns a session. Signing up again replaces the password of a user whom sign_up '
+    'has created and to whom nothing has happened since, such as a confirmation or a login. Off unless '
+    'supabase_pat.enable_sign_up is on.';
 comment on function public.confirm_sign_up(text, text) is
     'Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a '
-    'session. Null, with status 401 over REST, for a wrong one.';
+    'session. Null, with status 401 over REST, for a wrong token or code.';
 comment on function public.sign_in(text, text) is
-    'Begins a session for an address and its password. Null for a wrong one, with status 401 over REST, or 429 for '
-    'one of too many. Off unless supabase_pat.enable_sign_in is on.';
+    'Begins a session for an address and its password. Null if the password is wrong: over REST with status 401, or '
+    '429 after too many wrong ones. Off unless supabase_pat.enable_sign_in is on.';
 
 set local search_path = pat, pg_temp;

@@ -6,8 +6,8 @@ create function pat.uid() returns uuid
     language c stable parallel safe cost 1
     as 'MODULE_PATHNAME', 'supabase_pat_uid';
 comment on function pat.uid() is
-    'The user of this request, as auth.uid() returns it, found once a statement instead of once a row. Null where '
-    'auth.uid() would raise an error.';
+    'The user of this request, as auth.uid() returns it, but computed once per statement instead of once per row. '
+    'Null where auth.uid() would raise an error.';
 
 create function public.is_valid_api_token() returns boolean
     language c stable parallel safe cost 3
@@ -31,19 +31,20 @@ create function pat.auth_jwt() returns jsonb
     language c stable parallel safe cost 1
     as 'MODULE_PATHNAME', 'supabase_pat_auth_jwt';
 comment on function pat.auth_uid() is
-    'What auth.uid() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
-    'place in plans.';
+    'Returns what auth.uid() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.uid() in plans.';
 comment on function pat.auth_role() is
-    'What auth.role() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
-    'place in plans.';
+    'Returns what auth.role() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.role() in plans.';
 comment on function pat.auth_email() is
-    'What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes '
-    'its place in plans.';
+    'Returns what auth.email() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.email() in plans.';
 comment on function pat.auth_jwt() is
-    'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its '
-    'place in plans.';
+    'Returns what auth.jwt() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.jwt() in plans.';
 comment on function pat.auth_function_problem(text) is
-    'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
+    'Why auth.uid(), auth.role(), auth.email() or auth.jwt() is not replaced in plans, or null. For pat.status(); for '
+    'trusted roles.';
 
 comment on function public.has_scope(text) is
     'For policies: whether the request may do resource:action. True for a login; for a valid token, whether its '
@@ -60,7 +61,7 @@ create function public.api_key_allows(name text, id uuid) returns boolean
     language c stable parallel safe cost 6
     as 'MODULE_PATHNAME', 'supabase_pat_api_key_allows_id';
 comment on function public.api_key_allows(text, uuid) is
-    'As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.';
+    'As api_key_allows(name, value), for an id: it is compared as text, but not converted to text for each row.';
 comment on function public.api_key_attribute(text) is
     'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have '
     'it, and for one that is not valid: to limit what is seen, use api_key_allows().';
@@ -68,6 +69,6 @@ comment on function public.current_api_key_id() is
     'Which token made this request: its id in api_keys. Null for a login. It does not say whether the token is valid.';
 comment on function public.is_active_session() is
     'For policies: whether the session of the request still exists, and its user may log in. For a personal access '
-    'token, whether that is valid. True for what has no session, such as anon.';
+    'token, whether the token is valid. True for requests without a session, such as those of anon.';
 
 set local search_path = pat, pg_temp;

@@ -85,7 +85,7 @@ comment on type public.minted_pat is 'A token that has just been minted, shown o
 
 -- What exchange_token returns, by the names of RFC 8693 section 2.2.1.
 create type public.exchanged_token as (access_token text, token_type text, expires_in integer, scope text);
-comment on type public.exchanged_token is 'A JWT for a while that was made of a token, shown once.';
+comment on type public.exchanged_token is 'A short-lived JWT that exchange_token has made from a token, shown once.';
 
 -- What pat.decode_jwt and pat.inspect_api_key return.
 create type pat.decoded_jwt as (header jsonb, payload jsonb);

@@ -34,29 +34,29 @@ select
     created_at
 from pat.service_accounts;
 comment on view public.service_accounts is
-    'The service accounts that the caller manages, by the function in supabase_pat.service_account_manager.';
+    'The service accounts that the caller manages, as the function in supabase_pat.service_account_manager decides.';
 comment on column public.service_accounts.id is 'The user id of the account, as in auth.users.';
 
 comment on function public.create_service_account(text, text) is
-    'Creates a user who has tokens and no login, for machines, and returns the id. Trusted roles may, and whoever may by '
-    'the function in supabase_pat.service_account_manager, which is then asked about null. name: up to 100 characters. '
-    'description: for people. Whoever manages the account names it as user_id of mint_pat and its like. A request made '
-    'with a token needs the scope service_accounts:write.';
+    'Creates a user for a machine, who has tokens and no login, and returns the id. Trusted roles may call it; for '
+    'other callers the function in supabase_pat.service_account_manager decides, which is asked with null. name: up '
+    'to 100 characters. description: for people. Whoever manages the account passes the id as user_id to mint_pat and '
+    'similar functions. A request made with a token needs the scope service_accounts:write.';
 comment on function public.delete_service_account(uuid) is
-    'Deletes a service account that the caller manages: its tokens are revoked, and its user is deleted from auth.users, '
-    'with what refers to it there. False if there is no such account, or the caller does not manage it. A request made '
-    'with a token needs the scope service_accounts:delete.';
+    'Deletes a service account that the caller manages: revokes its tokens, and deletes its user from auth.users, '
+    'with what refers to that user there. False if there is no such account, or the caller does not manage it. A '
+    'request made with a token needs the scope service_accounts:delete.';
 comment on function public.service_account_tokens(uuid) is
     'The tokens of a service account that the caller manages, as api_keys shows one''s own. A request made with a token '
     'needs the scope service_accounts:read.';
 comment on function public.is_service_account() is
     'For policies: whether the user of the request is a service account. It does not say whether the token is valid.';
 comment on function pat.manages_service_account(uuid) is
-    'For policies: whether the caller manages that service account, by the function in '
-    'supabase_pat.service_account_manager; for a trusted role, whether it is one.';
+    'For policies: whether the caller manages that service account, as the function in '
+    'supabase_pat.service_account_manager decides; for a trusted role, whether it is a service account.';
 comment on function pat.created_service_account(uuid) is
-    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the '
-    'request is of a user. So each user manages those that they have created.';
+    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether '
+    'the request has a user. With it, each user manages the accounts that they have created.';
 comment on function pat.service_account_problem() is
     'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
 

@@ -15,7 +15,8 @@ create table pat.sessions (
     refreshed_at timestamptz not null,
     previously_refreshed_at timestamptz not null
 );
-comment on table pat.sessions is 'How far the refresh tokens of sessions have come. No token is stored.';
+comment on table pat.sessions is
+    'How often the refresh tokens of each session have been rotated, and when last. No token is stored.';
 
 create index sessions_user_id_idx on pat.sessions (user_id);
 
@@ -32,7 +33,8 @@ create table pat.known_networks (
     primary key (user_id, network)
 );
 comment on table pat.known_networks is
-    'From where users have signed in lately. From there strangers who try passwords elsewhere make nobody wait.';
+    'Networks from which users have signed in recently. Wrong passwords that others try from elsewhere do not slow '
+    'down signing in from them.';
 
 create index known_networks_last_at_idx on pat.known_networks (last_at);
 
@@ -43,12 +45,13 @@ select pg_extension_config_dump('pat.known_networks', '');
 comment on function pat.mint_session(uuid) is
     'Begins a session of a user, for tests and support, and writes an event. For trusted roles.';
 comment on function public.refresh_session(text) is
-    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that '
-    'is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session.';
+    'New tokens of a session in exchange for its refresh token, which they replace. Null, with status 401 over REST, '
+    'for a refresh token that is refused. A token that was replaced longer ago than '
+    'supabase_pat.refresh_reuse_interval ends the session.';
 comment on function public.sign_out(text) is
     'Ends sessions of the caller: local, the present one; others; or global, all of them. Returns how many.';
 comment on function public.session_info() is
-    'What the claims of the request say of its session. should_refresh: less than a minute is left.';
+    'What the claims of the request say about its session. should_refresh: less than a minute is left.';
 comment on function public.signed_in_user() is
     'The user of the request, as Supabase Auth shows a user to themselves; null without one. A token with a list of '
     'scopes needs user:read.';

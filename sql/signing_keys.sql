@@ -14,7 +14,7 @@ create table pat.signing_keys (
         where (status = 'current') deferrable initially immediate
 );
 comment on table pat.signing_keys is
-    'The keys that tokens are signed with. Change them with pat.add_signing_key() and its like.';
+    'The keys that tokens are signed with. Change them with pat.add_signing_key() and similar functions.';
 comment on column pat.signing_keys.status is
     'standby: verifies, does not sign yet. current: signs. previous: verifies what it signed. revoked: neither.';
 
@@ -43,8 +43,7 @@ create policy trusted_roles_see_the_keys on pat.signing_keys for select using (p
 create function pat.signing_keys_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_signing_keys_changed';
-comment on function pat.signing_keys_changed() is
-    'Trigger: tells every backend to read the signing keys anew.';
+comment on function pat.signing_keys_changed() is 'Trigger: tells every backend to read the signing keys again.';
 
 create trigger tell_every_backend
     after insert or update or delete or truncate on pat.signing_keys
@@ -80,8 +79,7 @@ begin
     return null;
 end
 $$;
-comment on function pat.forget_private_keys() is
-    'Trigger: deletes the private parts of signing keys that are deleted.';
+comment on function pat.forget_private_keys() is 'Trigger: deletes the private part of a signing key that is deleted.';
 
 create trigger forget_private_keys
     after delete or truncate on pat.signing_keys
@@ -108,7 +106,7 @@ begin
 end
 $$;
 comment on function pat.keep_a_current_signing_key() is
-    'Trigger: a signing key that was current is followed by another.';
+    'Trigger: refuses a change after which there are signing keys, but no current one.';
 
 create trigger keep_a_current_key_on_update
     after update on pat.signing_keys referencing old table as before
@@ -125,11 +123,11 @@ comment on function pat.import_signing_key(jsonb) is
     'Adds a private JSON Web Key (oct, EC P-256, RSA of 2048 bits or more, OKP Ed25519) as a signing key on standby '
     'and returns its kid. For trusted roles.';
 comment on function pat.rotate_signing_key(text) is
-    'Makes a key that is on standby, or was current before, the current one, which signs from now on. The one that '
-    'was current goes on verifying. For trusted roles.';
+    'Makes a key that is on standby, or was current before, the current one, which signs from now on. The key that '
+    'was current still verifies. For trusted roles.';
 comment on function pat.revoke_signing_key(text) is
     'Revokes a signing key: from the next statement on it verifies nothing, and the personal access tokens minted '
-    'with it are revoked. Refused for the current key. Publish the keys anew to the REST server. For trusted roles.';
+    'with it are revoked. Refused for the current key. Publish the keys to the REST server again. For trusted roles.';
 comment on function pat.jwks() is
     'The public signing keys that verify, as a JSON Web Key Set (RFC 7517). Shared secrets are not in it.';
 comment on function pat.jwks_for_verifier() is

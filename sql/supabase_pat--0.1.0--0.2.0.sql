@@ -166,7 +166,7 @@ create function public.report_leaked_tokens(tokens text[], found_at text default
 
 -- What is there already keeps its name: the update fails, as the installation does.
 create type public.exchanged_token as (access_token text, token_type text, expires_in integer, scope text);
-comment on type public.exchanged_token is 'A JWT for a while that was made of a token, shown once.';
+comment on type public.exchanged_token is 'A short-lived JWT that exchange_token has made from a token, shown once.';
 create function public.introspect_token(token text, scope text default null) returns jsonb
     language c stable parallel restricted
     as 'MODULE_PATHNAME', 'introspect_token_wrapper';
@@ -477,7 +477,7 @@ create table pat.notices (
     outcome text
 );
 comment on table pat.notices is
-    'What users are told by mail of their tokens. No address and no secret is in it.';
+    'The notices that users get by mail about their tokens. No address and no secret is in it.';
 
 create index notices_user_id_idx on pat.notices (user_id, happened_at);
 create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
@@ -492,7 +492,8 @@ create table pat.notice_marks (
     days smallint primary key,
     reached timestamptz not null
 );
-comment on table pat.notice_marks is 'Up to which expiry notices have been written.';
+comment on table pat.notice_marks is
+    'For each number of days before an expiry, up to which expiry notices have been written.';
 
 alter table pat.notice_marks enable row level security;
 
@@ -506,7 +507,7 @@ create function pat.key_revoked() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_key_revoked';
 comment on function pat.key_revoked() is
-    'Trigger: a token that is revoked leaves a notice for its user, if supabase_pat.notices says so.';
+    'Trigger: writes a notice for the user of a token that is revoked, if supabase_pat.notices asks for one.';
 
 create trigger tell_of_the_revocation
     after update of revoked_at on pat.api_keys
@@ -1315,13 +1316,17 @@ from setting sign_in, setting proxies where sign_in.name = 'enable_sign_in' and 
 $$;
 
 comment on function pat.auth_uid() is
-    'What auth.uid() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+    'Returns what auth.uid() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.uid() in plans.';
 comment on function pat.auth_role() is
-    'What auth.role() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+    'Returns what auth.role() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.role() in plans.';
 comment on function pat.auth_email() is
-    'What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+    'Returns what auth.email() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.email() in plans.';
 comment on function pat.auth_jwt() is
-    'What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans.';
+    'Returns what auth.jwt() returns, or raises the same error, computed once per statement. With '
+    'supabase_pat.fast_auth_functions it replaces auth.jwt() in plans.';
 comment on function pat.gate() is
     'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has been judged already, and is neither judged nor counted again.';
 comment on function public.is_valid_api_token() is
@@ -1329,29 +1334,32 @@ comment on function public.is_valid_api_token() is
 comment on function public.api_key_allows(text, text) is
     'For policies: whether the value is among those of an attribute of the request''s token. True for a login, and for a token that does not have the attribute; false for a token that is not valid.';
 comment on function public.api_key_allows(text, uuid) is
-    'As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row.';
+    'As api_key_allows(name, value), for an id: it is compared as text, but not converted to text for each row.';
 comment on function public.api_key_attribute(text) is
     'The value of an attribute of the request''s token, as it is now. Null for a login, for a token that does not have it, and for one that is not valid: to limit what is seen, use api_key_allows().';
 comment on table pat.api_key_counters is
-    'How many requests tokens have been granted in the windows of their limits of a day or longer. The worker alone writes it.';
+    'How many requests tokens have been granted in the windows of their limits of a day or longer. Only the worker '
+    'writes it.';
 comment on table pat.key_attributes is
     'The attributes that tokens may have. Change them with pat.define_key_attribute() and pat.drop_key_attribute().';
 comment on column pat.key_attributes.required is 'Whether a token must have it to be minted.';
-comment on column pat.api_keys.attributes is 'What the token is limited to beside its scopes.';
-comment on column pat.api_keys.disabled_at is 'Since when it is disabled. It may be enabled again.';
+comment on column pat.api_keys.attributes is 'What the token is limited to besides its scopes.';
+comment on column pat.api_keys.disabled_at is 'When the token was disabled. It can be enabled again.';
 comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
-comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on column public.api_keys.attributes is 'What the token is limited to besides its scopes.';
 comment on function pat.claim_notices(integer) is
-    'Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and '
-    'the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed '
-    'nor returned comes again. For trusted roles.';
+    'Hands out up to max notices to be sent, and keeps them from other workers for supabase_pat.outbox_lease. A '
+    'notice says what happened to which token, who did it, and the present address and language of the user. Notices '
+    'that no longer apply are left out. A notice that is neither confirmed nor returned is handed out again. For '
+    'trusted roles.';
 comment on function pat.notice_sent(bigint) is
-    'Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles.';
+    'Confirms that a claimed notice was sent, and deletes its content. False if there is no such notice. For trusted '
+    'roles.';
 comment on function pat.notice_failed(bigint, text) is
-    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, '
-    'for last_error. False if there is none. For trusted roles.';
+    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: the '
+    'reason, for last_error. False if there is no such notice. For trusted roles.';
 comment on function pat.key_attributes_changed() is
-    'Trigger: tells every backend to read the attributes of tokens anew.';
+    'Trigger: tells every backend to read the attributes of tokens again.';
 comment on table pat.api_key_days is
     'How many requests each token made on each day, but for its latest one, which is in pat.api_key_usage.';
 comment on column pat.api_key_days.day is 'In UTC.';
@@ -1379,63 +1387,104 @@ comment on function pat.metrics() is
     'Numbers for a monitoring system, by the conventions of Prometheus: name, kind (counter or gauge), what it means, '
     'labels and value. It costs the same however many tokens there are. For trusted roles and members of pg_monitor.';
 comment on function pat.auth_function_problem(text) is
-    'What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles.';
+    'Why auth.uid(), auth.role(), auth.email() or auth.jwt() is not replaced in plans, or null. For pat.status(); for '
+    'trusted roles.';
 comment on function pat.explain_access(uuid, text) is
-    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles.';
+    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
+    'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
+    'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
+    'scope and is not shown; which rows they let through is not checked. For trusted roles.';
 comment on function public.introspect_token(text, text) is
-    'For another service that is handed a token: what RFC 7662 has it know. {"active": false} for whatever is not '
-    'good, without a reason and never an error; else also sub, role, scope, exp, iat, iss, aud, jti, username, name '
-    'and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. With '
-    'scope (several with spaces between them) active only if the token grants it. A token with allowed_ips or a rate '
-    'limit is not active, since only pat.gate() can hold it to them. Notes the use of a token. For trusted roles.';
+    'For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is '
+    '{"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, '
+    'iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, '
+    'api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if '
+    'it grants them all. A token with allowed_ips or a rate limit is not active, since only pat.gate() can hold it to '
+    'them. The use of the token is recorded. For trusted roles.';
 comment on function public.exchange_token(interval, text[]) is
-    'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
-    'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '
-    'most as long as the token and an hour, and has the token''s scopes, or those of them that are named, without '
-    'tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and '
-    'needs no scope.';
+    'For a request that is made with a personal access token: returns a short-lived JWT in its place, for servers '
+    'that take only JWTs, or for somebody who should be allowed less. The JWT has the id of the token, so whatever '
+    'ends the token ends it too. It lives no longer than the token, and an hour at most. It has the token''s scopes, '
+    'or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a limit '
+    'cannot be exchanged. Stores nothing, and needs no scope.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
-    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles.';
+    'Registers a token of another system, given by its SHA-256, as an opaque token of the user, and returns its id. '
+    'name: as its user has chosen it; control characters are replaced, and what is too long is cut off. digest: in '
+    'hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The other '
+    'arguments are as for mint_pat. Importing a token twice makes one token; for another user it is an error. For '
+    'trusted roles.';
 comment on function public.report_leaked_tokens(text[], text) is
-    'For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on.';
+    'For anybody who finds leaked tokens: revokes each live personal access token among them and the tokens that were '
+    'made with it, and denies keys of the service role. Whoever has the whole token may report it. found_at: where it '
+    'was found, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
+    'supabase_pat.enable_leak_reports is on.';
 comment on table pat.service_accounts is
     'Which users are service accounts. Change it with create_service_account() and delete_service_account().';
 comment on column pat.service_accounts.created_by is 'The user who created it; null for a trusted role.';
 comment on view public.service_accounts is
-    'The service accounts that the caller manages, by the function in supabase_pat.service_account_manager.';
+    'The service accounts that the caller manages, as the function in supabase_pat.service_account_manager decides.';
 comment on column public.service_accounts.id is 'The user id of the account, as in auth.users.';
 comment on function public.create_service_account(text, text) is
-    'Creates a user who has tokens and no login, for machines, and returns the id. Trusted roles may, and whoever may by the function in supabase_pat.service_account_manager, which is then asked about null. name: up to 100 characters. description: for people. Whoever manages the account names it as user_id of mint_pat and its like. A request made with a token needs the scope service_accounts:write.';
+    'Creates a user for a machine, who has tokens and no login, and returns the id. Trusted roles may call it; for '
+    'other callers the function in supabase_pat.service_account_manager decides, which is asked with null. name: up '
+    'to 100 characters. description: for people. Whoever manages the account passes the id as user_id to mint_pat and '
+    'similar functions. A request made with a token needs the scope service_accounts:write.';
 comment on function public.delete_service_account(uuid) is
-    'Deletes a service account that the caller manages: its tokens are revoked, and its user is deleted from auth.users, with what refers to it there. False if there is no such account, or the caller does not manage it. A request made with a token needs the scope service_accounts:delete.';
+    'Deletes a service account that the caller manages: revokes its tokens, and deletes its user from auth.users, '
+    'with what refers to that user there. False if there is no such account, or the caller does not manage it. A '
+    'request made with a token needs the scope service_accounts:delete.';
 comment on function public.service_account_tokens(uuid) is
     'The tokens of a service account that the caller manages, as api_keys shows one''s own. A request made with a token needs the scope service_accounts:read.';
 comment on function public.is_service_account() is
     'For policies: whether the user of the request is a service account. It does not say whether the token is valid.';
 comment on function pat.manages_service_account(uuid) is
-    'For policies: whether the caller manages that service account, by the function in supabase_pat.service_account_manager; for a trusted role, whether it is one.';
+    'For policies: whether the caller manages that service account, as the function in '
+    'supabase_pat.service_account_manager decides; for a trusted role, whether it is a service account.';
 comment on function pat.created_service_account(uuid) is
-    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request is of a user. So each user manages those that they have created.';
+    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether '
+    'the request has a user. With it, each user manages the accounts that they have created.';
 comment on function pat.service_account_problem() is
     'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. quota: the same for a second limit beside it, for each quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown only this once. '
+    'user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: '
+    'what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything except what '
+    'needs a scope by name. kind: jwt, or opaque for a short token that goes into a header of '
+    'supabase_pat.token_headers. allowed_ips: the networks from which it may be used; null for all. rate_limit: how '
+    'many requests it may make in each rate_window; null for no limit. quota: the same for a second limit, in each '
+    'quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object '
+    'of what it is also limited to, as declared with pat.define_key_attribute(). description: for people. A request '
+    'made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an '
+    'application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval) is
-    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete.';
+    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may '
+    'do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: '
+    'counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again '
+    'with false. A token may narrow itself; for everything else a request made with a token needs the scopes '
+    'tokens:write and, for other tokens, tokens:delete.';
 comment on function pat.define_key_attribute(text, jsonb, boolean) is
-    'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles.';
+    'Declares an attribute that tokens may have, such as the projects that they are for, or changes its declaration. '
+    'schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a '
+    'token must have it. For trusted roles.';
 comment on function pat.drop_key_attribute(text) is
-    'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
+    'Removes an attribute, which new tokens then cannot have. Tokens that have it keep it. False if there is no such '
+    'attribute. For trusted roles.';
 comment on function public.setting_definitions() is
-    'The settings that are declared, for whoever makes a form of them: an object of each setting''s default, schema (a JSON Schema, or null) and overridable. Nothing of a user is in it.';
+    'The settings that are declared, for a program that shows a form for them: an object with the default, schema (a '
+    'JSON Schema, or null) and overridable of each. It holds no user''s values.';
 comment on function public.current_api_key() is
     'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. Null for a login, and for a token that is not valid. It needs no scope.';
 comment on function public.rotate_pat(uuid, interval) is
-    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete.';
+    'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, '
+    'limits and lifetime. The old one is valid until the end of grace, which by default is at once. A request made '
+    'with a token needs the scope tokens:write and, for other tokens, tokens:delete.';
 comment on function public.revoke_pat(uuid) is
-    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token that the request was made with. True if it was live; false if it was dead already or is not yours.';
+    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the '
+    'token that the request was made with. True if it was live; false if it was not, or is not yours.';
 comment on function public.revoke_pat(uuid, boolean) is
-    'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if the token itself is dead or deleted. True if any of them was live.';
+    'As revoke_pat(id); with cascade it also revokes the tokens that were made with the token, those that were made '
+    'with these, and so on, even if the token itself is no longer live or has been deleted. True if any of them was '
+    'live.';
 comment on function public.revoke_all_pats(uuid) is
     'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a token needs the scope tokens:delete.';
 comment on function public.has_scope(text) is
@@ -1443,25 +1492,119 @@ comment on function public.has_scope(text) is
 comment on function public.signed_in_user() is
     'The user of the request, as Supabase Auth shows a user to themselves; null without one. A token with a list of scopes needs user:read.';
 comment on function public.sign_up(text, text, jsonb) is
-    'Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. A user whom sign_up has made and who has shown nothing since gets the password of the latest who signed up. Off unless supabase_pat.enable_sign_up is on.';
+    'Creates a user with an address and a password; data becomes their user_metadata. With '
+    'supabase_pat.confirm_sign_up it returns a confirmation_token, which confirm_sign_up takes with the code that '
+    'comes by e-mail; otherwise it returns a session. Signing up again replaces the password of a user whom sign_up '
+    'has created and to whom nothing has happened since, such as a confirmation or a login. Off unless '
+    'supabase_pat.enable_sign_up is on.';
 comment on function public.refresh_session(text) is
-    'New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session.';
+    'New tokens of a session in exchange for its refresh token, which they replace. Null, with status 401 over REST, '
+    'for a refresh token that is refused. A token that was replaced longer ago than '
+    'supabase_pat.refresh_reuse_interval ends the session.';
 comment on function public.verify_reset_code(text, text) is
-    'Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead, and after too many for an address, for whoever tries or for all together short codes are not looked at. The code stays good for reset_password.';
+    'Whether the code belongs to the token, and both are still valid. A wrong code is counted: after '
+    'supabase_pat.reset_max_attempts of them the token is no longer valid, and after too many for an address, from '
+    'one client or from everybody together, short codes are refused. The code stays valid for reset_password.';
 comment on function pat.reset_code_digits() is
-    'How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how many its own has.';
+    'How many digits a code has that is issued now: supabase_pat.reset_code_length, or 16 after too many wrong codes, '
+    'and where wrong codes cannot be counted because the library is not preloaded. The claim digits of a token says '
+    'how many its own code has.';
 comment on function pat.secret_problem() is
     'What is wrong with the configured JWT secret, or null. For pat.status(); for trusted roles.';
 comment on function pat.deny_token(text, text) is
-    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. It is known by what is signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles.';
-comment on column public.api_keys.scopes is 'What the token may do: null for everything but what must be named.';
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '
+    'of the secret that others are signed with. A personal access token is also revoked. The JWT is recognised by the '
+    'part that is signed and by its claims, whichever role a server derives from them. reason: for pat.events and '
+    'pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events. Deleting the row '
+    'in pat.denied_tokens accepts the token again. For trusted roles.';
+comment on column public.api_keys.scopes is
+    'What the token may do: null for everything except what needs a scope by name, such as tokens:write.';
 comment on table pat.code_attempts is
-    'Wrong tries at the codes of tokens, and for a day what those at short codes were worth.';
+    'How many wrong codes were tried with each token and, for a day, how likely the tries at short codes were to '
+    'succeed.';
 comment on table pat.api_key_origins is
-    'Which tokens were made with other tokens, or by restricted logins. It outlives its tokens.';
+    'Which tokens were made with other tokens, or by restricted logins. A row outlives its token.';
 comment on column pat.api_key_origins.made_by is 'The token that the request came with.';
-comment on column pat.api_key_origins.claims is 'What the token carries of the claims of the login.';
-comment on table pat.known_networks is 'From where users have signed in lately. From there strangers who try passwords elsewhere make nobody wait.';
-comment on table pat.pending_sign_ups is 'Users whom sign_up has made, until they confirm their address. Only they get another password by signing up again.';
+comment on column pat.api_key_origins.claims is 'Those claims of the login that the token carries.';
+comment on table pat.known_networks is
+    'Networks from which users have signed in recently. Wrong passwords that others try from elsewhere do not slow '
+    'down signing in from them.';
+comment on table pat.pending_sign_ups is
+    'Users whom sign_up has created, until they confirm their address. Only theirs is replaced when somebody signs up '
+    'again with the address.';
+comment on function pat.status() is
+    'Checks the installation: one row per check, whose detail says what is wrong and how to fix it. For trusted roles.';
+comment on function pat.server_state() is
+    'For pat.status(): what only the server knows about itself. For trusted roles.';
+comment on table pat.events is
+    'The audit trail: what happened, to which user and token, and by whom. No secret is in it.';
+comment on function pat.bearer_token(text) is
+    'The token in the value of an Authorization header, null if its scheme is not Bearer.';
+comment on function pat.inspect_api_key(text) is
+    'What a Supabase API key or token is, what is wrong with it and how to fix it, in plain words. Never raises an '
+    'error and never repeats the key.';
+comment on function pat.verify(text, text, text) is
+    'As in pgjwt: the header and payload of a token, and whether it is signed with the secret by the algorithm and '
+    'the present time is within its nbf and exp.';
+comment on function pat.denied_tokens_changed() is 'Trigger: tells every backend to read the denied tokens again.';
+comment on function public.request_password_reset(text) is
+    'Puts a message with a code for a new password into the outbox if the address belongs to a user, and returns the '
+    'token that goes with the code. The answer is the same whether or not there is such a user.';
+comment on function public.reset_password(text, text, text) is
+    'Sets a new password for whoever has the token and its code, and ends the sessions of that user. False for a '
+    'wrong code or token; an error for a password that is not acceptable.';
+comment on function pat.claim_messages(integer) is
+    'Hands out up to max messages of the outbox to be sent, with address and code in the clear, and keeps them from '
+    'other workers for supabase_pat.outbox_lease. A message that is neither confirmed nor returned is handed out '
+    'again. For trusted roles; NOTIFY supabase_pat_outbox says that there is one.';
+comment on function pat.message_sent(uuid) is
+    'Confirms that a claimed message was sent, and deletes its content. False if there is no such message. For '
+    'trusted roles.';
+comment on function pat.message_failed(uuid, text) is
+    'Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: '
+    'the reason, for last_error. False if there is no such message. For trusted roles.';
+comment on function public.confirm_sign_up(text, text) is
+    'Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a '
+    'session. Null, with status 401 over REST, for a wrong token or code.';
+comment on function public.sign_in(text, text) is
+    'Begins a session for an address and its password. Null if the password is wrong: over REST with status 401, or '
+    '429 after too many wrong ones. Off unless supabase_pat.enable_sign_in is on.';
+comment on function pat.uid() is
+    'The user of this request, as auth.uid() returns it, but computed once per statement instead of once per row. '
+    'Null where auth.uid() would raise an error.';
+comment on function public.is_active_session() is
+    'For policies: whether the session of the request still exists, and its user may log in. For a personal access '
+    'token, whether the token is valid. True for requests without a session, such as those of anon.';
+comment on table pat.sessions is
+    'How often the refresh tokens of each session have been rotated, and when last. No token is stored.';
+comment on function public.session_info() is
+    'What the claims of the request say about its session. should_refresh: less than a minute is left.';
+comment on table pat.signing_keys is
+    'The keys that tokens are signed with. Change them with pat.add_signing_key() and similar functions.';
+comment on function pat.signing_keys_changed() is 'Trigger: tells every backend to read the signing keys again.';
+comment on function pat.forget_private_keys() is 'Trigger: deletes the private part of a signing key that is deleted.';
+comment on function pat.keep_a_current_signing_key() is
+    'Trigger: refuses a change after which there are signing keys, but no current one.';
+comment on function pat.rotate_signing_key(text) is
+    'Makes a key that is on standby, or was current before, the current one, which signs from now on. The key that '
+    'was current still verifies. For trusted roles.';
+comment on function pat.revoke_signing_key(text) is
+    'Revokes a signing key: from the next statement on it verifies nothing, and the personal access tokens minted '
+    'with it are revoked. Refused for the current key. Publish the keys to the REST server again. For trusted roles.';
+comment on table pat.api_keys is 'One row per personal access token. The tokens themselves are not stored.';
+comment on function pat.key_deleted() is 'Trigger: records an event for a token that is deleted.';
+comment on function pat.setting_definitions_changed() is
+    'Trigger: tells every backend to read the definitions of settings again.';
+comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
+    'Declares a setting that every user has, or changes its declaration. default_value: the value until a user sets '
+    'one. schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override '
+    'it in get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For '
+    'trusted roles.';
+comment on function pat.drop_setting(text) is
+    'Removes a setting and the users'' values of it. False if there is no such setting. For trusted roles.';
+comment on function public.get_settings(jsonb) is
+    'The settings that count for this request: for each declared setting its default, patched with the user''s own '
+    'value, patched with the value in overrides (RFC 7396). A null override counts as none. Without a login: the '
+    'defaults and the overrides.';
 
 set local search_path = pat, pg_temp;

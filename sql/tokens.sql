@@ -34,14 +34,13 @@ create table pat.api_keys (
     check ((kind = 'opaque') = (token_digest is not null)),
     check (num_nulls(quota, quota_window) <> 1)
 ) with (fillfactor = 90);
-comment on table pat.api_keys is
-    'One row a personal access token. The tokens themselves are not stored.';
+comment on table pat.api_keys is 'One row per personal access token. The tokens themselves are not stored.';
 comment on column pat.api_keys.replaced_by is 'The token that rotate_pat made in its place.';
 comment on column pat.api_keys.hint is 'The last six characters of the token; null for imported ones.';
 comment on column pat.api_keys.signing_key is
     'The kid of the signing key that signed the token; null for the configured secret.';
-comment on column pat.api_keys.attributes is 'What the token is limited to beside its scopes.';
-comment on column pat.api_keys.disabled_at is 'Since when it is disabled. It may be enabled again.';
+comment on column pat.api_keys.attributes is 'What the token is limited to besides its scopes.';
+comment on column pat.api_keys.disabled_at is 'When the token was disabled. It can be enabled again.';
 
 create index api_keys_user_id_idx on pat.api_keys (user_id, created_at);
 create unique index api_keys_token_digest_idx on pat.api_keys (token_digest) where token_digest is not null;
@@ -68,8 +67,7 @@ create policy trusted_roles_do_everything on pat.api_keys to current_user
 create function pat.key_deleted() returns trigger
     language c
     as 'MODULE_PATHNAME', 'key_deleted_wrapper';
-comment on function pat.key_deleted() is
-    'Trigger: a token that is deleted leaves an event behind.';
+comment on function pat.key_deleted() is 'Trigger: records an event for a token that is deleted.';
 
 create trigger record_the_deletion
     after delete on pat.api_keys
@@ -86,9 +84,9 @@ create table pat.api_key_origins (
     made_at timestamptz not null default now()
 );
 comment on table pat.api_key_origins is
-    'Which tokens were made with other tokens, or by restricted logins. It outlives its tokens.';
+    'Which tokens were made with other tokens, or by restricted logins. A row outlives its token.';
 comment on column pat.api_key_origins.made_by is 'The token that the request came with.';
-comment on column pat.api_key_origins.claims is 'What the token carries of the claims of the login.';
+comment on column pat.api_key_origins.claims is 'Those claims of the login that the token carries.';
 
 create index api_key_origins_made_by_idx on pat.api_key_origins (made_by) where made_by is not null;
 
@@ -118,7 +116,7 @@ create function pat.key_attributes_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_key_attributes_changed';
 comment on function pat.key_attributes_changed() is
-    'Trigger: tells every backend to read the attributes of tokens anew.';
+    'Trigger: tells every backend to read the attributes of tokens again.';
 
 create trigger tell_every_backend
     after insert or update or delete or truncate on pat.key_attributes
@@ -170,7 +168,8 @@ create table pat.api_key_counters (
     primary key (key_id, limit_name)
 ) with (fillfactor = 45);
 comment on table pat.api_key_counters is
-    'How many requests tokens have been granted in the windows of their limits of a day or longer. The worker alone writes it.';
+    'How many requests tokens have been granted in the windows of their limits of a day or longer. Only the worker '
+    'writes it.';
 
 alter table pat.api_key_counters enable row level security;
 
@@ -204,57 +203,59 @@ comment on view public.api_keys is
 comment on column public.api_keys.id is 'The jti claim of the token.';
 comment on column public.api_keys.hint is 'The last six characters of the token.';
 comment on column public.api_keys.scopes is
-    'What the token may do: null for everything but what must be named.';
+    'What the token may do: null for everything except what needs a scope by name, such as tokens:write.';
 comment on column public.api_keys.is_active is 'Neither revoked nor expired nor disabled.';
-comment on column public.api_keys.attributes is 'What the token is limited to beside its scopes.';
+comment on column public.api_keys.attributes is 'What the token is limited to besides its scopes.';
 
 comment on function public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval) is
-    'Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. '
+    'Mints a personal access token and returns it with its id, name and expiry. The token is shown only this once. '
     'user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: '
-    'what will use it. expires_in: '
-    'null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: '
-    'jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may '
-    'be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. '
-    'quota: the same for a second limit beside it, for each quota_window. '
-    'Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with '
-    'pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and '
-    'grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless '
-    'supabase_pat.mint_for_restricted_logins is on.';
+    'what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything except what '
+    'needs a scope by name. kind: jwt, or opaque for a short token that goes into a header of '
+    'supabase_pat.token_headers. allowed_ips: the networks from which it may be used; null for all. rate_limit: how '
+    'many requests it may make in each rate_window; null for no limit. quota: the same for a second limit, in each '
+    'quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object '
+    'of what it is also limited to, as declared with pat.define_key_attribute(). description: for people. A request '
+    'made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an '
+    'application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on.';
 comment on function public.edit_pat(uuid, text, text, text[], jsonb, interval, cidr[], integer, interval, boolean, integer, interval) is
-    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, '
-    'which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted '
-    'from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A '
-    'token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other '
-    'tokens, tokens:delete.';
+    'Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may '
+    'do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: '
+    'counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again '
+    'with false. A token may narrow itself; for everything else a request made with a token needs the scopes '
+    'tokens:write and, for other tokens, tokens:delete.';
 comment on function public.rotate_pat(uuid, interval) is
     'Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, '
-    'limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs '
-    'the scope tokens:write and, for other tokens, tokens:delete.';
+    'limits and lifetime. The old one is valid until the end of grace, which by default is at once. A request made '
+    'with a token needs the scope tokens:write and, for other tokens, tokens:delete.';
 comment on function pat.define_key_attribute(text, jsonb, boolean) is
-    'Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a '
-    'JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must '
-    'have it. For trusted roles.';
+    'Declares an attribute that tokens may have, such as the projects that they are for, or changes its declaration. '
+    'schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a '
+    'token must have it. For trusted roles.';
 comment on function pat.drop_key_attribute(text) is
-    'Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles.';
+    'Removes an attribute, which new tokens then cannot have. Tokens that have it keep it. False if there is no such '
+    'attribute. For trusted roles.';
 comment on function public.revoke_pat(uuid) is
-    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token '
-    'that the request was made with. True if it was live; false if it was dead already or is not yours.';
+    'Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the '
+    'token that the request was made with. True if it was live; false if it was not, or is not yours.';
 comment on function public.revoke_pat(uuid, boolean) is
-    'As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if '
-    'the token itself is dead or deleted. True if any of them was live.';
+    'As revoke_pat(id); with cascade it also revokes the tokens that were made with the token, those that were made '
+    'with these, and so on, even if the token itself is no longer live or has been deleted. True if any of them was '
+    'live.';
 comment on function public.revoke_all_pats(uuid) is
     'Revokes all live tokens of a user, null for the caller, and returns how many there were. A request made with a '
     'token needs the scope tokens:delete.';
 comment on function pat.import_token(uuid, text, text, text[], timestamptz, timestamptz, cidr[], integer, interval) is
-    'Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. '
-    'name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. '
-    'expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is '
-    'one token; for two users it is an error. For trusted roles.';
+    'Registers a token of another system, given by its SHA-256, as an opaque token of the user, and returns its id. '
+    'name: as its user has chosen it; control characters are replaced, and what is too long is cut off. digest: in '
+    'hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The other '
+    'arguments are as for mint_pat. Importing a token twice makes one token; for another user it is an error. For '
+    'trusted roles.';
 comment on function public.exchange_token(interval, text[]) is
-    'For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, '
-    'or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at '
-    'most as long as the token and an hour, and has the token''s scopes, or those of them that are named, without '
-    'tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and '
-    'needs no scope.';
+    'For a request that is made with a personal access token: returns a short-lived JWT in its place, for servers '
+    'that take only JWTs, or for somebody who should be allowed less. The JWT has the id of the token, so whatever '
+    'ends the token ends it too. It lives no longer than the token, and an hour at most. It has the token''s scopes, '
+    'or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a limit '
+    'cannot be exchanged. Stores nothing, and needs no scope.';
 
 set local search_path = pat, pg_temp;

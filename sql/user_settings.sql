@@ -24,7 +24,7 @@ create function pat.setting_definitions_changed() returns trigger
     language c
     as 'MODULE_PATHNAME', 'supabase_pat_setting_definitions_changed';
 comment on function pat.setting_definitions_changed() is
-    'Trigger: tells every backend to read the definitions of settings anew.';
+    'Trigger: tells every backend to read the definitions of settings again.';
 
 create trigger tell_every_backend
     after insert or update or delete or truncate on pat.setting_definitions
@@ -62,22 +62,22 @@ create policy trusted_roles_see_the_settings on pat.user_settings for select to 
 create policy trusted_roles_delete_settings on pat.user_settings for delete to current_user using (pat.is_trusted());
 
 comment on function pat.define_setting(text, jsonb, jsonb, boolean) is
-    'Declares a setting that every user has, or declares it anew. default_value: what counts until a user sets it. '
-    'schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override it in '
-    'get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For trusted '
-    'roles.';
+    'Declares a setting that every user has, or changes its declaration. default_value: the value until a user sets '
+    'one. schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override '
+    'it in get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For '
+    'trusted roles.';
 comment on function pat.drop_setting(text) is
-    'Removes a setting and the users'' values of it. False if there is none. For trusted roles.';
+    'Removes a setting and the users'' values of it. False if there is no such setting. For trusted roles.';
 comment on function public.get_settings(jsonb) is
-    'The settings that count for this request: of each that is declared the default, patched with the user''s own '
-    'value, patched with the value in overrides (RFC 7396). An override that is null is none. Without a login the '
+    'The settings that count for this request: for each declared setting its default, patched with the user''s own '
+    'value, patched with the value in overrides (RFC 7396). A null override counts as none. Without a login: the '
     'defaults and the overrides.';
 comment on function public.set_settings(jsonb) is
     'Patches your own settings (RFC 7396), all of them or none, and returns what get_settings() then returns. null '
     'removes your value, so that the default counts again. A token with a list of scopes needs settings:write.';
 
 comment on function public.setting_definitions() is
-    'The settings that are declared, for whoever makes a form of them: an object of each setting''s default, schema (a '
-    'JSON Schema, or null) and overridable. Nothing of a user is in it.';
+    'The settings that are declared, for a program that shows a form for them: an object with the default, schema (a '
+    'JSON Schema, or null) and overridable of each. It holds no user''s values.';
 
 set local search_path = pat, pg_temp;

@@ -7,8 +7,8 @@ create table pat.pending_sign_ups (
     password_digest bytea
 );
 comment on table pat.pending_sign_ups is
-    'Users whom sign_up has made, until they confirm their address. Only they get another password by signing up '
-    'again.';
+    'Users whom sign_up has created, until they confirm their address. Only theirs is replaced when somebody signs up '
+    'again with the address.';
 
 alter table pat.pending_sign_ups enable row level security;
 

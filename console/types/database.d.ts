@@ -58,7 +58,7 @@ export type Database = {
         };
         Relationships: [];
       };
-      /** The service accounts that the caller manages, by the function in supabase_pat.service_account_manager. */
+      /** The service accounts that the caller manages, as the function in supabase_pat.service_account_manager decides. */
       service_accounts: {
         Row: {
           created_at: string | null;
@@ -73,7 +73,7 @@ export type Database = {
     Functions: {
       /** For policies: whether the value is among those of an attribute of the request's token. True for a login, and for a token that does not have the attribute; false for a token that is not valid.
        * 
-       * Or: As api_key_allows(name, value) for an id, which is compared as its text, without making a text of it for each row. */
+       * Or: As api_key_allows(name, value), for an id: it is compared as text, but not converted to text for each row. */
       api_key_allows: {
         Args: {
           name: string;
@@ -94,7 +94,7 @@ export type Database = {
         };
         Returns: Json;
       };
-      /** Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a session. Null, with status 401 over REST, for a wrong one. */
+      /** Confirms the address of a new user with the token of sign_up and the code that came by e-mail, and begins a session. Null, with status 401 over REST, for a wrong token or code. */
       confirm_sign_up: {
         Args: {
           token: string;
@@ -102,7 +102,7 @@ export type Database = {
         };
         Returns: Database['public']['CompositeTypes']['minted_session'];
       };
-      /** Creates a user who has tokens and no login, for machines, and returns the id. Trusted roles may, and whoever may by the function in supabase_pat.service_account_manager, which is then asked about null. name: up to 100 characters. description: for people. Whoever manages the account names it as user_id of mint_pat and its like. A request made with a token needs the scope service_accounts:write. */
+      /** Creates a user for a machine, who has tokens and no login, and returns the id. Trusted roles may call it; for other callers the function in supabase_pat.service_account_manager decides, which is asked with null. name: up to 100 characters. description: for people. Whoever manages the account passes the id as user_id to mint_pat and similar functions. A request made with a token needs the scope service_accounts:write. */
       create_service_account: {
         Args: {
           name: string;
@@ -120,14 +120,14 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** Deletes a service account that the caller manages: its tokens are revoked, and its user is deleted from auth.users, with what refers to it there. False if there is no such account, or the caller does not manage it. A request made with a token needs the scope service_accounts:delete. */
+      /** Deletes a service account that the caller manages: revokes its tokens, and deletes its user from auth.users, with what refers to that user there. False if there is no such account, or the caller does not manage it. A request made with a token needs the scope service_accounts:delete. */
       delete_service_account: {
         Args: {
           id: string;
         };
         Returns: boolean;
       };
-      /** Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for all else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete. */
+      /** Changes a live token of the caller (of anyone, for a trusted role): its name and description, and what it may do, which can only become less. null leaves something as it is; an empty description removes it. expires_in: counted from now. attributes: a patch (RFC 7396). disabled: true refuses the token until it is enabled again with false. A token may narrow itself; for everything else a request made with a token needs the scopes tokens:write and, for other tokens, tokens:delete. */
       edit_pat: {
         Args: {
           id: string;
@@ -145,7 +145,7 @@ export type Database = {
         };
         Returns: undefined;
       };
-      /** For a request that is made with a personal access token: a JWT for a while in its place, where only JWTs are taken, or for somebody who should have less. It has the same id, so that whatever ends the token ends it too, lives at most as long as the token and an hour, and has the token's scopes, or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a limit are not exchanged. Stores nothing, and needs no scope. */
+      /** For a request that is made with a personal access token: returns a short-lived JWT in its place, for servers that take only JWTs, or for somebody who should be allowed less. The JWT has the id of the token, so whatever ends the token ends it too. It lives no longer than the token, and an hour at most. It has the token's scopes, or those of them that are named, without tokens:write and tokens:delete. Tokens with allowed_ips or a limit cannot be exchanged. Stores nothing, and needs no scope. */
       exchange_token: {
         Args: {
           lifetime?: string;
@@ -153,7 +153,7 @@ export type Database = {
         };
         Returns: Database['public']['CompositeTypes']['exchanged_token'];
       };
-      /** The settings that count for this request: of each that is declared the default, patched with the user's own value, patched with the value in overrides (RFC 7396). An override that is null is none. Without a login the defaults and the overrides. */
+      /** The settings that count for this request: for each declared setting its default, patched with the user's own value, patched with the value in overrides (RFC 7396). A null override counts as none. Without a login: the defaults and the overrides. */
       get_settings: {
         Args: {
           overrides?: Json;
@@ -167,7 +167,7 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** For another service that is handed a token: what RFC 7662 has it know. {"active": false} for whatever is not good, without a reason and never an error; else also sub, role, scope, exp, iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. With scope (several with spaces between them) active only if the token grants it. A token with allowed_ips or a rate limit is not active, since only pat.gate() can hold it to them. Notes the use of a token. For trusted roles. */
+      /** For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is {"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if it grants them all. A token with allowed_ips or a rate limit is not active, since only pat.gate() can hold it to them. The use of the token is recorded. For trusted roles. */
       introspect_token: {
         Args: {
           token: string;
@@ -175,7 +175,7 @@ export type Database = {
         };
         Returns: Json;
       };
-      /** For policies: whether the session of the request still exists, and its user may log in. For a personal access token, whether that is valid. True for what has no session, such as anon. */
+      /** For policies: whether the session of the request still exists, and its user may log in. For a personal access token, whether the token is valid. True for requests without a session, such as those of anon. */
       is_active_session: {
         Args: Record<PropertyKey, never>;
         Returns: boolean;
@@ -190,7 +190,7 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: boolean;
       };
-      /** Mints a personal access token and returns it with its id, name and expiry. The token is shown this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything but what must be named. kind: jwt, or opaque for a short one that goes into a header of supabase_pat.token_headers. allowed_ips: from where it may be used; null for everywhere. rate_limit: how many requests it may make in each rate_window; null for no limit. quota: the same for a second limit beside it, for each quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is limited to besides, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on. */
+      /** Mints a personal access token and returns it with its id, name and expiry. The token is shown only this once. user_id: null for the caller; only a trusted role may name another user, and a manager a service account. name: what will use it. expires_in: null for supabase_pat.default_lifetime. scopes: null for everything except what needs a scope by name. kind: jwt, or opaque for a short token that goes into a header of supabase_pat.token_headers. allowed_ips: the networks from which it may be used; null for all. rate_limit: how many requests it may make in each rate_window; null for no limit. quota: the same for a second limit, in each quota_window. Opaque tokens, scopes, allowed_ips and limits need the guard or pat.gate(). attributes: an object of what it is also limited to, as declared with pat.define_key_attribute(). description: for people. A request made with a token needs the scope tokens:write, and grants no more than it has. A restricted login (of an application, of an anonymous user) mints none unless supabase_pat.mint_for_restricted_logins is on. */
       mint_pat: {
         Args: {
           user_id?: string;
@@ -208,14 +208,14 @@ export type Database = {
         };
         Returns: Database['public']['CompositeTypes']['minted_pat'];
       };
-      /** New tokens of a session for its refresh token, which they replace. Null, with status 401 over REST, for one that is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session. */
+      /** New tokens of a session in exchange for its refresh token, which they replace. Null, with status 401 over REST, for a refresh token that is refused. A token that was replaced longer ago than supabase_pat.refresh_reuse_interval ends the session. */
       refresh_session: {
         Args: {
           refresh_token: string;
         };
         Returns: Database['public']['CompositeTypes']['minted_session'];
       };
-      /** For whoever finds tokens where they should not be: revokes each live personal access token among them, with what was made with it, and denies keys of the service role. The whole token is the proof. found_at: where, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on. */
+      /** For anybody who finds leaked tokens: revokes each live personal access token among them and the tokens that were made with it, and denies keys of the service role. Whoever has the whole token may report it. found_at: where it was found, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless supabase_pat.enable_leak_reports is on. */
       report_leaked_tokens: {
         Args: {
           tokens: string[];
@@ -223,14 +223,14 @@ export type Database = {
         };
         Returns: undefined;
       };
-      /** Puts a message with a code for a new password into the outbox, if the address is that of a user, and returns the token that goes with the code. Whether it is cannot be seen from outside. */
+      /** Puts a message with a code for a new password into the outbox if the address belongs to a user, and returns the token that goes with the code. The answer is the same whether or not there is such a user. */
       request_password_reset: {
         Args: {
           email: string;
         };
         Returns: string;
       };
-      /** Sets a new password for whoever has the token and its code, and ends their sessions. False for a wrong code or token; an error for a password that is not fit. */
+      /** Sets a new password for whoever has the token and its code, and ends the sessions of that user. False for a wrong code or token; an error for a password that is not acceptable. */
       reset_password: {
         Args: {
           token: string;
@@ -246,9 +246,9 @@ export type Database = {
         };
         Returns: number;
       };
-      /** Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token that the request was made with. True if it was live; false if it was dead already or is not yours.
+      /** Revokes a token of the caller (of anyone, for a trusted role), from the next statement on; without an id, the token that the request was made with. True if it was live; false if it was not, or is not yours.
        * 
-       * Or: As revoke_pat(id); with cascade also all that was made with the token, with what that made, and so on, also if the token itself is dead or deleted. True if any of them was live. */
+       * Or: As revoke_pat(id); with cascade it also revokes the tokens that were made with the token, those that were made with these, and so on, even if the token itself is no longer live or has been deleted. True if any of them was live. */
       revoke_pat: {
         Args: {
           id?: string;
@@ -261,7 +261,7 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one dies at the end of grace, at once by default. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete. */
+      /** Replaces a live token of the caller (of anyone, for a trusted role) by a new one of the same kind, name, scopes, limits and lifetime. The old one is valid until the end of grace, which by default is at once. A request made with a token needs the scope tokens:write and, for other tokens, tokens:delete. */
       rotate_pat: {
         Args: {
           id: string;
@@ -296,7 +296,7 @@ export type Database = {
           quota_window: string;
         }[];
       };
-      /** What the claims of the request say of its session. should_refresh: less than a minute is left. */
+      /** What the claims of the request say about its session. should_refresh: less than a minute is left. */
       session_info: {
         Args: Record<PropertyKey, never>;
         Returns: Database['pat']['CompositeTypes']['session_report'];
@@ -308,12 +308,12 @@ export type Database = {
         };
         Returns: Json;
       };
-      /** The settings that are declared, for whoever makes a form of them: an object of each setting's default, schema (a JSON Schema, or null) and overridable. Nothing of a user is in it. */
+      /** The settings that are declared, for a program that shows a form for them: an object with the default, schema (a JSON Schema, or null) and overridable of each. It holds no user's values. */
       setting_definitions: {
         Args: Record<PropertyKey, never>;
         Returns: Json;
       };
-      /** Begins a session for an address and its password. Null for a wrong one, with status 401 over REST, or 429 for one of too many. Off unless supabase_pat.enable_sign_in is on. */
+      /** Begins a session for an address and its password. Null if the password is wrong: over REST with status 401, or 429 after too many wrong ones. Off unless supabase_pat.enable_sign_in is on. */
       sign_in: {
         Args: {
           email: string;
@@ -328,7 +328,7 @@ export type Database = {
         };
         Returns: number;
       };
-      /** Makes a user with an address and a password, data being their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, for which confirm_sign_up takes the code that comes by e-mail; else a session. A user whom sign_up has made and who has shown nothing since gets the password of the latest who signed up. Off unless supabase_pat.enable_sign_up is on. */
+      /** Creates a user with an address and a password; data becomes their user_metadata. With supabase_pat.confirm_sign_up it returns a confirmation_token, which confirm_sign_up takes with the code that comes by e-mail; otherwise it returns a session. Signing up again replaces the password of a user whom sign_up has created and to whom nothing has happened since, such as a confirmation or a login. Off unless supabase_pat.enable_sign_up is on. */
       sign_up: {
         Args: {
           email: string;
@@ -342,7 +342,7 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: Json;
       };
-      /** Whether the code is the one that belongs to the token, and both are still good. A wrong code is counted; after supabase_pat.reset_max_attempts of them the token is dead, and after too many for an address, for whoever tries or for all together short codes are not looked at. The code stays good for reset_password. */
+      /** Whether the code belongs to the token, and both are still valid. A wrong code is counted: after supabase_pat.reset_max_attempts of them the token is no longer valid, and after too many for an address, from one client or from everybody together, short codes are refused. The code stays valid for reset_password. */
       verify_reset_code: {
         Args: {
           token: string;
@@ -441,7 +441,7 @@ export type Database = {
         };
         Relationships: [];
       };
-      /** One row a personal access token. The tokens themselves are not stored. */
+      /** One row per personal access token. The tokens themselves are not stored. */
       api_keys: {
         Row: {
           allowed_ips: string[] | null;
@@ -544,7 +544,7 @@ export type Database = {
         };
         Relationships: [];
       };
-      /** What happened to whom. No secret is in it. */
+      /** The audit trail: what happened, to which user and token, and by whom. No secret is in it. */
       events: {
         Row: {
           address: string | null;
@@ -656,7 +656,7 @@ export type Database = {
         };
         Relationships: [];
       };
-      /** The keys that tokens are signed with. Change them with pat.add_signing_key() and its like. */
+      /** The keys that tokens are signed with. Change them with pat.add_signing_key() and similar functions. */
       signing_keys: {
         Row: {
           activated_at: string | null;
@@ -737,41 +737,41 @@ export type Database = {
         };
         Returns: string;
       };
-      /** What auth.email() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans. */
+      /** Returns what auth.email() returns, or raises the same error, computed once per statement. With supabase_pat.fast_auth_functions it replaces auth.email() in plans. */
       auth_email: {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** What keeps auth.uid(), role, email or jwt from being replaced in plans, or null. For pat.status(); for trusted roles. */
+      /** Why auth.uid(), auth.role(), auth.email() or auth.jwt() is not replaced in plans, or null. For pat.status(); for trusted roles. */
       auth_function_problem: {
         Args: {
           name: string;
         };
         Returns: string;
       };
-      /** What auth.jwt() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans. */
+      /** Returns what auth.jwt() returns, or raises the same error, computed once per statement. With supabase_pat.fast_auth_functions it replaces auth.jwt() in plans. */
       auth_jwt: {
         Args: Record<PropertyKey, never>;
         Returns: Json;
       };
-      /** What auth.role() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans. */
+      /** Returns what auth.role() returns, or raises the same error, computed once per statement. With supabase_pat.fast_auth_functions it replaces auth.role() in plans. */
       auth_role: {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** What auth.uid() returns, value or error, found once a statement. With supabase_pat.fast_auth_functions it takes its place in plans. */
+      /** Returns what auth.uid() returns, or raises the same error, computed once per statement. With supabase_pat.fast_auth_functions it replaces auth.uid() in plans. */
       auth_uid: {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** The token in the value of an Authorization header, null if it is not of the scheme Bearer. */
+      /** The token in the value of an Authorization header, null if its scheme is not Bearer. */
       bearer_token: {
         Args: {
           authorization: string;
         };
         Returns: string;
       };
-      /** Takes up to max messages out of the outbox for supabase_pat.outbox_lease, with address and code in the clear, to be sent. One that is neither confirmed nor returned comes again. For trusted roles; NOTIFY supabase_pat_outbox tells that there is one. */
+      /** Hands out up to max messages of the outbox to be sent, with address and code in the clear, and keeps them from other workers for supabase_pat.outbox_lease. A message that is neither confirmed nor returned is handed out again. For trusted roles; NOTIFY supabase_pat_outbox says that there is one. */
       claim_messages: {
         Args: {
           max?: number;
@@ -785,7 +785,7 @@ export type Database = {
           attempt: number;
         }[];
       };
-      /** Takes up to max notices for supabase_pat.outbox_lease, to be sent: what happened to which token of whom, by whom, and the address and the language that the user has now. What is over is not handed out. Whatever is neither confirmed nor returned comes again. For trusted roles. */
+      /** Hands out up to max notices to be sent, and keeps them from other workers for supabase_pat.outbox_lease. A notice says what happened to which token, who did it, and the present address and language of the user. Notices that no longer apply are left out. A notice that is neither confirmed nor returned is handed out again. For trusted roles. */
       claim_notices: {
         Args: {
           max?: number;
@@ -807,7 +807,7 @@ export type Database = {
           attempt: number;
         }[];
       };
-      /** For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request is of a user. So each user manages those that they have created. */
+      /** For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether the request has a user. With it, each user manages the accounts that they have created. */
       created_service_account: {
         Args: {
           account: string;
@@ -821,7 +821,7 @@ export type Database = {
         };
         Returns: Database['pat']['CompositeTypes']['decoded_jwt'];
       };
-      /** Declares an attribute that tokens may have, such as the projects that they are for, or declares it anew. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles. */
+      /** Declares an attribute that tokens may have, such as the projects that they are for, or changes its declaration. schema: a JSON Schema that values must meet when a token is minted or edited, null for any. required: whether a token must have it. For trusted roles. */
       define_key_attribute: {
         Args: {
           name: string;
@@ -830,7 +830,7 @@ export type Database = {
         };
         Returns: undefined;
       };
-      /** Declares a setting that every user has, or declares it anew. default_value: what counts until a user sets it. schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override it in get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For trusted roles. */
+      /** Declares a setting that every user has, or changes its declaration. default_value: the value until a user sets one. schema: a JSON Schema that its values must meet, null for any. overridable: whether a request may override it in get_settings. Refused if the default, or a value that a user has stored, does not meet the schema. For trusted roles. */
       define_setting: {
         Args: {
           key: string;
@@ -840,7 +840,7 @@ export type Database = {
         };
         Returns: undefined;
       };
-      /** Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is revoked besides. It is known by what is signed and by its claims, whichever role a server makes of them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events; deleting the row there accepts the token again. For trusted roles. */
+      /** Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change of the secret that others are signed with. A personal access token is also revoked. The JWT is recognised by the part that is signed and by its claims, whichever role a server derives from them. reason: for pat.events and pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events. Deleting the row in pat.denied_tokens accepts the token again. For trusted roles. */
       deny_token: {
         Args: {
           token: string;
@@ -848,21 +848,21 @@ export type Database = {
         };
         Returns: undefined;
       };
-      /** Lets new tokens no longer have an attribute. Tokens that have it keep it. False if there is none. For trusted roles. */
+      /** Removes an attribute, which new tokens then cannot have. Tokens that have it keep it. False if there is no such attribute. For trusted roles. */
       drop_key_attribute: {
         Args: {
           name: string;
         };
         Returns: boolean;
       };
-      /** Removes a setting and the users' values of it. False if there is none. For trusted roles. */
+      /** Removes a setting and the users' values of it. False if there is no such setting. For trusted roles. */
       drop_setting: {
         Args: {
           key: string;
         };
         Returns: boolean;
       };
-      /** What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not looked at. For trusted roles. */
+      /** What a personal access token may touch: a row for the token itself, and one for each table, view and function of the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no scope and is not shown; which rows they let through is not checked. For trusted roles. */
       explain_access: {
         Args: {
           token: string;
@@ -888,7 +888,7 @@ export type Database = {
         };
         Returns: string;
       };
-      /** Makes a token that another system has minted an opaque token of the user, by its SHA-256, and returns its id. name: as its user has chosen it; what does not fit is taken out. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The rest as for mint_pat. The same token twice is one token; for two users it is an error. For trusted roles. */
+      /** Registers a token of another system, given by its SHA-256, as an opaque token of the user, and returns its id. name: as its user has chosen it; control characters are replaced, and what is too long is cut off. digest: in hexadecimal, base64 or base64url. expires_at: null for supabase_pat.default_lifetime from now on. The other arguments are as for mint_pat. Importing a token twice makes one token; for another user it is an error. For trusted roles. */
       import_token: {
         Args: {
           user_id: string;
@@ -903,7 +903,7 @@ export type Database = {
         };
         Returns: string;
       };
-      /** What a Supabase API key or token is, and what is wrong with it, in plain words with the mend. Never raises an error and never repeats the key. */
+      /** What a Supabase API key or token is, what is wrong with it and how to fix it, in plain words. Never raises an error and never repeats the key. */
       inspect_api_key: {
         Args: {
           key: string;
@@ -941,14 +941,14 @@ export type Database = {
         };
         Returns: string;
       };
-      /** For policies: whether the caller manages that service account, by the function in supabase_pat.service_account_manager; for a trusted role, whether it is one. */
+      /** For policies: whether the caller manages that service account, as the function in supabase_pat.service_account_manager decides; for a trusted role, whether it is a service account. */
       manages_service_account: {
         Args: {
           account: string;
         };
         Returns: boolean;
       };
-      /** Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: why, for last_error. False if there is none. For trusted roles. */
+      /** Returns a claimed message that could not be sent, for another try after a pause that grows to a minute. error: the reason, for last_error. False if there is no such message. For trusted roles. */
       message_failed: {
         Args: {
           id: string;
@@ -956,7 +956,7 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** Confirms that a claimed message was sent, and forgets what was in it. False if there is none. For trusted roles. */
+      /** Confirms that a claimed message was sent, and deletes its content. False if there is no such message. For trusted roles. */
       message_sent: {
         Args: {
           id: string;
@@ -990,7 +990,7 @@ export type Database = {
         };
         Returns: Database['public']['CompositeTypes']['minted_session'];
       };
-      /** Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: why, for last_error. False if there is none. For trusted roles. */
+      /** Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: the reason, for last_error. False if there is no such notice. For trusted roles. */
       notice_failed: {
         Args: {
           id: number;
@@ -998,26 +998,26 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** Confirms that a claimed notice was sent, and forgets what was in it. False if there is none. For trusted roles. */
+      /** Confirms that a claimed notice was sent, and deletes its content. False if there is no such notice. For trusted roles. */
       notice_sent: {
         Args: {
           id: number;
         };
         Returns: boolean;
       };
-      /** How many digits a code has that is asked for now: supabase_pat.reset_code_length, or 16 while there are too many wrong codes, and where wrong codes cannot be counted, without preloading. A token says in its claim digits how many its own has. */
+      /** How many digits a code has that is issued now: supabase_pat.reset_code_length, or 16 after too many wrong codes, and where wrong codes cannot be counted because the library is not preloaded. The claim digits of a token says how many its own code has. */
       reset_code_digits: {
         Args: Record<PropertyKey, never>;
         Returns: number;
       };
-      /** Revokes a signing key: from the next statement on it verifies nothing, and the personal access tokens minted with it are revoked. Refused for the current key. Publish the keys anew to the REST server. For trusted roles. */
+      /** Revokes a signing key: from the next statement on it verifies nothing, and the personal access tokens minted with it are revoked. Refused for the current key. Publish the keys to the REST server again. For trusted roles. */
       revoke_signing_key: {
         Args: {
           kid: string;
         };
         Returns: undefined;
       };
-      /** Makes a key that is on standby, or was current before, the current one, which signs from now on. The one that was current goes on verifying. For trusted roles. */
+      /** Makes a key that is on standby, or was current before, the current one, which signs from now on. The key that was current still verifies. For trusted roles. */
       rotate_signing_key: {
         Args: {
           kid: string;
@@ -1029,7 +1029,7 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** For pat.status(): what only the server knows of itself. For trusted roles. */
+      /** For pat.status(): what only the server knows about itself. For trusted roles. */
       server_state: {
         Args: Record<PropertyKey, never>;
         Returns: Database['pat']['CompositeTypes']['server_state'];
@@ -1056,7 +1056,7 @@ export type Database = {
         };
         Returns: string;
       };
-      /** Whether the installation is sound: one row a check, and in detail what is wrong and the mend. For trusted roles. */
+      /** Checks the installation: one row per check, whose detail says what is wrong and how to fix it. For trusted roles. */
       status: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -1070,7 +1070,7 @@ export type Database = {
         Args: Record<PropertyKey, never>;
         Returns: string;
       };
-      /** The user of this request, as auth.uid() returns it, found once a statement instead of once a row. Null where auth.uid() would raise an error. */
+      /** The user of this request, as auth.uid() returns it, but computed once per statement instead of once per row. Null where auth.uid() would raise an error. */
       uid: {
         Args: Record<PropertyKey, never>;
         Returns: string;
@@ -1134,7 +1134,7 @@ export type Database = {
           tokens: number;
         }[];
       };
-      /** As in pgjwt: takes a token apart, and tells whether it is signed with the secret by the algorithm and the time is within its nbf and exp. */
+      /** As in pgjwt: the header and payload of a token, and whether it is signed with the secret by the algorithm and the present time is within its nbf and exp. */
       verify: {
         Args: {
           token: string;

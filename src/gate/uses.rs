@@ -31,7 +31,6 @@ use supabase_pat_core::daily::{Day, Tally};
 use supabase_pat_core::error::Error;
 
 use crate::gate::usage::{self, Use};
-use crate::gate::usage_summary;
 use crate::pg::clock::{self, Instant};
 use crate::pg::relations;
 use crate::pg::settings;

@@ -58,8 +58,8 @@ fn text_of(name: &CStr) -> *const c_char {
     let Some(record) = find_setting(name) else {
         return std::ptr::null();
     };
-    // SAFETY: the record is Postgres's. `vartype` says of which larger struct it is the beginning, and a setting of type
-    // string always has a variable. For others Postgres makes a text, which stays until it is called again.
+    // SAFETY: the record is Postgres's. `vartype` says of which larger struct it is the beginning, and a setting of
+    // type string always has a variable. For others Postgres makes a text, which stays until it is called again.
     unsafe {
         match (*record).vartype {
             pg_sys::config_type::PGC_STRING => *(*record.cast::<pg_sys::config_string>()).variable,

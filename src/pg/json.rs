@@ -73,11 +73,11 @@ unsafe fn text_of_jsonb(datum: pg_sys::Datum) -> String {
 /// # Safety
 /// A value that an iterator has given, which is neither an object nor an array. An error jumps out of it.
 unsafe fn push_scalar(text: &mut String, value: &pg_sys::JsonbValue) {
-    use pg_sys::jbvType::*;
+    use pg_sys::jbvType;
     // SAFETY: the type says which member of the union it is.
     unsafe {
         match value.type_ {
-            jbvString => {
+            jbvType::jbvString => {
                 let string = value.val.string;
                 let bytes = std::slice::from_raw_parts(string.val.cast(), string.len as usize);
                 match std::str::from_utf8(bytes) {
@@ -86,7 +86,7 @@ unsafe fn push_scalar(text: &mut String, value: &pg_sys::JsonbValue) {
                     Err(_) => push_string(text, &String::from_utf8_lossy(bytes)),
                 }
             }
-            jbvNumeric => {
+            jbvType::jbvNumeric => {
                 let number = pg_sys::Datum::from(value.val.numeric);
                 let none = pg_sys::InvalidOid;
                 let printed =
@@ -94,8 +94,8 @@ unsafe fn push_scalar(text: &mut String, value: &pg_sys::JsonbValue) {
                 let printed = CStr::from_ptr(printed.cast_mut_ptr());
                 text.push_str(printed.to_str().unwrap_or_default());
             }
-            jbvBool if value.val.boolean => text.push_str("true"),
-            jbvBool => text.push_str("false"),
+            jbvType::jbvBool if value.val.boolean => text.push_str("true"),
+            jbvType::jbvBool => text.push_str("false"),
             _ => text.push_str("null"),
         }
     }

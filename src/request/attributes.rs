@@ -4,7 +4,6 @@
 //! a statement, and kept from one statement to the next as long as nothing has been written, as verdicts are.
 #![allow(unsafe_code)]
 
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo};

@@ -1,8 +1,6 @@
 //! Whether a token or a session is live: direct index scans, as [`crate::pg::scan`] says.
 #![allow(unsafe_code)]
 
-use std::ops::ControlFlow;
-
 use pgrx::pg_sys;
 use uuid::Uuid;
 

@@ -1,8 +1,6 @@
 //! Whether users are active, banned or gone, and what their claims should say, read without a query: see
 //! [`crate::pg::scan`].
 
-use std::ops::ControlFlow;
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReportable;
 use supabase_pat_core::error::Error;

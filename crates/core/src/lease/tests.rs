@@ -296,13 +296,15 @@ fn a_row_that_somebody_has_deleted_or_set_back_does_not_add_to_a_lease() {
 enum Step {
     Requests(u8),
     Wait(i64),
-    /// A visit of the worker, in which the server may die after the lease is on disk, and before it is given.
+    /// A visit of the worker, in which the server may die after the lease is on disk, and before it is given. Whoever was
+    /// about to give one dies with it.
     Visit {
         dies: bool,
     },
     /// A lease that is given late, after other things have happened.
     Write,
     Give,
+    /// As where the server dies in a visit.
     Crash,
     Longer,
 }
@@ -345,7 +347,10 @@ proptest! {
                 Step::Visit { dies } => {
                     let leases = server.write(now, false);
                     match dies {
-                        true => server.crash(),
+                        true => {
+                            server.crash();
+                            late.clear();
+                        }
                         false => server.give(leases, now),
                     }
                 }
@@ -355,7 +360,6 @@ proptest! {
                 },
                 Step::Crash => {
                     server.crash();
-                    // Whoever was about to give them died too.
                     late.clear();
                 }
                 Step::Longer if longer => if let Some(limit) = &mut limits.quota {

@@ -22,7 +22,7 @@ insert into pat.api_key_usage (key_id, user_id, last_used_at, day, requests, ref
 -- Each day has a row, and those before and after are not in it.
 call tests.request('service_role', '{"role": "service_role"}');
 select * from pat.usage_totals(4, '2026-01-04');
-select case when user_id = :'account' then 'deployer' else right(user_id::text, 1) end as user, name, requests, refused from pat.usage_by_token(4, '2026-01-04');
+select case when user_id = :'account' then 'deployer' else right(user_id::text, 1) end as user, replace(name, E'\u202e', '(turned)') as name, requests, refused from pat.usage_by_token(4, '2026-01-04');
 select name, requests, refused from pat.usage_by_token(4, '2026-01-04', order_by => 'refused');
 select name, requests from pat.usage_by_token(5, '2026-01-05', max_rows => 1);
 select case when service_account is null then right(user_id::text, 1) end as user, service_account, tokens, requests, refused

@@ -90,9 +90,10 @@ const READS = {
   service_account_tokens: '(select jsonb_agg(t) from service_account_tokens(:account) t)',
   'pat.server_state': '(pat.server_state()).signing_key',
   'pat.metrics': `(select jsonb_agg(m) from pat.metrics() m where name in ('supabase_pat_signing_keys', 'supabase_pat_denied_tokens'))`,
-  'pat.usage_totals': '(select jsonb_agg(t) from pat.usage_totals(3) t)',
-  'pat.usage_by_token': '(select jsonb_agg(t) from pat.usage_by_token() t)',
-  'pat.usage_by_user': '(select jsonb_agg(u) from pat.usage_by_user() u)',
+  // Days that are over, since the worker counts the requests of the present one meanwhile.
+  'pat.usage_totals': '(select jsonb_agg(t) from pat.usage_totals(3, current_date - 1) t)',
+  'pat.usage_by_token': '(select jsonb_agg(t) from pat.usage_by_token(3, current_date - 1) t)',
+  'pat.usage_by_user': '(select jsonb_agg(u) from pat.usage_by_user(3, current_date - 1) u)',
   'pat.sign': `pat.sign('{}', 'a secret')`,
   'pat.sign_jwt': `pat.jwt_status(pat.sign_jwt('{"sub": "x"}', '1 minute'))`,
   'pat.take_password_hash': 'pat.take_password_hash()',
@@ -163,6 +164,7 @@ async function samples() {
   await here.query(`select pat.add_signing_key('ES256', kid => 'two') where not exists (select from pat.signing_keys where kid = 'two')`);
   const { rows: [{ account }] } = await here.query(`select create_service_account('ci') as account`);
   await here.query(`select mint_pat($1, 'deploy')`, [account]);
+  await here.query('insert into pat.api_key_days values (current_date - 2, $1, $2, 20, 1)', [key.id, ALICE]);
   await caughtUp();
   const values = { jwt: key.token, key: key.id, alice: ALICE, account, refresh_token: session.refresh_token, reset_token: reset.token, code: reset.code };
   return {

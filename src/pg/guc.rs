@@ -170,9 +170,12 @@ pub fn settings_from(
         let name = |record: *mut pg_sys::config_generic| CStr::from_ptr((*record).name).to_bytes();
         (settings, name)
     };
+    // As `guc_name_compare` does: by C's `char`, which has a sign on some machines. There a name with letters beyond ASCII,
+    // which any role may give to a setting, stands before all others.
+    let order = |byte: u8| byte.to_ascii_lowercase() as c_char;
     let is_before = |record: *mut pg_sys::config_generic| {
-        let folded = name(record).iter().map(u8::to_ascii_lowercase);
-        folded.lt(start.iter().copied())
+        let folded = name(record).iter().map(|&byte| order(byte));
+        folded.lt(start.iter().map(|&byte| order(byte)))
     };
     let place = place_of(start);
     // SAFETY: the reference is gone at the end of the line.

@@ -2,7 +2,9 @@
 //!
 //! What creates one (SET, `set_config`, a function's own settings, an extension) tells nobody, and to look for one by
 //! its name takes twice as long as the rest of a row in a scan. So the settings are counted, which takes two
-//! nanoseconds: Postgres never removes one while a statement runs.
+//! nanoseconds. Postgres removes settings only when a library is loaded that reserves their prefix. A statement in which
+//! that happens, and in which just as many settings are created, among them the first claims of the connection, does not
+//! hear of these until its end. Whoever makes it so runs SQL, and could have set any claims.
 //!
 //! Postgres 15 says how many there are. Later versions keep them in a hash table, tell of its size, and do not tell
 //! where it is. But each private hash table lies in a memory context whose `ident` is the name that the table was made

@@ -17,6 +17,14 @@ begin
             hint = 'Restart the server if supabase_pat is in shared_preload_libraries, else begin a new session. Nothing was changed.';
     end if;
 
+    -- What others commit while this waits for its locks must be seen below.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('the update to 0.2.0 does not run in a transaction that is %s', current_setting('transaction_isolation')),
+            hint = 'Run it in one that is read committed: set default_transaction_isolation = ''read committed''. Nothing was changed.';
+    end if;
+
     -- A function beside ours could be what a client calls, with the rights of that client; or leave it open which of them
     -- a policy below means.
     select string_agg(object, ', ' order by object) into found
@@ -43,6 +51,14 @@ begin
                         and refobjid = (select oid from pg_extension where extname = 'supabase_pat'))
                 or p.oid = to_regprocedure('public.revoke_pat(uuid, boolean)')
                 or p.oid = to_regprocedure('public.mint_pat(uuid, text, interval, text[], text, cidr[], integer, interval, jsonb, text, integer, interval)'))
+        union all
+        -- Columns with a default cannot be added to a table while another one has its rows as values.
+        select pg_describe_object(d.classid, d.objid, d.objsubid)
+        from pg_type t
+            join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray)
+                and d.classid = 'pg_class'::regclass and d.objsubid > 0
+            join pg_class c on c.oid = d.objid and c.relkind in ('r', 'p', 'm')
+        where t.typrelid = 'pat.api_key_usage'::regclass
     ) in_the_way;
     if found is not null then
         raise exception using
@@ -550,6 +566,33 @@ update pg_catalog.pg_namespace set nspname = nspname where nspname = 'pat';
 set local allow_system_table_mods = off;
 drop function pat.mint_pat_anew;
 
+-- Whatever superuser runs this, what is new belongs to the owner of the extension, with whose rights its functions use its
+-- own tables, and who need not be a superuser any more.
+do $$
+declare
+    owner oid;
+    object record;
+begin
+    select extowner into owner from pg_extension where extname = 'supabase_pat';
+    for object in
+        select format('function %s', p.oid::regprocedure) as name
+        from pg_proc p join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid
+        where d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass and p.proowner = current_user::regrole
+            and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+        union all
+        select format('table %s', c.oid::regclass)
+        from pg_class c join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.oid
+        where d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass and c.relowner = current_user::regrole
+            and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat') and c.relkind in ('r', 'v')
+        union all
+        select 'type public.exchanged_token'
+    loop
+        exit when owner = current_user::regrole;
+        execute format('alter %s owner to %s', object.name, owner::regrole);
+    end loop;
+end
+$$;
+
 -- What is new is nobody's, whatever default privileges say, and then granted by name.
 do $$
 declare
@@ -676,10 +719,13 @@ begin
              where oid = (select relowner from pg_catalog.pg_class where oid = 'pat.api_keys'::pg_catalog.regclass)
                 or rolname = service_role) as roles
         from pg_catalog.pg_policy p
-        where p.polroles = '{0}'::pg_catalog.oid[] and (p.polrelid::pg_catalog.regclass::text, p.polname) in (
-            ('pat.user_settings', 'trusted_roles_see_the_settings'), ('pat.user_settings', 'trusted_roles_delete_settings'),
-            ('pat.api_keys', 'trusted_roles_do_everything'), ('pat.api_key_usage', 'trusted_roles_see_the_usage'),
-            ('pat.api_key_days', 'trusted_roles_see_the_days'), ('pat.events', 'trusted_roles_see_the_events'))
+        where p.polroles = '{0}'::pg_catalog.oid[] and (p.polrelid, p.polname) in (
+            ('pat.user_settings'::pg_catalog.regclass, 'trusted_roles_see_the_settings'),
+            ('pat.user_settings'::pg_catalog.regclass, 'trusted_roles_delete_settings'),
+            ('pat.api_keys'::pg_catalog.regclass, 'trusted_roles_do_everything'),
+            ('pat.api_key_usage'::pg_catalog.regclass, 'trusted_roles_see_the_usage'),
+            ('pat.api_key_days'::pg_catalog.regclass, 'trusted_roles_see_the_days'),
+            ('pat.events'::pg_catalog.regclass, 'trusted_roles_see_the_events'))
     loop
         execute pg_catalog.format('alter policy %I on %s to %s', policy.name, policy.on_table, policy.roles);
     end loop;

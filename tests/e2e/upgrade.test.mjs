@@ -368,6 +368,59 @@ for (const from of released) {
       assert.notEqual(await value(owner, 'select revoked_at from pat.api_keys where id = $1', [made]), null);
     });
 
+    for (const level of ['repeatable read', 'serializable']) {
+      test(`a transaction that is ${level}, which would not see what was made while it waited, is refused`, async () => {
+        const db = await world.connect(await world.database(from));
+        await db.query(`set default_transaction_isolation = '${level}'`);
+        await assert.rejects(db.query('alter extension supabase_pat update'), ({ message, hint }) => {
+          assert.equal(message, `the update to 0.2.0 does not run in a transaction that is ${level}`);
+          return /read committed/.test(hint);
+        });
+        assert.equal(await version(db), from);
+        await db.query('reset default_transaction_isolation');
+        await db.query('alter extension supabase_pat update');
+      });
+    }
+
+    test('how names are written makes no difference', async () => {
+      const policies = `select polrelid::regclass::text, polname, polroles::regrole[]::text from pg_policy order by 1, 2`;
+      const [plain, quoted] = [await world.connect(await world.database(from)), await world.connect(await world.database(from))];
+      await quoted.query('set quote_all_identifiers = on');
+      for (const db of [plain, quoted]) await db.query('alter extension supabase_pat update');
+      await quoted.query('reset quote_all_identifiers');
+      assert.deepEqual(await rows(quoted, policies), await rows(plain, policies));
+    });
+
+    test('whoever runs it, what is new belongs to the owner of the extension, who need not be a superuser any more', async () => {
+      const { cluster } = world;
+      cluster.psql('postgres', 'create role former superuser login; create role present superuser login');
+      const name = await world.database(undefined, `set role former; create extension supabase_pat version '${from}';
+        set role present; select pat.install_auth_schema(); reset role; alter role former nosuperuser;
+        insert into auth.users (id, email) values ('${ALICE}', 'alice@example.com')`);
+      const db = await world.connect(name, 'present');
+      await db.query('alter extension supabase_pat update');
+      assert.deepEqual(await rows(db, `select pg_describe_object(classid, objid, 0) from pg_depend d
+          left join pg_class c on classid = 'pg_class'::regclass and c.oid = objid
+          left join pg_proc p on classid = 'pg_proc'::regclass and p.oid = objid
+          left join pg_type t on classid = 'pg_type'::regclass and t.oid = objid
+        where deptype = 'e' and refclassid = 'pg_extension'::regclass
+          and refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+          and coalesce(relowner, proowner, typowner) <> 'former'::regrole`), []);
+      await db.query('set role service_role');
+      await db.query(`select pat.define_key_attribute('project'), create_service_account('robot')`);
+      await db.query(`select count(*) from pat.usage_totals()`);
+      await db.query('reset role');
+      assert.deepEqual(await rows(db, `select grantor::regrole::text from pg_class, aclexplode(relacl)
+        where oid = 'pat.api_key_days'::regclass and grantor <> 'former'::regrole`), []);
+    });
+
+    test('rows of a table that grows, kept in a table of somebody, are named as what is in its way', async () => {
+      const db = await world.connect(await world.database(from, 'create view seen as select u from pat.api_key_usage u; create table kept (used pat.api_key_usage)'));
+      await assert.rejects(db.query('alter extension supabase_pat update'), { message: 'in the way of supabase_pat 0.2.0: column used of table public.kept' });
+      await db.query('drop table kept');
+      await db.query('alter extension supabase_pat update');
+    });
+
     test('of a hundred thousand old tokens, each that expires soon is told of once, and no user is flooded', async () => {
       const name = await world.database(from, `select pat.install_auth_schema();
         insert into auth.users (id, email, email_confirmed_at)

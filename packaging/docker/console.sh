@@ -20,11 +20,15 @@ case $key in
     '') fail "ANON_KEY is missing: the key of the role anon, or a publishable one" ;;
     *[!A-Za-z0-9._-]*) fail "ANON_KEY is no key: it has other characters than keys have" ;;
     sb_secret_*) fail "ANON_KEY is a secret key. Everybody who opens the page would have it" ;;
+    sbp_* | sbpat_*) fail "ANON_KEY is somebody's access token. Everybody who opens the page would have it" ;;
 esac
-# A JWT says which role it is for.
-if printf '%s' "$key" | cut -d . -f 2 | tr '_-' '/+' | base64 -d 2> /dev/null | grep -q 'service_role'; then
-    fail "ANON_KEY is a key of the service role. Everybody who opens the page would have it"
-fi
+# A JWT says which role it is for, and whose it is. Escapes could hide that, and no key has them.
+claims=$(printf '%s' "$key" | cut -s -d . -f 2 | tr '_-' '/+' | base64 -d 2> /dev/null | tr -d '\000' || true)
+case $claims in
+    *service_role* | *supabase_admin* | *\"postgres\"* | *\\u*)
+        fail "ANON_KEY is a key of the service role. Everybody who opens the page would have it" ;;
+    *\"sub\"*) fail "ANON_KEY is somebody's login or access token. Everybody who opens the page would have it" ;;
+esac
 case $title in
     *[\"\\]* | *[[:cntrl:]]*) fail "TITLE has a quotation mark, a backslash or a control character" ;;
 esac

@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'supabase_pat-console-'));
 const at = (...parts) => join(folder, ...parts);
 const script = join(root, 'packaging/docker/console.sh');
 const dockerfile = readFileSync(join(root, 'packaging/docker/console.Dockerfile'), 'utf8');
-const jwt = (role) => ['{"alg":"HS256","typ":"JWT"}', `{"iss":"supabase","role":"${role}","exp":2000000000}`, 'signature']
+const jwt = (role, more = '') => ['{"alg":"HS256","typ":"JWT"}', `{"iss":"supabase","role":"${role}","exp":2000000000${more}}`, 'signature']
   .map((part) => Buffer.from(part).toString('base64url')).join('.');
 const GOOD = { API_URL: 'https://api.example.com/project', ANON_KEY: jwt('anon') };
 
@@ -115,6 +115,12 @@ test('a title and the operator\'s part are for the environment to say', () => {
 test('what must not be published, or would be more than a value, stops it', () => {
   for (const [env, said] of [
     [{ ANON_KEY: jwt('service_role') }, /ANON_KEY is a key of the service role/],
+    [{ ANON_KEY: jwt('service\\u005frole') }, /ANON_KEY is a key of the service role/],
+    [{ ANON_KEY: jwt('supabase_admin') }, /ANON_KEY is a key of the service role/],
+    [{ ANON_KEY: jwt('postgres') }, /ANON_KEY is a key of the service role/],
+    [{ ANON_KEY: jwt('authenticated', ',"sub":"11111111-1111-1111-1111-111111111111"') }, /ANON_KEY is somebody's login or access token/],
+    [{ ANON_KEY: 'sbpat_abc' }, /ANON_KEY is somebody's access token/],
+    [{ ANON_KEY: 'sbp_abc' }, /ANON_KEY is somebody's access token/],
     [{ ANON_KEY: 'sb_secret_abc' }, /ANON_KEY is a secret key/],
     [{ ANON_KEY: '' }, /ANON_KEY is missing/],
     [{ ANON_KEY: 'a"b' }, /ANON_KEY is no key/],

@@ -40,16 +40,17 @@ esac
 mkdir -p "$CONSOLE_CONFIG"
 printf '{"url": "%s", "anonKey": "%s", "title": "%s", "hasOperator": %s}\n' "$url" "$key" "$title" "$has_operator" \
     > "$CONSOLE_CONFIG/config.json"
-# The names of what is in assets change with the content.
+# The names of what is in assets change with the content. What is not there may come.
 cat > "$CONSOLE_SERVER" << END
-map \$uri \$console_cache {
+map \$status\$uri \$console_cache {
     default no-cache;
-    ~^/assets/ "public, max-age=31536000, immutable";
+    ~^(200|206|304)/assets/ "public, max-age=31536000, immutable";
 }
 
 server {
     listen $CONSOLE_LISTEN;
     server_tokens off;
+    absolute_redirect off;
     root $CONSOLE_PAGE;
     charset utf-8;
     add_header Content-Security-Policy "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' $origin; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html" always;

@@ -102,6 +102,13 @@ test('files whose names change with their content are kept, and nothing else is 
       assert.ok([403, 404, 400].includes(status), `${path}: ${status}`);
       if (status !== 400) assert.match(headers.get('content-security-policy'), /default-src 'none'/);
     }
+    // Another instance may have it already, or yet.
+    const missing = await fetch(`${url}/assets/index-def.js`);
+    assert.equal(missing.status, 404);
+    assert.equal(missing.headers.get('cache-control'), 'no-cache');
+    const folder = await fetch(`${url}/assets`, { redirect: 'manual' });
+    assert.equal(folder.headers.get('location'), '/assets/', 'it names neither the port nor http');
+    assert.equal(folder.headers.get('cache-control'), 'no-cache');
   });
 });
 

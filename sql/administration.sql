@@ -73,6 +73,12 @@ users as (
         else base.oid <> all (types) and not (base.typname = 'citext' and 'text'::regtype = any (types))
     end
 ),
+own_functions as (
+    select p.oid, p.proname, p.pronamespace
+    from pg_depend d join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+    where d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
+        and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
+),
 gate as (
     select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
         format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a limit (%s), tokens with scopes (%s)',
@@ -131,6 +137,18 @@ from (
     ]::regprocedure[]) function
     where name <> 'service_role' and oid is not null and has_function_privilege(oid, function, 'execute')
 ) granted
+union all
+select 'names', found is null,
+    case when found is null then 'nobody else has a function of the same name in public'
+        else format('%s stands beside a function of the extension of the same name, so that calls reach it or are ambiguous: drop it, '
+            'and revoke create on schema public from whoever must not add functions', found) end
+from (
+    select string_agg(p.oid::regprocedure::text, ', ' order by p.oid::regprocedure::text) as found
+    from pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+        and not exists (select from own_functions own where own.oid = p.oid)
+        and exists (select from own_functions own where own.proname = p.proname and own.pronamespace = p.pronamespace)
+) others
 union all
 select 'signing key', signing_problem is null, coalesce(signing_problem, signing_key) from server
 union all

@@ -4,7 +4,7 @@ import { createClient } from '@supabase/supabase-js';
 import '@supabase-pat/console';
 
 const { url, anonKey } = await (await fetch('/config.json')).json();
-const supabase = createClient(new URL(url, location.href).origin, anonKey);
+const supabase = createClient(new URL(url, location.href).href.replace(/\/$/, ''), anonKey);
 
 const signIn = document.querySelector('pat-sign-in');
 const tokens = document.querySelector('pat-tokens');

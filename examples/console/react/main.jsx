@@ -5,7 +5,7 @@ import { createRoot } from 'react-dom/client';
 import '@supabase-pat/console';
 
 const { url, anonKey } = await (await fetch('/config.json')).json();
-const supabase = createClient(new URL(url, location.href).origin, anonKey);
+const supabase = createClient(new URL(url, location.href).href.replace(/\/$/, ''), anonKey);
 
 function App() {
   const [session, setSession] = useState(null);

@@ -15,6 +15,11 @@ grant execute on function pat.sign_jwt to anon;
 select * from pat.status() where "check" in ('grants', 'trusted functions');
 select * from pat.grant_api_roles();
 select * from pat.status() where "check" in ('grants', 'trusted functions');
+create function public.mint_pat(name text) returns text language sql as $$ select name $$;
+create function pat.mint_pat(name text) returns text language sql as $$ select name $$;
+select * from pat.status() where "check" = 'names';
+drop function public.mint_pat(text), pat.mint_pat(text);
+select * from pat.status() where "check" = 'names';
 revoke execute on function pat.sign_jwt from anon;
 -- Other trouble.
 alter database test_pg_regress set "app.settings.jwt_secret" = 'short';

@@ -1,13 +1,12 @@
-// Settings per user, through the REST server and the README's own declarations.
+// Settings per user, through the REST server and the declarations of the reference.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { examplesOf, sections } from './documentation.mjs';
 import { ALICE, BOB, sign, start } from './fixture.mjs';
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-const [, DECLARATIONS] = readme.slice(readme.indexOf('## Settings per user')).match(/```sql\n([^]*?)```/);
+const [{ code: DECLARATIONS }] = examplesOf(sections('reference/user_settings.md').find(({ title }) => title === 'In an application'));
 const DEFAULTS = {
   temperature: 0.7, default_model: 'small', system_prompt: 'Be brief.', editor: { theme: 'light', font: { size: 12 } },
 };

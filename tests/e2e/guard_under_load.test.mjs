@@ -59,7 +59,7 @@ for (const [how, options] of [
   ['through PgBouncer, with fewer connections than clients', { world: { isPooled: true, connections: 3 } }],
 ]) {
   describe(how, () => {
-    test(`no request that begins after a token's end is answered with a row (SEED=${SEED})`, { timeout: 3_600_000 }, async () => {
+    test(`no request that begins after a token's end is answered with a row (SEED=${SEED})`, { timeout: Math.max(3_600_000, REQUESTS * 20) }, async () => {
       const world = await open_(options);
       let state = SEED;
       const dice = (n) => {

@@ -58,11 +58,17 @@ export class Report {
   }
 }
 
-/** Puts `text` between the two comments of that name in a file. */
-export function replaceSection(file, name, text) {
+/** A file in three parts: what is before the two comments of that name, between them, and after. */
+export function sectionOf(file, name) {
+  const text = readFileSync(file, 'utf8');
   const [start, end] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`];
-  const old = readFileSync(file, 'utf8');
-  const [from, to] = [old.indexOf(start), old.indexOf(end)];
+  const [from, to] = [text.indexOf(start), text.indexOf(end)];
   if (from < 0 || to < from) throw new Error(`${file} has no place for ${name}`);
-  writeFileSync(file, `${old.slice(0, from + start.length)}\n${text}\n${old.slice(to)}`);
+  return [text.slice(0, from + start.length), text.slice(from + start.length, to), text.slice(to)];
+}
+
+/** Puts `text` there. */
+export function replaceSection(file, name, text) {
+  const [before, , after] = sectionOf(file, name);
+  writeFileSync(file, `${before}\n${text}\n${after}`);
 }

@@ -17,8 +17,9 @@
 //! is in a setting that nobody else can set, so a savepoint that is rolled back brings the one before back. If anything
 //! of it changes, the request is judged again. A token is counted once in a transaction, however often that is.
 //!
-//! A function of the database may act for somebody else: it changes the claims within a statement. These are judged as
-//! they are, and an opaque token in the headers, which has become claims by then, does not take them back.
+//! A function of the database may act for somebody else: it changes the claims within a statement, be it as a trigger at
+//! the end of it or as a pre-request function. These are judged as they are, and an opaque token in the headers, which has
+//! become claims by then, does not take them back.
 //!
 //! # What it costs
 //! Other logins pay for a comparison of two numbers in each hook. Guarded ones pay for another two: Postgres is made to
@@ -37,14 +38,15 @@ use std::rc::Rc;
 use pgrx::{PgList, pg_guard, pg_sys};
 use supabase_pat_core::claims::Identity;
 use supabase_pat_core::error::Error;
+use supabase_pat_core::refusal::Refusal;
 use uuid::Uuid;
 
-use super::raise::{self, Decision};
+use super::raise::{self, Decision, Raised};
 use crate::pg::error::reported;
 use crate::pg::guc::{self, Moment, OwnSetting, Watch};
 use crate::pg::hooks::utility_hook;
 use crate::pg::{Local, memory, relations, settings, unguarded};
-use crate::request::run;
+use crate::request::{admitted, run};
 
 /// Whether there is still time for all that a judgement may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,8 @@ struct State {
     settled: Option<Seen>,
     counted: Vec<Uuid>,
     is_judging: bool,
+    /// When the statement began by which the request of this transaction has scopes.
+    scopes_since: pg_sys::TimestampTz,
 }
 
 static STATE: Local<Option<State>> = Local::new(None);
@@ -337,31 +341,53 @@ pub fn note_judged() -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the statement that is about to run is part of another one, in a request that has been judged with the same
-/// headers.
-fn is_within() -> bool {
-    !run::is_outermost()
-        && number_judged().is_some_and(|number| {
-            // SAFETY: nothing is called that could come back here.
-            let judged = unsafe { state() }.judged(number);
-            judged.is_some_and(|judged| {
-                guc::is_set_to(HTTP[HEADERS], judged.http[HEADERS].as_deref())
-            })
-        })
+/// Whether a request has been judged that has the same headers.
+fn has_judged_headers() -> bool {
+    number_judged().is_some_and(|number| {
+        // SAFETY: nothing is called that could come back here.
+        let judged = unsafe { state() }.judged(number);
+        judged
+            .is_some_and(|judged| guc::is_set_to(HTTP[HEADERS], judged.http[HEADERS].as_deref()))
+    })
+}
+
+/// Where in the course of a request there is something to judge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+enum Place {
+    /// Before a statement, or a part of it.
+    Before,
+    /// After a statement that only announces.
+    AfterAnnouncement,
+    /// After any other.
+    After,
+}
+
+impl Place {
+    fn when(self) -> When {
+        use Place::*;
+        // Whatever else than an announcement changes what was announced does so as a part of the request.
+        let is_within = run::is_nested() || self == After;
+        match self {
+            _ if is_within && has_judged_headers() => When::Within,
+            Before => When::Late,
+            AfterAnnouncement | After => When::InTime,
+        }
+    }
 }
 
 /// Judges what is announced, and raises an error if the request is refused.
 ///
 /// # Safety
 /// Called in the frame of a hook, without a guard and without anything that needs dropping.
-unsafe fn judge(when: When) {
+unsafe fn judge(place: Place) {
     // SAFETY: as the caller promises.
-    unsafe { raise::carry_out(judged(when)) };
+    unsafe { raise::carry_out(judged(place)) };
 }
 
 #[cold]
 #[pg_guard]
-unsafe extern "C-unwind" fn judged(when: When) -> Decision {
+unsafe extern "C-unwind" fn judged(place: Place) -> Decision {
     use pgrx::pg_sys::panic::ErrorReportable;
     /// Also if an error gets past it.
     struct Judging;
@@ -375,13 +401,15 @@ unsafe extern "C-unwind" fn judged(when: When) -> Decision {
         // SAFETY: as above.
         unsafe { state() }.is_judging = true;
         let _judging = Judging;
-        let when = match when == When::Late && is_within() {
-            true => When::Within,
-            false => when,
-        };
+        let when = place.when();
+        let had_scopes = admitted::has_scopes();
         match super::judge(when)? {
             Some(raised) => Ok(Decision::Refused(raised)),
             None => {
+                if admitted::has_scopes() && !had_scopes && when != When::Within {
+                    // SAFETY: as above.
+                    unsafe { state().scopes_since = pg_sys::GetCurrentStatementStartTimestamp() };
+                }
                 note_judged()?;
                 Ok(Decision::Admitted(pg_sys::InvalidOid))
             }
@@ -400,13 +428,22 @@ pub const AROUND: run::Around = run::Around {
 /// # Safety
 /// Called in the frame of a hook, without a guard and without anything that needs dropping.
 #[inline(always)]
-unsafe fn after_outermost() {
+unsafe fn after_outermost(plan: *mut pg_sys::PlannedStmt) {
     // SAFETY: as the caller promises.
     unsafe {
         if is_guarded() && is_request() {
-            judge(When::InTime);
+            judge(after(plan));
         }
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after(plan: *mut pg_sys::PlannedStmt) -> Place {
+    // SAFETY: Postgres passes what it has run.
+    memory::with_room(|| match unsafe { only_announces(Coming::Plan(plan)) } {
+        true => Place::AfterAnnouncement,
+        false => Place::After,
+    })
 }
 
 /// Whether there is a request with a method that has not been judged.
@@ -432,7 +469,27 @@ enum Coming {
 #[inline(always)]
 unsafe fn before_run(plan: *mut pg_sys::PlannedStmt) {
     // SAFETY: as the caller promises.
-    unsafe { before(Coming::Plan(plan)) };
+    unsafe {
+        before(Coming::Plan(plan));
+        if admitted::has_scopes() && is_guarded() && began_without_scopes() {
+            raise::carry_out(too_late());
+        }
+    }
+}
+
+/// Whether a cursor or portal was opened before there were scopes, which are asked for when it starts.
+unsafe fn began_without_scopes() -> bool {
+    // SAFETY: the portal that is being run, and a number of this backend.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        !portal.is_null() && (*portal).creation_time < state().scopes_since
+    }
+}
+
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn too_late() -> Decision {
+    memory::with_room(|| Decision::Refused(Raised::by(&Refusal::TooLate)))
 }
 
 #[inline(always)]
@@ -440,7 +497,7 @@ unsafe fn before(coming: Coming) {
     // SAFETY: called in the frames of hooks without anything that needs dropping.
     unsafe {
         if is_guarded() && !may_go_on(coming) {
-            judge(When::Late);
+            judge(Place::Before);
         }
     }
 }
@@ -533,10 +590,27 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 utility_hook!(
     process_utility,
     NEXT_UTILITY,
-    |statement| if !only_prepares(statement) {
-        before(Coming::Other);
+    |statement| {
+        if !only_prepares(statement) {
+            before(Coming::Other);
+        }
+        match is_guarded() && executes(statement) {
+            true => Some(run::begin_command()),
+            false => None,
+        }
+    },
+    |begun| if begun.is_some_and(run::end_command) && is_request() {
+        judge(Place::After);
     }
 );
+
+/// Whether a command executes statements of its own, which are not the client's.
+unsafe fn executes(statement: *mut pg_sys::PlannedStmt) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: Postgres passes a statement with a node of the command.
+    let tag = unsafe { (*(*statement).utilityStmt).type_ };
+    matches!(tag, T_CallStmt | T_DoStmt)
+}
 
 /// Whether a command only begins, ends or sets up what may follow, and shows nothing of a table.
 unsafe fn only_prepares(statement: *mut pg_sys::PlannedStmt) -> bool {
@@ -586,6 +660,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         state.counted.clear();
         state.settled = None;
         state.is_judging = false;
+        state.scopes_since = 0;
     }
 }
 

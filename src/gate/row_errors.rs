@@ -6,10 +6,12 @@
 //! and nothing can be looked up. So it is noted before, when the statement that writes begins. What a foreign key does
 //! to other tables, with the rights of their owner, is no such statement: there the table counts that the error names.
 //!
-//! Postgres calls the hook for what it also logs: not for errors where `log_min_messages` is above them.
+//! Postgres calls the hook for what it also logs: not for errors where `log_min_messages` is above them, as in
+//! Supabase's stack, which logs nothing below FATAL. So from the first statement of a token with scopes to the end of its
+//! transaction, Postgres takes errors for what is logged, and the hook keeps them out of the log again.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -18,8 +20,12 @@ use crate::pg::error::encode;
 use crate::pg::{Local, unguarded};
 use crate::request::admitted;
 
+const ERROR: c_int = pg_sys::PGERROR as c_int;
+
 /// Whether this transaction writes to a table that the token may not read.
 static IS_HIDING: Local<bool> = Local::new(false);
+/// What `log_min_messages` says, while errors come to the hook that it keeps out of the log.
+static LOGGED_FROM: Local<Option<c_int>> = Local::new(None);
 static NEXT: Local<pg_sys::emit_log_hook_type> = Local::new(None);
 
 pub fn install() {
@@ -37,6 +43,30 @@ pub fn hide() {
     unsafe { *IS_HIDING.get() = true };
 }
 
+/// Sees to it that errors come to the hook, whatever is logged, to the end of the transaction. To be called for each
+/// statement: when the configuration is read anew, Postgres sets `log_min_messages` again.
+pub fn listen() {
+    // SAFETY: the variable is Postgres's own, and the reference is gone at the end of the line.
+    unsafe {
+        if !is_logged(ERROR, pg_sys::log_min_messages) {
+            *LOGGED_FROM.get() = Some(pg_sys::log_min_messages);
+            pg_sys::log_min_messages = ERROR;
+        }
+    }
+}
+
+/// Whether Postgres logs messages of a level where `log_min_messages` is `from`.
+fn is_logged(level: c_int, from: c_int) -> bool {
+    let [log, fatal] = [pg_sys::LOG, pg_sys::FATAL].map(|level| level as c_int);
+    match level {
+        _ if level == log || level == pg_sys::LOG_SERVER_ONLY as c_int => {
+            from == log || from <= ERROR
+        }
+        _ if from == log => level >= fatal,
+        _ => level >= from,
+    }
+}
+
 unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
     // SAFETY: Postgres passes an error, which it sends after this. Nothing here raises one.
     unsafe {
@@ -45,6 +75,13 @@ unsafe extern "C-unwind" fn emit(error: *mut pg_sys::ErrorData) {
                 (*error).detail_log = (*error).detail;
             }
             (*error).detail = std::ptr::null_mut();
+        }
+        if LOGGED_FROM
+            .get()
+            .is_some_and(|from| !is_logged((*error).elevel, from))
+        {
+            (*error).output_to_server = false;
+            return;
         }
         if let Some(next) = *NEXT.get() {
             next(error);
@@ -87,6 +124,14 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE
     ) {
         // SAFETY: as above.
-        unsafe { *IS_HIDING.get() = false };
+        unsafe {
+            *IS_HIDING.get() = false;
+            // Whoever has set it meanwhile has set what counts.
+            if let Some(from) = LOGGED_FROM.get().take()
+                && pg_sys::log_min_messages == ERROR
+            {
+                pg_sys::log_min_messages = from;
+            }
+        }
     }
 }

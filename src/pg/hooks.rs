@@ -1,12 +1,15 @@
 //! Postgres's hooks that more than one part of the library hangs into.
 
-/// Defines the hook `$name` for commands that are not planned: it runs `$before` with the statement, and calls on what
-/// was there before it, which is in `$next`.
+/// Defines the hook `$name` for commands that are not planned: it runs `$before` with the statement, calls on what was
+/// there before it, which is in `$next`, and unless the command fails runs `$after` with what `$before` has returned.
 ///
 /// It has no guard of pgrx's, so that errors of other people's commands pass through it as they are: `$before` must hold
-/// nothing that needs dropping.
+/// and return nothing that needs dropping.
 macro_rules! utility_hook {
     ($name:ident, $next:ident, |$statement:ident| $before:expr) => {
+        $crate::pg::hooks::utility_hook!($name, $next, |$statement| $before, |_before| ());
+    };
+    ($name:ident, $next:ident, |$statement:ident| $before:expr, |$returned:ident| $after:expr) => {
         unsafe extern "C-unwind" fn $name(
             $statement: *mut pgrx::pg_sys::PlannedStmt,
             text: *const std::ffi::c_char,
@@ -19,7 +22,7 @@ macro_rules! utility_hook {
         ) {
             // SAFETY: Postgres passes what it would pass to the function that executes commands.
             unsafe {
-                $before;
+                let $returned = $before;
                 let next = match *$next.get() {
                     Some(next) => next,
                     None => $crate::pg::unguarded::standard_ProcessUtility,
@@ -33,7 +36,8 @@ macro_rules! utility_hook {
                     environment,
                     destination,
                     completion,
-                )
+                );
+                $after
             }
         }
     };

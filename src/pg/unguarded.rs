@@ -33,6 +33,7 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
         flags: c_int,
     ) -> bool;
+    pub fn pg_trigger_depth(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn preprocess_function_rtes(root: *mut pg_sys::PlannerInfo);
     pub fn get_row_security_policies(
         query: *mut pg_sys::Query,

@@ -86,9 +86,38 @@ pub fn with_request<R>(f: impl FnOnce(&mut Request) -> R) -> R {
     result
 }
 
-/// Whether no statement is being executed, so that what begins is the client's own.
+/// Whether no statement is being executed, so that what begins is the client's own, or that of a trigger at the end of a
+/// statement or of the transaction.
 pub fn is_outermost() -> bool {
     depth() == 0
+}
+
+/// Whether what begins is not the client's own.
+pub fn is_nested() -> bool {
+    // SAFETY: it returns a number of Postgres's, and looks at no argument.
+    depth() > 0 || unsafe { unguarded::pg_trigger_depth(std::ptr::null_mut()) } != pg_sys::Datum::null()
+}
+
+/// Notes that a command begins that executes statements, as CALL and DO do. Returns what is for [`end_command`].
+pub fn begin_command() -> usize {
+    let depth = depth();
+    // SAFETY: the reference is gone at the end of the statement.
+    unsafe {
+        RUNS.get().push(Run {
+            snapshot: std::ptr::null_mut(),
+            nest_level: unguarded::GetCurrentTransactionNestLevel(),
+            is_of_foreign_key: false,
+            request: None,
+        });
+    }
+    depth
+}
+
+/// Returns whether the command was not inside of anything. If it fails, nobody needs to call this.
+pub fn end_command(depth: usize) -> bool {
+    // SAFETY: as above.
+    unsafe { RUNS.get() }.truncate(depth);
+    depth == 0
 }
 
 /// Whether what begins now is inside of a query of a foreign key's own, such as a trigger of a table that it cascades
@@ -127,7 +156,7 @@ pub struct Around {
     /// Before each run, of which a cursor has many.
     pub before: unsafe fn(*mut pg_sys::PlannedStmt),
     /// After each run that is not inside another one.
-    pub after_outermost: unsafe fn(),
+    pub after_outermost: unsafe fn(*mut pg_sys::PlannedStmt),
 }
 
 /// Installs the hook, once, from `_PG_init`.
@@ -170,7 +199,7 @@ macro_rules! executor_run_hook {
                 }
                 RUNS.get().truncate(depth);
                 if depth == 0 && let Some(around) = around {
-                    (around.after_outermost)();
+                    (around.after_outermost)((*query).plannedstmt);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! one that says which token has made which.
 
 use pgrx::pg_sys;
-use supabase_pat_core::rate::{Limit, Limits};
+use supabase_pat_core::rate::{self, Limit, Limits};
 
 use crate::pg::column::{
     Bytes, Column, Duration, Found, Id, Integer, Json, NetworkList, Text, Texts, Timestamp,
@@ -42,7 +42,7 @@ impl Tokens {
     pub fn limits(&self, row: &Row) -> Limits {
         let of = |requests: Column<Integer>, window: Column<Duration>| {
             Some(Limit {
-                window: row.get(window)?.max(1),
+                window: row.get(window)?.clamp(1, rate::LONGEST_WINDOW),
                 requests: row.get(requests)? as u32,
             })
         };

@@ -9,7 +9,7 @@ import { ALICE, BOB, startCluster } from './fixture.mjs';
 
 const REVOKED = { code: 'PT401', message: 'the personal access token has been revoked' };
 const ENDED = { code: 'PT401', message: 'the session of this login has ended' };
-const TOO_LATE = { code: 'PT403', message: 'this request was announced too late for a token that changes the role' };
+const TOO_LATE = { code: 'PT403', message: 'this request was announced too late for its token' };
 const TOO_MANY = { code: 'PGRST' };
 const LOCKED_OUT = { code: '42501' };
 
@@ -229,6 +229,15 @@ describe('a request that is announced in pieces', () => {
       handleReadyForQuery: resolve,
     }));
     assert.deepEqual(answers, ['alice 1', 'PT401']);
+  }));
+
+  test('is refused where a cursor, which would be asked for no scope, was opened before', () => inTransaction(async (client) => {
+    const [{ token }] = await rows(`select token from mint_pat(user_id => $1, name => 'scopes', scopes => '{other:read}')`, [ALICE]);
+    const claims = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
+    await client.query('set local role authenticated');
+    await client.query('declare c cursor for select title from notes');
+    await announceInPieces(client, { role: 'authenticated', claims, path: '/other' });
+    await assert.rejects(client.query('fetch all from c'), TOO_LATE);
   }));
 
   test('is judged before COMMIT runs the rest of a cursor WITH HOLD', () => inTransaction(async (client) => {
@@ -474,6 +483,56 @@ describe('a function of the database that acts for somebody else', () => {
       const { rows: found } = await client.query('select n, acts_as_nobody() as nobody from limited order by n');
       assert.deepEqual(found, [1, 2, 3].map((n) => ({ n, nobody: null })));
     }));
+  }
+
+  // Statements that are nobody's but the database's own, though none is being executed when they begin.
+  const SETS_BOB = `perform set_config('request.jwt.claims', '{"sub":"${BOB}","role":"authenticated"}', true)`;
+  const SEES = `insert into seen values (concat_ws(' ', current_user, auth.uid()))`;
+  const MOMENTS = {
+    'before the request, as db-pre-request does': ['select acts_before()', "insert into seen values (concat_ws(' ', current_user, auth.uid()))"],
+    'in a trigger at the end of a statement': ['insert into acted values (1)'],
+    'in a trigger at the end of the transaction': ['insert into acted_later values (1)'],
+    'in a procedure': ['call acts_in_call()'],
+    'in DO': [`do $$ declare found record; begin ${SETS_BOB}; for found in select 1 from generate_series(1, 2) loop null; end loop; ${SEES}; end $$`],
+  };
+  before(() => admin.query(`
+    create table seen (who text);
+    create table acted (n int);
+    create table acted_later (n int);
+    grant select, insert on seen, acted, acted_later to authenticated, anon;
+    create function acts_before() returns void language plpgsql as $$ begin ${SETS_BOB}; end $$;
+    create procedure acts_in_call() language plpgsql as $$ begin ${SETS_BOB}; ${SEES}; end $$;
+    create function acts_after() returns trigger language plpgsql security definer as $$ begin ${SETS_BOB}; ${SEES}; return null; end $$;
+    create trigger act after insert on acted for each row execute function acts_after();
+    create constraint trigger act after insert on acted_later deferrable initially deferred for each row execute function acts_after();
+    create function becomes_anonymous() returns trigger language plpgsql as $$ begin set local role anon; ${SEES}; return null; end $$;
+    create table left_behind (n int);
+    grant insert on left_behind to authenticated;
+    create trigger act after insert on left_behind for each row execute function becomes_anonymous();`));
+  for (const liveClaims of ['off', 'on']) {
+    describe(`with live claims ${liveClaims}, where nothing else is being executed`, () => {
+      before(() => admin.query(`alter role authenticator set supabase_pat.live_claims = ${liveClaims}`));
+      after(() => admin.query('alter role authenticator reset supabase_pat.live_claims'));
+      for (const kind of ['jwt', 'opaque']) {
+        for (const [moment, statements] of Object.entries(MOMENTS)) {
+          test(`may do so ${moment}, with a token of kind ${kind}`, () => connected(async (client) => {
+            await admin.query('truncate seen');
+            await client.query('begin');
+            await announce(client, { ...(await mint(ALICE, { kind })).request, method: 'POST' });
+            for (const statement of statements) await client.query(statement);
+            await client.query('commit');
+            const [{ who }] = await rows('select who from seen');
+            assert.match(who, new RegExp(`^(authenticated|postgres) ${BOB}$`));
+          }));
+        }
+
+        test(`may take another role in a trigger, with a token of kind ${kind}`, () => inTransaction(async (client) => {
+          await announce(client, { ...(await mint(ALICE, { kind })).request, method: 'POST' });
+          await client.query('insert into left_behind values (1)');
+          assert.deepEqual((await client.query('select current_user')).rows, [{ current_user: 'anon' }]);
+        }));
+      }
+    });
   }
 
   test('may be in an index, whose commands set no role', () => connected(async (client) => {

@@ -458,6 +458,60 @@ describe('plans that are kept', () => {
   });
 });
 
+describe('whatever Postgres logs', () => {
+  const BLIND = [
+    ['update guarded set level = -1 where id = 1', '23514', 'Failing row contains (1, 1, hidden, -1).'],
+    ["insert into guarded values (7, 2, 'hidden', 1)", '23505', 'Key (part, code)=(2, hidden) already exists.'],
+    // At the end of the transaction.
+    ['delete from guarded where id = 1', '23503', 'Key (id)=(1) is still referenced from table "guards".'],
+  ];
+  const LOG = () => readFileSync(world.cluster.log, 'utf8');
+  for (const level of ['warning', 'log', 'fatal', 'panic']) {
+    test(`a token that may not read is told no row by an error: log_min_messages = ${level}`, async () => {
+      await world.rows(`alter role authenticator set log_min_messages = ${level}`);
+      const db = await world.cluster.connect('postgres', 'authenticator');
+      const writing = async (scopes, statements) => {
+        const claims = await claimsOf(scopes);
+        await db.query('begin');
+        try {
+          await db.query(`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true),
+            set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`, [claims]);
+          for (const statement of statements) await db.query(statement);
+          await db.query('commit');
+        } catch (error) {
+          await db.query('rollback');
+          return [error.code, error.detail];
+        }
+        return assert.fail(`${statements} passed`);
+      };
+      const settingNow = async () => (await db.query('show log_min_messages')).rows[0].log_min_messages;
+      try {
+        const before = LOG().length;
+        for (const [statement, code, detail] of BLIND) {
+          const scopes = ['guarded:write', 'guarded:delete'];
+          // What the configuration says, said again, counts for the next statement.
+          const again = async () => { await world.rows('select pg_reload_conf()'); };
+          for (const around of [[statement], ['savepoint s', statement], ['update guarded set level = 1 where id = 1', 'savepoint s', 'rollback to s', statement]]) {
+            assert.deepEqual(await writing(scopes, around), [code, undefined], around.join('; '));
+            await again();
+            assert.equal(await settingNow(), level);
+          }
+          assert.deepEqual(await writing([...scopes, 'guarded:read'], [statement]), [code, detail]);
+        }
+        // Nothing is logged that would not have been: neither errors, nor what a function wants to be logged.
+        await assert.rejects(requesting(await claimsOf(['rpc/x:call']), ["do $$ begin raise log 'for the log'; end $$", 'select 1/0'], db), { code: '22012' });
+        const logged = LOG().slice(before);
+        assert.equal(/ERROR: .*guarded_level_check/.test(logged), level === 'warning');
+        assert.equal(/ERROR: .*division by zero/.test(logged), level === 'warning');
+        assert.equal(/LOG: .*for the log/.test(logged), ['warning', 'log'].includes(level));
+      } finally {
+        await db.end();
+        await world.rows('alter role authenticator reset log_min_messages');
+      }
+    });
+  }
+});
+
 describe('through a REST server', () => {
   beforeEach(() => world.rows(`truncate todos restart identity cascade; insert into todos (user_id, title) values ('${ALICE}', 'alice 1');
     insert into notes values (1, 1, 'note 1')`));

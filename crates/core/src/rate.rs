@@ -15,6 +15,10 @@ const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 const MAX_DAYS: i64 = 31;
 
+/// Microseconds. Whoever may write to the table can write a longer window there, `infinity` even; it counts as this one,
+/// the longest that a lease can have.
+pub const LONGEST_WINDOW: i64 = u32::MAX as i64 * SECOND;
+
 impl Limit {
     /// A limit that somebody asks for. `window` is in microseconds; a part of a second counts as a whole one, so that
     /// nobody gets more than they have asked for.

@@ -49,7 +49,7 @@ pub enum Refusal {
     ReadingMissing(String),
     #[error("no scope covers this request, so a token with a list of scopes may not make it")]
     UnknownRequest,
-    #[error("this request was announced too late for a token that changes the role")]
+    #[error("this request was announced too late for its token")]
     TooLate,
     #[error("the role {0} is not for personal access tokens")]
     RoleNotAllowed(String),
@@ -172,7 +172,7 @@ impl Refusal {
                  restart."
             }
             TooLate => {
-                "The server must set role, claims and headers in one SELECT, or before the first statement is prepared."
+                "The server must set role, claims and headers in one SELECT, or before the first statement is prepared and the first cursor opened."
             }
             _ => return None,
         })

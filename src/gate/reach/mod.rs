@@ -180,6 +180,7 @@ unsafe extern "C-unwind" fn judge_entries(
         let Some(scopes) = admitted::scopes() else {
             return ADMITTED;
         };
+        row_errors::listen();
         // SAFETY: as the caller promises.
         let refusal = unsafe {
             elements(entries).find_map(|entry| {

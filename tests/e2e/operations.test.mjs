@@ -1,7 +1,7 @@
 // The SQL of docs/operations.md, run as it stands there. What has leaked works before it, and is dead after it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
@@ -86,6 +86,16 @@ test('an installation is set up, and the doctor finds nothing wrong', async () =
   assert.deepEqual(doctor.filter(([check, ok]) => ok !== 't' && check !== 'worker'), []);
 });
 
+test('without preloading, Postgres 15 and 16 know the settings only after the library is loaded', async () => {
+  const cluster = await Cluster.start();
+  running.push(cluster);
+  const set = `alter system set supabase_pat.notices = 'minted'`;
+  const isRefused = Number(cluster.psql('postgres', 'show server_version_num')) < 170000;
+  (isRefused ? assert.throws : assert.doesNotThrow)(() => cluster.psql('postgres', set), /unrecognized configuration parameter/);
+  const [load] = all.find(({ title }) => title === 'Setting up').body.match(/load 'supabase_pat'/);
+  cluster.psql('postgres', `${load}; ${set}`);
+});
+
 test('what is to be watched is found', async () => {
   const world = await open({ settings: { 'supabase_pat.flush_interval': 1 } });
   const { cluster } = world;
@@ -149,8 +159,15 @@ test('what a dump takes along is what is said, and levels and versions are those
 
   assert.match(cluster.psql('postgres', block('Upgrade')), /^t\|/);
 
+  const triggers = (name) => cluster.psql('postgres', `select string_agg(distinct tgenabled::text, '') || count(*) from pg_trigger where tgname = '${name}'`);
+  cluster.psql('postgres', `do $$ declare found regclass; begin
+    for found in select tgrelid from pg_trigger where tgname = 'tell_every_backend' loop
+      execute format('alter table %s enable trigger all', found);
+    end loop;
+  end $$`);
+  assert.equal(triggers('tell_every_backend'), 'O5');
   cluster.psql('postgres', block('Backup and restore'));
-  assert.equal(cluster.psql('postgres', `select string_agg(distinct tgenabled::text, '') from pg_trigger where tgname = 'tell_every_backend'`), 'A');
+  assert.deepEqual([triggers('tell_every_backend'), triggers('tell_every_backend_of_a_row')], ['A5', 'O5']);
   cluster.psql('postgres', block('Logical replication'));
   assert.equal(cluster.psql('postgres', `select count(*) from pg_publication_tables where pubname = 'tokens'`), '9');
 
@@ -300,6 +317,19 @@ test('what stood in a leaked dump is worth nothing', async () => {
   assert.deepEqual(await read(server, opaque.token), MINE);
 });
 
+test('after a leaked dump without a private key the configured secret goes on signing, and imported tokens are found', async () => {
+  const world = await open();
+  const { cluster } = world;
+  const { token } = mint(world);
+  mint(world, ', kind => \'opaque\'');
+  const imported = cluster.psql('postgres', `select pat.import_token('${ALICE}', 'chosen', encode(sha256('secret'), 'hex'))`);
+  const { keys } = operate(cluster, block('A leaked dump'), {}, { wanted: ['keys'] });
+  assert.equal(cluster.psql('postgres', 'select count(*) from pat.signing_keys'), '0');
+  const server = await restWith(world, keys);
+  assert.deepEqual([await read(server, token), await read(world.rest, mint(world).token)], [MINE, MINE]);
+  assert.equal(cluster.psql('postgres', block('A leaked dump', 1)), `${imported}|${ALICE}|chosen`);
+});
+
 test('an account that was taken over is its owner\'s again', async () => {
   const world = await open({ settings: { 'supabase_pat.enable_sign_in': 'on' } });
   const { cluster, rest } = world;
@@ -334,13 +364,21 @@ test('a restore undoes no revocation for long', async () => {
   const opaque = ', kind => \'opaque\'';
   const [kept, revoked, deleted] = [mint(world, opaque), mint(world, opaque), mint(world, opaque)];
   const bobs = mint(world, opaque, BOB);
+  cluster.psql('postgres', `select pat.define_key_attribute('project')`);
+  const limited = `${opaque}, scopes => '{*}', attributes => '{"project": ["a", "b"]}', rate_limit => 100, rate_window => '1 minute'`;
+  const [narrowed, disabled, enabled, revokedWhileDisabled] = [1, 2, 3, 4].map(() => mint(world, limited));
+  const edit = ({ id }, changes) => `select edit_pat('${id}', ${changes});`;
+  cluster.psql('postgres', edit(enabled, 'disabled => true') + edit(revokedWhileDisabled, 'disabled => true'));
   const [open1, ended] = [session(world), session(world)];
   const key = await sign({ role: 'service_role', iss: 'denied later' });
   const copy = dump(cluster);
   const late = mint(world, opaque);
 
   // All that is undone.
-  cluster.psql('postgres', `select revoke_pat('${revoked.id}'); delete from api_keys where id = '${deleted.id}';
+  cluster.psql('postgres', edit(narrowed, `scopes => '{user:read}', attributes => '{"project": ["a"]}', allowed_ips => '{192.0.2.0/24}',
+      expires_in => '1 day', rate_limit => 10, rate_window => '1 minute', quota => 5, quota_window => '1 day'`)
+    + edit(disabled, 'disabled => true') + edit(enabled, 'disabled => false'));
+  cluster.psql('postgres', `select revoke_pat('${revoked.id}'); select revoke_pat('${revokedWhileDisabled.id}'); delete from api_keys where id = '${deleted.id}';
     delete from auth.sessions where id = '${jose.decodeJwt(ended.access_token).session_id}';
     update auth.users set banned_until = 'infinity', encrypted_password = 'new' where id = '${BOB}';
     select pat.deny_token('${key}'); select pat.rotate_signing_key('good'); select pat.revoke_signing_key('stolen');`);
@@ -352,7 +390,8 @@ test('a restore undoes no revocation for long', async () => {
     const serve = async () => restWith(world, keysOf(), { database });
     const undone = await serve();
     for (const [token, sees] of [[revoked.token, MINE], [deleted.token, MINE], [bobs.token, ['bob 1']], [ended.access_token, MINE],
-      [key, EVERYTHING], [await forge(stolen), MINE], [kept.token, MINE], [late.token, 401]]) {
+      [key, EVERYTHING], [await forge(stolen), MINE], [kept.token, MINE], [late.token, 401],
+      [narrowed.token, MINE], [disabled.token, MINE], [enabled.token, 401]]) {
       assert.deepEqual(await read(undone, token), sees);
     }
 
@@ -373,9 +412,15 @@ test('a restore undoes no revocation for long', async () => {
     assert.equal(await refresh(server, ended.refresh_token), 401);
     if (isOldReadable) {
       assert.deepEqual([await read(server, kept.token), await read(server, bobs.token)], [MINE, 401]);
+      assert.deepEqual([await read(server, narrowed.token), await read(server, disabled.token), await read(server, enabled.token)], [403, 401, MINE]);
+      // Nor can an owner enable again what was revoked.
+      assert.throws(() => cluster.psql(database, edit(revokedWhileDisabled, 'disabled => false')));
+      const whatTheyMay = `select id, scopes, allowed_ips, attributes, rate_limit, rate_window, quota, quota_window, expires_at, disabled_at
+        from pat.api_keys where revoked_at is null and id <> '${late.id}' order by id`;
+      assert.equal(cluster.psql(database, whatTheyMay), cluster.psql('postgres', whatTheyMay));
       assert.equal(cluster.psql(database, `select encrypted_password from auth.users where id = '${BOB}'`), 'new');
     } else {
-      for (const dead of [kept.token, bobs.token, open1.access_token]) assert.equal(await read(server, dead), 401);
+      for (const dead of [kept.token, bobs.token, open1.access_token, narrowed.token, disabled.token, enabled.token]) assert.equal(await read(server, dead), 401);
     }
     assert.equal(cluster.psql(database, `select pat.jwt_status('${await forge(stolen)}')`), 'revoked');
   }
@@ -444,10 +489,46 @@ test('a hand-written api_keys table is taken over, and its tokens keep working',
   assert.equal(await read(rest, live), 401);
 });
 
-test('uninstalling leaves nothing behind', async () => {
-  const cluster = await Cluster.start();
+test('uninstalling leaves nothing behind, no request fails, and the server starts without the library', async () => {
+  const cluster = await Cluster.start({
+    settings: { shared_preload_libraries: 'supabase_pat', 'supabase_pat.jwt_secret': SECRET, 'supabase_pat.guarded_logins': 'authenticator' },
+  });
   running.push(cluster);
-  cluster.psql('postgres', `create extension supabase_pat; ${block('Uninstall')}`);
+  cluster.psql('postgres', `
+    create extension supabase_pat;
+    select pat.install_auth_schema();
+    alter role authenticator password '${cluster.password}';
+    alter role authenticator set pgrst.db_pre_request = 'pat.gate';
+    insert into auth.users (id) values ('${ALICE}');
+    create table todos (id int primary key generated by default as identity, user_id uuid, title text);
+    alter table todos enable row level security;
+    create policy owners on todos using (auth.uid() = user_id);
+    create policy live on todos as restrictive using (is_valid_api_token());
+    grant select on todos to authenticated;
+    insert into todos (user_id, title) values ('${ALICE}', 'alice');`);
+  const revoked = mint({ cluster });
+  cluster.psql('postgres', `select revoke_pat('${revoked.id}')`);
+  const login = (secret) => sign({ sub: ALICE, role: 'authenticated' }, { secret });
+  const former = await restWith({ cluster }, SECRET);
+  assert.deepEqual([await read(former, revoked.token), await read(former, await login(SECRET))], [401, ['alice']]);
+
+  cluster.psql('postgres', block('Uninstall'));
+  assert.equal(cluster.psql('postgres', `select count(*) from pg_db_role_setting where setconfig::text like '%pre_request%'`), '0');
+  const next = 'the-next-secret-of-the-REST-server-of-32-bytes';
+  const [careless, careful] = [await restWith({ cluster }, SECRET, { env: {} }), await restWith({ cluster }, next, { env: {} })];
+  const [dropExtension, dropSchema] = block('Uninstall', 1).trim().split('\n');
+  assert.throws(() => cluster.psql('postgres', dropExtension), /policy live on table todos depends on function is_valid_api_token\(\)/);
+  cluster.psql('postgres', `${dropExtension.replace(';', ' cascade;')}\n${dropSchema}`);
+  const now = await login(next);
+  assert.deepEqual([await read(careful, revoked.token), await read(careful, now)], [401, ['alice']]);
+  // Why the keys go first, and why the gate does.
+  assert.deepEqual(await read(careless, revoked.token), ['alice']);
+  assert.notDeepEqual(await read(former, await login(SECRET)), ['alice']);
+
+  const file = join(cluster.data, 'postgresql.conf');
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^(shared_preload_libraries|supabase_pat\.).*\n/gm, ''));
+  cluster.control('restart');
+  assert.deepEqual(await read(careful, now), ['alice']);
   const left = cluster.psql('postgres', `
     select count(*) from pg_proc where probin like '%supabase_pat%';
     select count(*) from pg_namespace where nspname = 'pat';

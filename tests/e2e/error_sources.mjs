@@ -8,6 +8,7 @@ const read = (path) => readFileSync(root + path, 'utf8');
 /** Postgres's names of SQLSTATEs, as far as our PL/pgSQL uses them. */
 const CONDITIONS = {
   check_violation: '23514', duplicate_object: '42710', duplicate_table: '42P07', insufficient_privilege: '42501', feature_not_supported: '0A000',
+  object_not_in_prerequisite_state: '55000', lock_not_available: '55P03',
 };
 
 /** A Rust or SQL literal as text, with … for what is filled in. */
@@ -52,10 +53,15 @@ export function errorsOfTheSource() {
   for (const message of ofHooks('errmsg')) errors.push({ sqlstate: '22023', message });
 
   const hints = [...ofHooks('errhint'), ...[...armsOf(core, 'hint'), ...armsOf(gate, 'hint')].map(({ literal }) => literal)];
-  for (const file of readdirSync(root + 'sql').filter((name) => name.endsWith('.sql') && !name.includes('--'))) {
+  // An upgrade script raises again what the functions raise that it replaces.
+  const seen = new Set();
+  for (const file of readdirSync(root + 'sql').filter((name) => name.endsWith('.sql'))) {
     for (const [, raised] of read(`sql/${file}`).matchAll(/raise exception using([^;]*);/g)) {
       const literal = (name) => raised.match(new RegExp(`${name} = (?:format\\()?('(?:[^']|''|'\\s*\\n\\s*')*')`))?.[1];
-      errors.push({ sqlstate: CONDITIONS[literal('errcode').slice(1, -1)], message: textOf(literal('message').slice(1, -1)) });
+      const error = { sqlstate: CONDITIONS[literal('errcode').slice(1, -1)], message: textOf(literal('message').slice(1, -1)) };
+      const key = `${error.sqlstate} ${error.message}`;
+      if (!seen.has(key)) errors.push(error);
+      seen.add(key);
       const hint = literal('hint');
       if (hint) hints.push(textOf(hint.slice(1, -1)));
     }

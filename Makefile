@@ -94,7 +94,7 @@ sbom: setup-build ## write the bill of materials of the library, as CycloneDX ha
 	@scripts/sbom $(PG)
 
 release-check: export TESTED := $(or $(PACKAGES),$(TESTED))
-release-check: setup ## all of a release but the tag, with packages for PACKAGES="15 17"; REHEARSE=1 before it is declared
+release-check: setup ## check a release, all but the tests and the tag, with packages for PACKAGES="15 17"; REHEARSE=1 before it is declared
 	@node scripts/release-check.mjs $(CHECKS)
 
 demo: setup install ## play the story of a token on a throwaway Postgres, and open the console on it

@@ -68,6 +68,8 @@ export async function measureGate(rounds, note, say) {
     settings: {
       shared_preload_libraries: 'supabase_pat', 'supabase_pat.jwt_secret': SECRET, 'supabase_pat.trusted_proxies': '1',
       'supabase_pat.flush_interval': '1s', 'supabase_pat.guarded_logins': 'guarded', autovacuum: 'off', jit: 'off', synchronous_commit: 'off',
+      // Leases are put on disk.
+      fsync: 'on',
     },
   });
   cluster.psql('postgres', 'create database bench');

@@ -9,7 +9,7 @@ grant usage on schema hand to authenticated;
 
 create table hand.api_keys (like pat.api_keys including all);
 
-create function hand.is_valid_api_token() returns boolean language plpgsql security definer as $$
+create function hand.is_valid_api_token() returns boolean language plpgsql stable security definer as $$
 declare
     claims jsonb := auth.jwt();
 begin
@@ -27,7 +27,7 @@ create function hand.is_active_session() returns boolean language sql stable sec
 $$;
 
 -- For db-pre-request: turns away tokens that have been revoked.
-create function hand.check_token() returns void language plpgsql security definer as $$
+create function hand.check_token() returns void language plpgsql stable security definer as $$
 declare
     claims jsonb := auth.jwt();
 begin

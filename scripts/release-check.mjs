@@ -1,6 +1,6 @@
 // All of a release but the tag: one line a check, and an end at the first that is not so.
 // Usage: node scripts/release-check.mjs [CHECK…]. Without names it makes all of them, in the order below.
-// REHEARSE=1 goes on where CHANGELOG.md has not declared the version. TESTED names the Postgres majors of the packages.
+// REHEARSE=1 goes on where CHANGELOG.md has not declared the version, or a tag is missing. TESTED names the Postgres majors of the packages.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
@@ -67,6 +67,16 @@ const CHECKS = {
     const others = lines(git('tag', '--points-at', 'HEAD', '--list', 'v*')).filter((tag) => tag !== `v${version}`);
     if (others.length > 0) fail(`this commit is ${version}, and is tagged as ${others.join(', ')}`);
     return tagged ? 'this commit is' : `v${version} is free`;
+  }],
+
+  tags: ['each earlier version has its tag', () => {
+    const tags = lines(git('tag', '--list', 'v*'));
+    const earlier = declared.map(({ name }) => name).filter((name) => name !== version);
+    const missing = earlier.filter((name) => !tags.includes(`v${name}`));
+    if (missing.length === 0) return earlier.map((name) => `v${name}`).join(', ') || 'there is none';
+    const untagged = `${missing.join(', ')} has no tag here, so its checksums are compared with nothing: git fetch --tags, or tag the commit that declared it`;
+    if (!rehearses) fail(untagged);
+    return { rehearsed: untagged };
   }],
 
   frozen: ['what was released is as it was', () => {

@@ -128,6 +128,15 @@ test('a version is tagged once, and its commit as nothing else', () => {
   fails('tag', /is tagged as v9\.9\.9/);
 });
 
+test('an earlier version without a tag is found, and can be rehearsed', () => {
+  const earlier = released.filter((version) => version !== current);
+  for (const version of earlier) git('tag', `v${version}`);
+  assert.match(passes(['tags']), new RegExp(`${earlier.map((version) => `v${version}`).join(', ')}$`, 'm'));
+  git('tag', '--delete', `v${earlier[0]}`);
+  fails('tags', new RegExp(`${earlier[0].replaceAll('.', '\\.')} has no tag here`));
+  assert.match(passes(['tags', 'frozen'], { REHEARSE: '1' }), /^NOT SO {2}tags: .*\nok {6}frozen/m);
+});
+
 test('a script that was released and has changed is found, with its checksum changed too', () => {
   const [first] = released;
   const script = `sql/releases/supabase_pat--${first}.sql`;

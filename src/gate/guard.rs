@@ -346,8 +346,7 @@ fn has_judged_headers() -> bool {
     number_judged().is_some_and(|number| {
         // SAFETY: nothing is called that could come back here.
         let judged = unsafe { state() }.judged(number);
-        judged
-            .is_some_and(|judged| guc::is_set_to(HTTP[HEADERS], judged.http[HEADERS].as_deref()))
+        judged.is_some_and(|judged| guc::is_set_to(HTTP[HEADERS], judged.http[HEADERS].as_deref()))
     })
 }
 

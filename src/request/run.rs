@@ -95,7 +95,8 @@ pub fn is_outermost() -> bool {
 /// Whether what begins is not the client's own.
 pub fn is_nested() -> bool {
     // SAFETY: it returns a number of Postgres's, and looks at no argument.
-    depth() > 0 || unsafe { unguarded::pg_trigger_depth(std::ptr::null_mut()) } != pg_sys::Datum::null()
+    depth() > 0
+        || unsafe { unguarded::pg_trigger_depth(std::ptr::null_mut()) } != pg_sys::Datum::null()
 }
 
 /// Notes that a command begins that executes statements, as CALL and DO do. Returns what is for [`end_command`].

@@ -28,5 +28,6 @@ COPY --chmod=755 packaging/docker/console.sh /docker-entrypoint.d/50-console.sh
 RUN set -eu; \
     CONSOLE_SERVER=/tmp/try.conf API_URL=https://api.example.com ANON_KEY=try /docker-entrypoint.d/50-console.sh; \
     grep -q "connect-src 'self' https://api.example.com;" /tmp/try.conf; \
-    ! CONSOLE_SERVER=/tmp/try.conf API_URL=https://api.example.com ANON_KEY=sb_secret_try /docker-entrypoint.d/50-console.sh; \
+    if CONSOLE_SERVER=/tmp/try.conf API_URL=https://api.example.com ANON_KEY=sb_secret_try /docker-entrypoint.d/50-console.sh; \
+    then echo 'a secret key is published' >&2; exit 1; fi; \
     rm -r /tmp/try.conf /tmp/console

@@ -156,7 +156,7 @@ test('the image has what it is built from, and tries its script', () => {
     for (const path of from.split(' ')) assert.ok(existsSync(join(root, path)), path);
   }
   const [, command] = dockerfile.match(/^RUN (set -eu;(?:.*\\\n)*.*)$/m);
-  const here = command.replaceAll('\\\n', '').replaceAll('/docker-entrypoint.d/50-console.sh', script).replaceAll('/tmp/', `${folder}/`);
+  const here = command.replaceAll('\\\n', '').replaceAll('/tmp/', `${folder}/`).replaceAll('/docker-entrypoint.d/50-console.sh', script);
   const tried = (text) => spawnSync('sh', ['-c', text], {
     encoding: 'utf8', env: { PATH: process.env.PATH, CONSOLE_PAGE: at('page'), CONSOLE_CONFIG: at('console'), CONSOLE_LISTEN: '8080' },
   });
@@ -164,4 +164,10 @@ test('the image has what it is built from, and tries its script', () => {
   assert.equal(done.status, 0, done.stderr);
   assert.ok(!existsSync(at('try.conf')));
   assert.notEqual(tried(here.replace('https://api.example.com ANON_KEY=try ', 'nothing ANON_KEY=try ')).status, 0);
+  // Nor is a script taken that publishes a secret key.
+  const lax = at('lax.sh');
+  writeFileSync(lax, readFileSync(script, 'utf8').replace('sb_secret_*)', 'sb_other_*)'), { mode: 0o755 });
+  const published = tried(here.replaceAll(script, lax));
+  assert.notEqual(published.status, 0);
+  assert.match(published.stderr, /a secret key is published/);
 });

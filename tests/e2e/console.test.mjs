@@ -743,6 +743,15 @@ test('the server of the demo refreshes sessions, and answers nobody who calls it
   assert.equal(answer.resume().statusCode, 421);
 });
 
+test('no package runs a script of its own when it is installed', async () => {
+  const root = join(CONSOLE, '..');
+  const { stdout } = await promisify(execFile)('git', ['-c', 'safe.directory=*', '-C', root, 'grep', '-n', 'npm ci',
+    '--', 'Makefile', 'scripts', 'packaging', '.ci', '.github', 'docs/console.md']);
+  const lines = stdout.trim().split('\n');
+  assert.ok(lines.length >= 4, stdout);
+  assert.deepEqual(lines.filter((line) => !line.includes('--ignore-scripts')), []);
+});
+
 test('what is served is small, and needs nothing of others', async () => {
   const assets = join(CONSOLE, 'dist/page/assets');
   const own = readdirSync(assets).filter((file) => !file.startsWith('supabase-'));

@@ -1,8 +1,10 @@
 // Two builds: the page, and the elements in one file for pages without a bundler (`--mode elements`).
 import { defineConfig } from 'vite';
+import { licences } from './third_party.mjs';
 
 export default defineConfig(({ mode }) => (mode === 'elements' ? {
   publicDir: false,
+  plugins: [licences()],
   build: {
     target: 'es2022',
     outDir: 'dist/elements',
@@ -12,6 +14,7 @@ export default defineConfig(({ mode }) => (mode === 'elements' ? {
 } : {
   root: 'app',
   base: './',
+  plugins: [licences(['@supabase/supabase-js'])],
   // `API=http://127.0.0.1:… npm run dev` shows changes at once, with the API of a demo that runs.
   server: process.env.API ? { proxy: Object.fromEntries(['/rest', '/auth', '/config.json'].map((path) => [path, process.env.API])) } : {},
   build: {

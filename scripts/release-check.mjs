@@ -300,7 +300,8 @@ function consolePackage() {
   }).reduce(([first, hash], [, again]) => (hash === again ? [first, hash] : fail(`${first} has other bytes each time it is made`)));
   if (basename(file) !== `supabase-pat-console-${version}.tgz`) fail(`${file} is not of ${version}`);
   const listed = lines(run('tar', ['--list', '--file', path(file)])).map((name) => name.replace(/^package\//, '')).sort();
-  const needed = ['package.json', 'README.md', 'LICENSE', 'src/index.js', 'types/index.d.ts', 'types/database.d.ts', 'dist/elements/pat-console.js'];
+  const needed = ['package.json', 'README.md', 'LICENSE', 'src/index.js', 'types/index.d.ts', 'types/database.d.ts', 'dist/elements/pat-console.js',
+    'dist/elements/THIRD-PARTY.txt'];
   const missing = needed.filter((one) => !listed.includes(one));
   if (missing.length > 0) fail(`${file} has no ${missing.join(', ')}`);
   const stray = listed.filter((one) => !needed.includes(one) && !/^src\/[\w/]+\.js$/.test(one));

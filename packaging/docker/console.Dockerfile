@@ -9,11 +9,12 @@ ARG NGINX_TAG=stable-alpine
 ARG NGINX_DIGEST=
 
 FROM node:${NODE_TAG}${NODE_DIGEST} AS build
-WORKDIR /src
+WORKDIR /src/console
 COPY console/package.json console/package-lock.json ./
 # The packages by the hashes in the lock file. None of their scripts runs.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY console/vite.config.js ./
+COPY console/vite.config.js console/third_party.mjs ./
+COPY scripts/licence_texts.mjs ../scripts/
 COPY console/src src
 COPY console/app app
 RUN npm exec --offline -- vite build
@@ -21,7 +22,7 @@ RUN npm exec --offline -- vite build
 # It runs as a user of its own, 101, and listens on 8080.
 FROM nginxinc/nginx-unprivileged:${NGINX_TAG}${NGINX_DIGEST}
 ENV CONSOLE_PAGE=/usr/share/nginx/html CONSOLE_CONFIG=/tmp/console CONSOLE_SERVER=/etc/nginx/conf.d/default.conf CONSOLE_LISTEN=8080
-COPY --from=build /src/dist/page /usr/share/nginx/html
+COPY --from=build /src/console/dist/page /usr/share/nginx/html
 # Whatever is there is run before nginx starts, and stops the container if it fails.
 COPY --chmod=755 packaging/docker/console.sh /docker-entrypoint.d/50-console.sh
 # Does it take what it needs, and refuse what must not be published? Better to know now.

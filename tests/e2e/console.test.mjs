@@ -743,6 +743,27 @@ test('the server of the demo refreshes sessions, and answers nobody who calls it
   assert.equal(answer.resume().statusCode, 421);
 });
 
+test('the licences of all packages that are built in are passed on', async () => {
+  const { packages } = JSON.parse(readFileSync(join(CONSOLE, 'package-lock.json'), 'utf8'));
+  // What is there without the tools that build it; and supabase-js, which the package leaves to whoever uses it.
+  const own = Object.entries(packages).filter(([path, { dev }]) => path !== '' && !dev).map(([path]) => path.replace(/^.*node_modules\//, ''));
+  assert.ok(own.includes('lit') && own.includes('@lit/localize'), `${own}`);
+  const supabase = ['auth', 'functions', 'postgrest', 'realtime', 'storage', 'supabase'].map((name) => `@supabase/${name}-js`);
+  const served = await fetch(`${world.origin}/THIRD-PARTY.txt`);
+  assert.equal(served.headers.get('content-type'), 'text/plain; charset=utf-8');
+  const elements = readFileSync(join(CONSOLE, 'dist/elements/THIRD-PARTY.txt'), 'utf8');
+  for (const [text, names] of [[await served.text(), [...own, ...supabase]], [elements, own]]) {
+    for (const name of names) {
+      const { version, license } = packages[`node_modules/${name}`];
+      assert.ok(text.includes(`\n${name} ${version}: ${license}\n`), `${name} is listed`);
+      assert.match(text, new RegExp(`^-{78}\\n(.*, )?${name} ${version.replaceAll('.', '\\.')}(, .*)?\\n-{78}\\n\\n *\\S`, 'm'), `${name} has a text`);
+    }
+    assert.match(text, /Redistribution and use in source and binary forms/);
+  }
+  // The package for npm has the file, since it has all that is beside the elements.
+  assert.ok(JSON.parse(readFileSync(join(CONSOLE, 'package.json'), 'utf8')).files.includes('dist/elements'));
+});
+
 test('no package runs a script of its own when it is installed', async () => {
   const root = join(CONSOLE, '..');
   const { stdout } = await promisify(execFile)('git', ['-c', 'safe.directory=*', '-C', root, 'grep', '-n', 'npm ci',

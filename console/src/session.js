@@ -10,7 +10,7 @@ const OFF = ['0A000', 'PGRST202', '42883'];
 /** Signs in, and lets `keep` take the session. */
 export async function signIn(client, { email, password, way }, keep) {
   await dropSession(client);
-  const session = await byWay(client, way, {
+  const session = await byWay(client, way, ['sign_in'], {
     rpc: () => ask(client.rpc('sign_in', { email, password })),
     auth: async () => (await askAuth(client.auth.signInWithPassword({ email, password }))).session,
   }).catch((error) => { throw inWords(error, msg('The address or the password is wrong.')); });
@@ -20,7 +20,7 @@ export async function signIn(client, { email, password, way }, keep) {
 /** Signs up. Returns what `confirmSignUp` needs, or undefined if there is nothing to confirm. */
 export async function signUp(client, { email, password, data = {}, way }, keep) {
   await dropSession(client);
-  const signedUp = await byWay(client, way, {
+  const signedUp = await byWay(client, way, ['sign_in', 'sign_up'], {
     rpc: () => ask(client.rpc('sign_up', { email, password, data })),
     auth: async () => {
       const { session } = await askAuth(client.auth.signUp({ email, password, options: { data } }));
@@ -71,33 +71,27 @@ export async function signOut(client, scope) {
   if (scope !== 'others') await dropSession(client);
 }
 
-/** Which way there is: without an address, `sign_in` looks at nothing but whether it is on. */
-async function wayOf(client) {
-  try {
-    await ask(client.rpc('sign_in', { email: null, password: null }));
-  } catch (error) {
-    if (OFF.includes(error.code)) return 'auth';
-    if (error.status !== 401) throw error;
-  }
-  return 'rpc';
+/** Which way there is. The functions say so without an address or a password, which are for one server alone. */
+async function wayOf(client, names = ['sign_in']) {
+  for (const name of names) if (await isOn(client, name)) return 'rpc';
+  return 'auth';
 }
 
-async function byWay(client, given, calls) {
-  const way = given ?? ways.get(client);
-  if (way) {
-    ways.set(client, way);
-    return calls[way]();
-  }
+async function isOn(client, name) {
   try {
-    const answer = await calls.rpc();
-    ways.set(client, 'rpc');
-    return answer;
+    await ask(client.rpc(name, { email: null, password: null }));
   } catch (error) {
-    if (!OFF.includes(error.code)) throw error;
-    const answer = await calls.auth();
-    ways.set(client, 'auth');
-    return answer;
+    if (OFF.includes(error.code)) return false;
+    // `sign_in` answers 401 and nothing else, and `sign_up` that the address is null.
+    if (error.code ? error.code !== '22004' : error.status !== 401) throw error;
   }
+  return true;
+}
+
+async function byWay(client, given, names, calls) {
+  const way = given ?? ways.get(client) ?? await wayOf(client, names);
+  ways.set(client, way);
+  return calls[way]();
 }
 
 async function keepSession(client, session, keep) {

@@ -30,9 +30,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
 
 /**
  * Starts the server. `folders` are other places of files by the beginnings of their paths. Returns it with its `origin`,
- * and `mails`, which are claimed when somebody looks. `policy` is its Content-Security-Policy.
+ * and `mails`, which are claimed when somebody looks. `policy` is its Content-Security-Policy. `auth` answers what Supabase
+ * Auth is asked for, if the functions are not to.
  */
-export async function serve({ cluster, database = 'postgres', restPort, anonKey, port = 0, hasMailbox = true, folders = {}, policy = POLICY }) {
+export async function serve({ cluster, database = 'postgres', restPort, anonKey, port = 0, hasMailbox = true, folders = {}, policy = POLICY, auth }) {
   const config = JSON.stringify({ url: '/', anonKey, title: 'supabase_pat' });
   const mails = mailbox(cluster, database);
   const routes = [
@@ -48,6 +49,7 @@ export async function serve({ cluster, database = 'postgres', restPort, anonKey,
     for (const [name, value] of Object.entries({ ...HEADERS, 'content-security-policy': policy })) to.setHeader(name, value);
     // A page of somebody else may give its own name the address of this machine.
     if (!/^(127\.0\.0\.1|localhost):\d+$/.test(from.headers.host)) return answer(to, 421, 'text/plain', 'not this server');
+    if (auth && from.url.startsWith('/auth/v1/')) return auth(from, to);
     const [, target] = routes.find(([pattern]) => pattern.test(from.url)) ?? [];
     if (target) return forward(restPort, from, to, target(from));
     const path = pathOf(from.url);

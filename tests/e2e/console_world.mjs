@@ -19,10 +19,11 @@ const SETTINGS = `
     "minimum": 0, "maximum": 2}');
   select pat.define_setting('theme', '"system"', '{"enum": ["system", "light", "dark"], "title": "Theme"}');`;
 
-export async function startConsole({ folders = {}, policy } = {}) {
+/** `settings` are besides those of the console; `auth` answers what Supabase Auth is asked for. */
+export async function startConsole({ folders = {}, policy, settings = {}, auth } = {}) {
   const world = await start({
     env: { PGRST_DB_SCHEMAS: 'public,pat' },
-    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.trusted_proxies': '1', 'supabase_pat.flush_interval': '1' },
+    settings: { 'supabase_pat.enable_sign_up': 'on', 'supabase_pat.enable_sign_in': 'on', 'supabase_pat.trusted_proxies': '1', 'supabase_pat.flush_interval': '1', ...settings },
     sql: `${read('../../examples/console/rest.sql')}
       create table invoices (id int primary key, total numeric);
       grant select on invoices to authenticated;
@@ -32,7 +33,7 @@ export async function startConsole({ folders = {}, policy } = {}) {
   });
   const anonKey = await sign({ role: 'anon', iss: 'supabase' });
   const server = await serve({
-    cluster: world.cluster, restPort: world.rest.port, anonKey, policy,
+    cluster: world.cluster, restPort: world.rest.port, anonKey, policy, auth: auth?.(world),
     folders: { '/elements/': `${CONSOLE}/dist/elements`, '/test/': fileURLToPath(new URL('console', import.meta.url)),
       ...folders,
       '/supabase/': `${CONSOLE}/node_modules/@supabase/supabase-js/dist/umd`,

@@ -1,5 +1,6 @@
 // The two ways of signing in: functions of the extension by RPC, and Supabase Auth. Which of them is there, the server says.
 import { msg } from '@lit/localize';
+import { Recovery } from './recovery.js';
 import { Refusal, ask, askAuth } from './refusal.js';
 
 /** By client: `rpc` or `auth`, once it is known. */
@@ -42,15 +43,15 @@ export async function confirmSignUp(client, { way, token }, code, keep) {
 /** Asks for a code. Returns what `resetPassword` needs. The answer is the same whether or not the account exists. */
 export async function requestReset(client, { email, way: given }) {
   const way = given ?? ways.get(client) ?? await wayOf(client);
-  if (way !== 'auth') return { way: 'rpc', token: await ask(client.rpc('request_password_reset', { email })) };
+  if (way !== 'auth') return { token: await ask(client.rpc('request_password_reset', { email })) };
   await askAuth(client.auth.resetPasswordForEmail(email));
-  return { way, token: email };
+  return { recovery: new Recovery(client, email) };
 }
 
-export async function resetPassword(client, { way, token }, code, password) {
-  if (way === 'auth') {
-    await askAuth(client.auth.verifyOtp({ email: token, token: code, type: 'recovery' }));
-    await askAuth(client.auth.updateUser({ password }));
+/** Sets a new password, and ends all sessions and tokens. After a refusal a `recovery` says what has been done already. */
+export async function resetPassword(client, { token, recovery }, { code, password }) {
+  if (recovery) {
+    await recovery.go(code, password);
   } else if (!await ask(client.rpc('reset_password', { token, code, new_password: password }))) {
     throw new Refusal({ message: wrongCode(), hint: msg('Look at the latest mail. After five wrong codes, ask for another one.'), status: 400 });
   }

@@ -42,24 +42,33 @@ export class Loader {
     this.user = undefined;
     // A client that gets its access token from elsewhere has no `auth`, and throws.
     try {
-      this.subscription = this.client.auth.onAuthStateChange((_, session) => {
-        const user = session?.user?.id ?? null;
-        const isAnother = this.user !== undefined && this.user !== user;
-        this.user = user;
-        if (isAnother) this.restart();
+      this.subscription = this.client.auth.onAuthStateChange((event, session) => {
+        if (event === 'INITIAL_SESSION') this.user = session?.user?.id ?? null;
+        // supabase-js holds a lock while it tells of a change.
+        else setTimeout(this.follow);
       }).data.subscription;
     } catch { /* then whoever signs in reloads the element */ }
     this.load();
   }
 
-  /** Forgets what somebody else has seen. */
-  restart() {
+  /**
+   * Forgets what somebody else has seen. An event does not say whose requests are sent: supabase-js tells also of logins in
+   * other pages with the same key of storage, though each may have a storage of its own.
+   */
+  follow = async () => {
+    const { client, subscription } = this;
+    if (!subscription) return;
+    const { data, error } = await client.auth.getSession();
+    if (error || subscription !== this.subscription) return;
+    const user = data.session?.user?.id ?? null;
+    const isAnother = this.user !== undefined && this.user !== user;
+    this.user = user;
+    if (!isAnother) return;
     this.data = undefined;
     this.host.forget?.();
     this.host.requestUpdate();
-    // supabase-js holds a lock while it tells of a change.
-    setTimeout(this.load);
-  }
+    this.load();
+  };
 
   end() {
     this.round += 1;

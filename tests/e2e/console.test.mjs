@@ -323,10 +323,7 @@ test('a token is nowhere once its dialog has closed, however it closes', async (
       await page.getByRole('heading', { name: 'Settings' }).waitFor();
       await page.evaluate(() => { location.hash = '#/tokens'; });
     },
-    'signing out in another tab': async () => {
-      await page.evaluate(() => sessionStorage.clear());
-      await page.reload();
-    },
+    'a reload': () => page.reload(),
   };
   for (const [way, close] of Object.entries(ways)) {
     const { token } = await make(page, way, async () => {
@@ -341,6 +338,84 @@ test('a token is nowhere once its dialog has closed, however it closes', async (
     assert.equal(page.url().includes(token), false);
   }
   assert.deepEqual(page.wrong, []);
+});
+
+test('each tab has its own login: others that sign in and out are not shown in it', async () => {
+  const [alice, bob] = [await world.user('alma@example.com'), await world.user('boris@example.com')];
+  const one = await world.visit();
+  await world.signIn(one, alice);
+  const { token } = await make(one, 'of the first tab');
+  const other = await world.visit('/', { beside: one });
+  await world.signIn(other, bob);
+  // The list is loaded anew in between.
+  const reloaded = () => one.waitForResponse('**/rest/v1/api_keys*');
+  await reloaded();
+  assert.equal(await one.locator('.who').textContent(), 'alma@example.com');
+  assert.equal(await one.getByRole('textbox', { name: 'Token', exact: true }).textContent(), token);
+  await other.getByRole('link', { name: 'Account' }).click();
+  await other.getByText('boris@example.com').nth(1).waitFor();
+  await other.getByRole('button', { name: 'Sign out here' }).click();
+  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await reloaded();
+  assert.equal(await one.locator('.who').textContent(), 'alma@example.com');
+  await closeSecret(one);
+  await one.reload();
+  await row(one, 'of the first tab').waitFor();
+  // What a browser copies into another tab with the whole tab is a login of its own, too.
+  const [copy] = await Promise.all([one.waitForEvent('popup'), one.evaluate(() => { open(location.href); })]);
+  await copy.getByRole('link', { name: 'Account' }).click();
+  await copy.getByText('alma@example.com').nth(1).waitFor();
+  await copy.getByRole('link', { name: 'Tokens' }).click();
+  await copy.evaluate(() => sessionStorage.clear());
+  await copy.reload();
+  await world.signIn(copy, bob);
+  await reloaded();
+  assert.equal(await one.locator('.who').textContent(), 'alma@example.com');
+  assert.deepEqual([...one.wrong, ...other.wrong], []);
+});
+
+/** A tab with one element alone, whose client keeps the session in that store. */
+async function mounted(name, store, { session, beside }) {
+  const page = await world.visit('/test/alone.html', { beside, expects: ['Content Security Policy', 'unsafe-eval', 'TrustedScript', 'TrustedHTML'] });
+  await page.waitForFunction(() => globalThis.mount);
+  await page.evaluate(([name, given]) => globalThis.mount(name, given), [name, { key: world.anonKey, session, store }]);
+  return page;
+}
+
+/** A session of its own, which may be ended. */
+async function begin({ email, password }) {
+  const { data } = await world.request('POST', '/rpc/sign_in', { body: { email, password } });
+  return data;
+}
+
+test('an element shows whom its own requests are made for, whoever signs in in another tab', async () => {
+  const [alice, bob] = [await world.user('alicia@example.com'), await world.user('bruno@example.com')];
+  const one = await mounted('pat-tokens', 'sessionStorage', { session: await begin(alice) });
+  const { token } = await make(one, 'of Alicia');
+  const other = await mounted('pat-account', 'sessionStorage', { session: await begin(bob), beside: one });
+  await other.getByText('bruno@example.com').waitFor();
+  await one.waitForResponse('**/rest/v1/api_keys*');
+  await other.getByRole('button', { name: 'Sign out here' }).click();
+  await other.getByText('Nobody is signed in.').waitFor();
+  await one.waitForResponse('**/rest/v1/api_keys*');
+  assert.equal(await one.getByRole('textbox', { name: 'Token', exact: true }).textContent(), token);
+  // But who signs in in the same tab is somebody else.
+  await one.evaluate((given) => document.querySelector('pat-tokens').client.auth.setSession(given), await begin(bob));
+  await eventually(async () => !(await world.everywhere(one)).includes('of Alicia'), 'what Alicia has seen is gone');
+  assert.ok(!(await world.everywhere(one)).includes(token));
+  await one.getByText('There is no token yet').waitFor();
+  assert.deepEqual([...one.wrong, ...other.wrong], []);
+});
+
+test('a token is nowhere once its user has signed out in another tab that shares the login', async () => {
+  const one = await mounted('pat-tokens', 'localStorage', { session: await begin(await world.user('gwen@example.com')) });
+  const { token } = await make(one, 'open');
+  const other = await mounted('pat-account', 'localStorage', { beside: one });
+  await other.getByText('gwen@example.com').waitFor();
+  assert.ok((await world.everywhere(one)).includes(token), 'it is there until then');
+  await other.getByRole('button', { name: 'Sign out here' }).click();
+  await eventually(async () => !(await world.everywhere(one)).includes(token), 'it is gone');
+  assert.deepEqual([...one.wrong, ...other.wrong], []);
 });
 
 test('hostile names and details stay text', async () => {

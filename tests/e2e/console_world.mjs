@@ -54,9 +54,9 @@ export async function startConsole({ folders = {}, policy, settings = {}, auth }
       await server.mails.end();
       world.stop();
     },
-    /** A page in a browser of its own. What it must not do is noted, and `check` fails if it has. */
-    async visit(path = '/', { expects = [], ...options } = {}) {
-      const context = await browser.newContext({ viewport: { width: 1000, height: 800 }, reducedMotion: 'reduce', locale: 'en-GB', timezoneId: 'UTC', ...options });
+    /** A page in a browser of its own, or another tab in the browser of a page. What it must not do is noted in `wrong`. */
+    async visit(path = '/', { expects = [], beside, ...options } = {}) {
+      const context = beside?.context() ?? await browser.newContext({ viewport: { width: 1000, height: 800 }, reducedMotion: 'reduce', locale: 'en-GB', timezoneId: 'UTC', ...options });
       const page = await context.newPage();
       page.setDefaultTimeout(8000);
       const wrong = [];

@@ -1,8 +1,10 @@
-// A plain page without a bundler: it mounts one element with a client of its own.
+// A plain page without a bundler: it mounts one element with a client of its own, which keeps the session in `store` if
+// that is the name of one.
 import '/elements/pat-console.js';
 
-globalThis.mount = async (name, { key, session, token }) => {
-  const client = globalThis.supabase.createClient(location.origin, key, token ? { accessToken: async () => token } : { auth: { persistSession: false } });
+globalThis.mount = async (name, { key, session, token, store }) => {
+  const auth = store ? { storage: globalThis[store], storageKey: 'shared' } : { persistSession: false };
+  const client = globalThis.supabase.createClient(location.origin, key, token ? { accessToken: async () => token } : { auth });
   if (session) await client.auth.setSession(session);
   const element = document.createElement(name);
   element.client = client;

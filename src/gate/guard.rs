@@ -330,10 +330,15 @@ fn is_announced() -> bool {
 
 /// Notes that what is announced now has been judged.
 pub fn note_judged() -> Result<(), Error> {
-    let present = Announcement::present();
-    // SAFETY: nothing is called that could come back here.
-    let number = unsafe { state() }.keep(present);
-    JUDGED.set(&number.to_string())?;
+    // In a parallel plan no setting can be changed, but by a function with settings of its own: what that sets is judged
+    // again whenever it is called.
+    // SAFETY: it only reads.
+    if !unsafe { pg_sys::IsInParallelMode() } {
+        let present = Announcement::present();
+        // SAFETY: nothing is called that could come back here.
+        let number = unsafe { state() }.keep(present);
+        JUDGED.set(&number.to_string())?;
+    }
     // So that the next statement need not compare it.
     let seen = Seen::now();
     // SAFETY: as above.

@@ -535,6 +535,20 @@ describe('a function of the database that acts for somebody else', () => {
     });
   }
 
+  for (const kind of ['jwt', 'opaque']) {
+    test(`may be in a parallel plan, by a setting of its own, with a token of kind ${kind}`, () => inTransaction(async (client) => {
+      await admin.query(`create table if not exists numbers as select n from generate_series(1, 100000) n; grant select on numbers to authenticated;
+        create or replace function is_nobody(int) returns boolean language plpgsql parallel safe set request.jwt.claims = '{}' as $$
+          begin perform 1; return auth.uid() is null; end $$`);
+      await announce(client, (await mint(ALICE, { kind })).request);
+      for (const name of ['parallel_setup_cost', 'parallel_tuple_cost', 'min_parallel_table_scan_size']) await client.query(`set local ${name} = 0`);
+      const statement = 'select count(*)::int as n from numbers where is_nobody(n)';
+      assert.match(JSON.stringify((await client.query(`explain ${statement}`)).rows), /Gather/);
+      assert.deepEqual((await client.query(statement)).rows, [{ n: 100_000 }]);
+      assert.deepEqual((await client.query('select whoami()')).rows, [{ whoami: `authenticated ${ALICE}` }]);
+    }));
+  }
+
   test('may be in an index, whose commands set no role', () => connected(async (client) => {
     await admin.query(`create function same(text) returns text language plpgsql immutable as $$ begin perform 1; return $1; end $$;
       create schema mine authorization authenticated`);

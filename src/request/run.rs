@@ -47,6 +47,8 @@ pub struct Run {
     nest_level: i32,
     /// Whether it is a query of a foreign key's own, or runs inside of one.
     is_of_foreign_key: bool,
+    /// Whether it is no run, but a command that executes statements.
+    is_command: bool,
     request: Option<Box<Request>>,
 }
 
@@ -108,6 +110,7 @@ pub fn begin_command() -> usize {
             snapshot: std::ptr::null_mut(),
             nest_level: unguarded::GetCurrentTransactionNestLevel(),
             is_of_foreign_key: false,
+            is_command: true,
             request: None,
         });
     }
@@ -156,7 +159,7 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
 pub struct Around {
     /// Before each run, of which a cursor has many.
     pub before: unsafe fn(*mut pg_sys::PlannedStmt),
-    /// After each run that is not inside another one.
+    /// After each run that is not inside another one, but perhaps in a command.
     pub after_outermost: unsafe fn(*mut pg_sys::PlannedStmt),
 }
 
@@ -192,6 +195,7 @@ macro_rules! executor_run_hook {
                     snapshot: (*query).snapshot,
                     nest_level: unguarded::GetCurrentTransactionNestLevel(),
                     is_of_foreign_key: unguarded::InNoForceRLSOperation(),
+                    is_command: false,
                     request: None,
                 });
                 match *PREVIOUS_HOOK.get() {
@@ -199,7 +203,9 @@ macro_rules! executor_run_hook {
                     None => standard_ExecutorRun(query, $($argument),*),
                 }
                 RUNS.get().truncate(depth);
-                if depth == 0 && let Some(around) = around {
+                if let Some(around) = around
+                    && RUNS.get().iter().all(|run| run.is_command)
+                {
                     (around.after_outermost)((*query).plannedstmt);
                 }
             }

@@ -111,6 +111,21 @@ describe('a request that is announced in one SELECT', () => {
     assert.deepEqual(await titles(client), ['alice 1', 'alice 2']);
   }));
 
+  test('of an opaque token becomes its user\'s in a procedure too, and in the next transaction of it another\'s', () => connected(async (client) => {
+    await admin.query(`create procedure announces(requests text[], inout seen text) language plpgsql as $$ declare headers text; begin
+        seen := '';
+        foreach headers in array requests loop
+          perform set_config('role', 'anon', true), set_config('request.jwt.claims', '{"role":"anon"}', true), set_config('request.method', 'GET', true),
+            set_config('request.path', '/notes', true), set_config('request.headers', headers, true);
+          seen := seen || whoami() || ' ';
+          commit;
+        end loop; end $$;
+      grant usage on schema public to authenticator`);
+    const headers = [];
+    for (const user of [ALICE, BOB]) headers.push(JSON.stringify((await mint(user, { kind: 'opaque' })).request.headers));
+    assert.deepEqual((await client.query(`call announces($1, '')`, [headers])).rows, [{ seen: `authenticated ${ALICE} authenticated ${BOB} ` }]);
+  }));
+
   for (const kind of ['jwt', 'opaque']) {
     test(`of a revoked token of kind ${kind} fails there`, () => inTransaction(async (client) => {
       await assert.rejects(announce(client, (await revoked({ kind })).request), REVOKED);

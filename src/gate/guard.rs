@@ -102,7 +102,7 @@ struct State {
     settled: Option<Seen>,
     counted: Vec<Uuid>,
     is_judging: bool,
-    /// When the statement began by which the request of this transaction has scopes.
+    /// When the statement or portal began by which the request of this transaction has scopes.
     scopes_since: pg_sys::TimestampTz,
 }
 
@@ -412,7 +412,7 @@ unsafe extern "C-unwind" fn judged(place: Place) -> Decision {
             None => {
                 if admitted::has_scopes() && !had_scopes && when != When::Within {
                     // SAFETY: as above.
-                    unsafe { state().scopes_since = pg_sys::GetCurrentStatementStartTimestamp() };
+                    unsafe { state().scopes_since = present_portal_began() };
                 }
                 note_judged()?;
                 Ok(Decision::Admitted(pg_sys::InvalidOid))
@@ -483,10 +483,18 @@ unsafe fn before_run(plan: *mut pg_sys::PlannedStmt) {
 
 /// Whether a cursor or portal was opened before there were scopes, which are asked for when it starts.
 unsafe fn began_without_scopes() -> bool {
-    // SAFETY: the portal that is being run, and a number of this backend.
+    // SAFETY: the reference is gone at the end of the line.
+    unsafe { present_portal_began() < state().scopes_since }
+}
+
+/// When the statement, cursor or portal began that is being run. Until there is one, when the client sent what is being done.
+unsafe fn present_portal_began() -> pg_sys::TimestampTz {
+    // SAFETY: the portal that is being run, and a time of this backend.
     unsafe {
-        let portal = pg_sys::ActivePortal;
-        !portal.is_null() && (*portal).creation_time < state().scopes_since
+        match pg_sys::ActivePortal.as_ref() {
+            Some(portal) => portal.creation_time,
+            None => pg_sys::GetCurrentStatementStartTimestamp(),
+        }
     }
 }
 

@@ -123,7 +123,10 @@ describe('a request that is announced in one SELECT', () => {
       grant usage on schema public to authenticator`);
     const headers = [];
     for (const user of [ALICE, BOB]) headers.push(JSON.stringify((await mint(user, { kind: 'opaque' })).request.headers));
-    assert.deepEqual((await client.query(`call announces($1, '')`, [headers])).rows, [{ seen: `authenticated ${ALICE} authenticated ${BOB} ` }]);
+    const [{ token }] = await rows(`select token from mint_pat(user_id => $1, name => 'scopes', kind => 'opaque', scopes => '{notes:read}')`, [ALICE]);
+    headers.push(JSON.stringify({ 'x-api-key': token }));
+    assert.deepEqual((await client.query(`call announces($1, '')`, [headers])).rows,
+      [{ seen: `authenticated ${ALICE} authenticated ${BOB} authenticated ${ALICE} ` }]);
   }));
 
   for (const kind of ['jwt', 'opaque']) {

@@ -16,6 +16,7 @@
 //!
 //! Messages and statuses are in [`supabase_pat_core::refusal`]; how an error gets to the REST server is in [`raise`].
 
+mod coming;
 mod current;
 pub mod deny;
 pub mod guard;

@@ -129,6 +129,23 @@ describe('a request that is announced in one SELECT', () => {
       [{ seen: `authenticated ${ALICE} authenticated ${BOB} authenticated ${ALICE} ` }]);
   }));
 
+  test('of a token whose window somebody has made endless in the table is counted', () => connected(async (client) => {
+    for (const [limit, window] of [['rate_limit', 'rate_window'], ['quota', 'quota_window']]) {
+      const { id, request } = await mint();
+      await admin.query(`update pat.api_keys set ${limit} = 2, ${window} = '300000 years' where id = $1`, [id]);
+      const once = async () => {
+        await client.query('begin');
+        try {
+          await announce(client, request);
+        } finally {
+          await client.query('rollback');
+        }
+      };
+      for (let n = 0; n < 2; n += 1) await once();
+      await assert.rejects(once(), TOO_MANY);
+    }
+  }));
+
   for (const kind of ['jwt', 'opaque']) {
     test(`of a revoked token of kind ${kind} fails there`, () => inTransaction(async (client) => {
       await assert.rejects(announce(client, (await revoked({ kind })).request), REVOKED);

@@ -11,6 +11,8 @@ export class SupabaseAuth {
   users = new Map();
   /** What was asked for, as `METHOD path`, with the bodies. */
   asked = [];
+  /** What answers wait for. */
+  held = Promise.resolve();
 
   constructor({ cluster }) {
     this.cluster = cluster;
@@ -34,6 +36,7 @@ export class SupabaseAuth {
     const path = pathname.replace('/auth/v1', '');
     this.asked.push({ what: `${from.method} ${path}${searchParams.has('scope') ? ` ${searchParams.get('scope')}` : ''}`, body });
     const [status, answer] = await this.handle(`${from.method} ${path}`, body, searchParams, from.headers.authorization);
+    await this.held;
     to.writeHead(status, { 'content-type': 'application/json', 'x-supabase-api-version': '2024-01-01' }).end(answer && JSON.stringify(answer));
   };
 

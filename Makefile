@@ -107,7 +107,7 @@ bench: setup install ## measure against the hand-written way, side by side; PUBL
 	@scripts/setup $(PG) bench
 	@node bench/run.mjs
 
-bench-scale: setup install ## costs with ten million tokens, 100,000 of them in use, and 1,000 requests a second: forty minutes, 10 GB
+bench-scale: setup install ## costs with ten million tokens, 100,000 of them in use, and 1,000 requests a second: twenty minutes, 10 GB
 	@scripts/setup $(PG) bench
 	@node bench/scale.mjs
 

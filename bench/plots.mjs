@@ -21,8 +21,8 @@ export async function drawCurves(file, { title, subtitle, x, y, points }) {
       y: { field: 'y', type: 'quantitative', title: y, scale: { type: 'log' }, axis: { format: '~r', tickCount: 5 } },
       // The order of the points, and colours that differ in brightness too.
       color: {
-        field: 'series', type: 'nominal', title: null, sort: null, legend: { orient: 'right', labelLimit: 300 },
-        scale: { range: ['#0b6e4f', '#888888', '#c0392b', '#e0a030', '#2b6cb0', '#7b4397'] },
+        field: 'series', type: 'nominal', title: null, sort: null, legend: { orient: 'bottom', columns: 2, labelLimit: 0 },
+        scale: { range: ['#0b6e4f', '#888888', '#c0392b', '#e0a030', '#2b6cb0', '#7b4397', '#111111'] },
       },
     },
     config: { font: 'sans-serif', view: { stroke: null } },

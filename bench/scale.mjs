@@ -286,7 +286,7 @@ async function manyAtOnce() {
     isOver = true;
     await watching;
     await watcher.end();
-    processor.push(ms(time));
+    processor.push(`${(time / 1000).toFixed(1)} s`);
     perToken.push(ms(time / ACTIVE * 1000));
     const hasQuota = ({ n }) => numberOf(n) % 10 === 3;
     const taken = (which) => latencies(made.filter(which).map(({ due, answered }) => answered - due));
@@ -372,7 +372,7 @@ async function forAWhile() {
       ...RELATIONS.map((name) => [`${name}, with its indexes`, mib(before.sizes[name]), mib(after.sizes[name])]),
       ['WAL written', '', mib(after.wal - before.wal)],
       ['the same, for a request', '', `${((after.wal - before.wal) / total).toFixed(0)} bytes`],
-      ['the workers’ CPU time, with autovacuum', '', ms(time)],
+      ['the workers’ CPU time, with autovacuum', '', `${(time / 1000).toFixed(1)} s`],
     ],
   });
 }

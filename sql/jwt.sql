@@ -9,7 +9,7 @@ comment on function pat.verify_jwt(text, text, boolean) is
     'refused. Raises an error that says which check failed. For trusted roles.';
 comment on function pat.jwt_status(text) is
     'valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what '
-    'pat.verify_jwt would find. Never raises an error.';
+    'pat.verify_jwt would find of a JWT, and for an opaque token what its row says. Never raises an error.';
 comment on function pat.decode_jwt(text) is
     'Header and payload of a token, unverified: anybody can have written them. Do not decide anything by them.';
 comment on function pat.jwt_expires_in(text) is
@@ -55,6 +55,8 @@ create table pat.denied_tokens (
 alter table pat.denied_tokens enable row level security;
 
 select pg_extension_config_dump('pat.denied_tokens', '');
+
+comment on table pat.denied_tokens is 'JWTs that are refused though their signature is right, as digests: see pat.deny_token.';
 
 -- Tells every backend to read the denied tokens anew, whoever changes them and however.
 create function pat.denied_tokens_changed() returns trigger

@@ -161,6 +161,7 @@ create type pat.server_state as (
     has_debug_code boolean,
     version text
 );
+comment on type pat.server_state is 'What pat.server_state() returns.';
 
 -- The functions of the library are created without a schema, in pat, which is first in the search path. Each file
 -- puts pg_catalog there instead: Postgres settles which operators a policy or a view means when it is created.

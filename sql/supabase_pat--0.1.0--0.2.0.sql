@@ -693,6 +693,25 @@ begin
 end
 $$;
 
+-- What an operator has made of the right to revoke holds for both ways to do so. A grant would make it initial, and the
+-- next dump would leave it out.
+set local allow_system_table_mods = on;
+update pg_catalog.pg_proc p
+set proacl = old.proacl
+from pg_catalog.pg_proc old left join pg_catalog.pg_init_privs i on i.objoid = old.oid
+    and i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass and i.objsubid = 0
+where p.oid = 'public.revoke_pat(uuid, boolean)'::pg_catalog.regprocedure and old.oid = 'public.revoke_pat(uuid)'::pg_catalog.regprocedure
+    and old.proacl is distinct from i.initprivs;
+delete from pg_catalog.pg_shdepend
+where dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()) and deptype = 'a'
+    and classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and objid = 'public.revoke_pat(uuid, boolean)'::pg_catalog.regprocedure;
+insert into pg_catalog.pg_shdepend (dbid, classid, objid, objsubid, refclassid, refobjid, deptype)
+select dbid, classid, 'public.revoke_pat(uuid, boolean)'::pg_catalog.regprocedure, 0, refclassid, refobjid, deptype
+from pg_catalog.pg_shdepend
+where dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()) and deptype = 'a'
+    and classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and objid = 'public.revoke_pat(uuid)'::pg_catalog.regprocedure;
+set local allow_system_table_mods = off;
+
 -- What is the extension's own shows nothing to a login whose session has ended, and lets it delete nothing.
 alter policy owners_see_their_keys on pat.api_keys
     using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
@@ -1090,10 +1109,10 @@ with server as (
 ),
 setting (name, value) as (
     select name, nullif(current_setting('supabase_pat.' || name, true), '')
-    from unnest('{anon_role, authenticated_role, service_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema, service_account_manager}'::text[]) name
+    from unnest('{anon_role, authenticated_role, service_role, mail_worker_role, next_pre_request, trusted_proxies, revoke_synchronous_commit, enable_sign_in, fast_auth_functions, guarded_logins, default_schema, service_account_manager}'::text[]) name
 ),
 api_role as (
-    select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name like '%\_role'
+    select name, value as role, to_regrole(quote_ident(value)) as oid from setting where name in ('anon_role', 'authenticated_role', 'service_role')
 ),
 -- What the REST server was told through the database: alter role authenticator set pgrst.db_pre_request = 'pat.gate'.
 pre_request as (
@@ -1157,11 +1176,20 @@ own_functions as (
     where d.deptype = 'e' and d.refclassid = 'pg_extension'::regclass
         and d.refobjid = (select oid from pg_extension where extname = 'supabase_pat')
 ),
+guarded as (
+    select value as configured, string_agg(quote_ident(login), ', ') filter (where login <> '' and r.oid is null) as missing,
+        coalesce(sum((select count(*) from pg_stat_activity a where a.usesysid = r.oid and a.datname = current_database())), 0) as connections
+    from setting left join lateral (select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name) list (login) on true
+        left join pg_roles r on r.rolname = login and r.rolcanlogin
+    where setting.name = 'guarded_logins' group by value
+),
 gate as (
-    select configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
+    select pre_request.configured, is_preloaded, requests, last_request_at, opaque + with_addresses + with_limits + with_scopes as dependent,
+        is_preloaded and guarded.configured is not null and guarded.missing is null as is_guarded,
+        is_standby or pg_postmaster_start_time() > clock_timestamp() - interval '5 minutes' as may_be_idle,
         format('opaque tokens (%s), tokens with allowed_ips (%s), tokens with a limit (%s), tokens with scopes (%s)',
             opaque, with_addresses, with_limits, with_scopes) as refused
-    from server, pre_request, keys
+    from server, pre_request, keys, guarded
 )
 select 'library', is_preloaded,
     case when is_preloaded then 'preloaded'
@@ -1190,16 +1218,25 @@ from (
     from pg_class where relnamespace = to_regnamespace('auth') and relkind in ('r', 'p')
 ) supabase_auth
 union all
-select 'roles', bool_and(oid is not null),
-    case when bool_and(oid is not null) then string_agg(role, ', ' order by name)
+select 'roles', bool_and(oid is not null and not is_trusted),
+    case when bool_and(oid is not null and not is_trusted) then string_agg(role, ', ' order by name)
+        when bool_or(is_trusted and role = service) then format('supabase_pat.service_role is %s, so that each request of a user is '
+            'trusted: name another role', max(service))
+        when bool_and(oid is not null) then format('%s has the privileges of %s, so that each request is trusted: revoke %2$s from it',
+            string_agg(role, ', ' order by name) filter (where is_trusted), max(service))
         else format('there is no role %s: create it and call pat.grant_api_roles(), or set supabase_pat.anon_role, '
             '.authenticated_role and .service_role', string_agg(role, ', ' order by name) filter (where oid is null)) end
-from api_role
+from (
+    select api_role.*, service.role as service,
+        api_role.name <> 'service_role' and coalesce(pg_has_role(api_role.oid, service.oid, 'usage'), false) as is_trusted
+    from api_role, api_role service where service.name = 'service_role'
+) judged
 union all
 select 'grants', bool_and(has_function_privilege(oid, mint, 'execute')),
     case when bool_and(has_function_privilege(oid, mint, 'execute')) then 'given'
-        else format('%s may not call mint_pat: call pat.grant_api_roles()',
-            string_agg(role, ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
+        else format('%s may not call mint_pat: if that is not meant, grant execute on function mint_pat to %1$s. pat.grant_api_roles() '
+            'grants again all that API roles have at first',
+            string_agg(quote_ident(role), ', ' order by name) filter (where not has_function_privilege(oid, mint, 'execute'))) end
 from api_role, to_regprocedure('public.mint_pat(uuid,text,interval,text[],text,cidr[],integer,interval,jsonb,text,integer,interval)') mint
 where name <> 'anon_role' and oid is not null
 having count(*) > 0
@@ -1245,24 +1282,19 @@ select 'reset codes', is_preloaded and not has_debug_code and digits <= 10,
         else format('random, %s digits', digits) end
 from server, pat.reset_code_digits() digits
 union all
-select 'guard', not is_preloaded or logins.configured is null or logins.are_there,
+select 'guard', not is_preloaded or configured is null or missing is null,
     case when not is_preloaded then 'off: it needs the library to be preloaded'
-        when logins.configured is null then 'off: supabase_pat.guarded_logins names nobody'
-        when not logins.are_there then format('there is no login %s: name the login of the REST server in supabase_pat.guarded_logins',
-            logins.configured)
-        else format('judges each request of %s, with %s connections now', logins.configured, logins.connections) end
-from server, (
-    select value as configured, coalesce(bool_or(r.oid is not null), false) as are_there,
-        (select count(*) from pg_stat_activity a join pg_roles u on u.oid = a.usesysid
-            where u.rolname = any (names) and a.datname = current_database()) as connections
-    from setting cross join lateral (select array(select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name)) as list (names)
-        left join pg_roles r on r.rolname = any (names) and r.rolcanlogin
-    where setting.name = 'guarded_logins' group by value, names
-) logins
+        when configured is null then 'off: supabase_pat.guarded_logins names nobody'
+        when missing is not null then format('there is no login %s: name the login of the REST server in supabase_pat.guarded_logins', missing)
+        else format('judges each request of %s, with %s connections now', configured, connections) end
+from server, guarded
 union all
-select 'gate', coalesce(requests > 0, false) or dependent = 0,
+select 'gate', coalesce(requests > 0, false) or dependent = 0 or is_guarded and may_be_idle,
     case when requests > 0 then concat_ws('; ', requests || ' requests in this database since the server started',
             'the last at ' || date_trunc('second', last_request_at))
+        when requests = 0 and is_guarded then format('no request in this database since the server started at %s. If there is traffic, name the '
+            'login it comes from in supabase_pat.guarded_logins. Where requests are not judged, these are refused: %s',
+            date_trunc('second', pg_postmaster_start_time()), refused)
         else format('%s. Where requests are not judged, these are refused: %s. Preload the library and name the REST server''s login '
             'in supabase_pat.guarded_logins, or set its db-pre-request = pat.gate: alter role authenticator set pgrst.db_pre_request = ''pat.gate''',
             concat_ws(', ', case when requests = 0 then 'no request has been judged in this database since the server started'
@@ -1271,11 +1303,13 @@ select 'gate', coalesce(requests > 0, false) or dependent = 0,
                 'though db-pre-request is ' || configured || ', which not every REST server reads'), refused) end
 from gate
 union all
-select 'row security', tables is null,
-    case when tables is null then 'on for each table that API roles may use in ' || schema
+select 'row security', tables is null and not is_missing,
+    case when is_missing then format('there is no schema %s: set supabase_pat.default_schema to the first one of the REST server', schema)
+        when tables is null then 'on for each table that API roles may use in ' || schema
         else format('off for %s, which %s may use as they like: alter table ... enable row level security, with policies', tables, roles) end
 from (
-    select value as schema, string_agg(distinct c.oid::regclass::text, ', ') as tables, string_agg(distinct role, ', ') as roles
+    select value as schema, string_agg(distinct c.oid::regclass::text, ', ') as tables, string_agg(distinct role, ', ') as roles,
+        value is not null and to_regnamespace(quote_ident(value)) is null as is_missing
     from setting left join pg_class c on c.relnamespace = to_regnamespace(quote_ident(value)) and c.relkind in ('r', 'p') and not c.relrowsecurity
             and exists (select from api_role r where r.name <> 'service_role' and r.oid is not null
                 and has_any_column_privilege(r.oid, c.oid, 'select, insert, update'))
@@ -1353,8 +1387,14 @@ select 'service accounts', problem is null, coalesce(problem, case
         else 'managed by those whom ' || manager.value || ' allows' end)
 from pat.service_account_problem() problem, setting manager where manager.name = 'service_account_manager'
 union all
-select 'worker', is_standby
-        or worker is not null and flushed_at > clock_timestamp() - 3 * flush_interval - interval '10 seconds' and not is_crowded,
+select 'mail worker', value is null or to_regrole(quote_ident(value)) is not null,
+    case when value is null then 'none: supabase_pat.mail_worker_role names nobody, so only trusted roles claim messages'
+        when to_regrole(quote_ident(value)) is null then format('there is no role %s: create it, or set supabase_pat.mail_worker_role', value)
+        else format('%s claims messages', value) end
+from setting where name = 'mail_worker_role'
+union all
+select 'worker', is_standby or worker is not null and not is_crowded
+        and coalesce(flushed_at, pg_postmaster_start_time()) > clock_timestamp() - 3 * flush_interval - interval '10 seconds',
     case when is_standby then 'starts when this standby is promoted'
         when worker is null then 'does not run: see the server''s log, and whether max_worker_processes is used up'
         when flushed_at is null then 'has just started'
@@ -1429,6 +1469,7 @@ comment on table pat.api_key_days is
     'How many requests each token made on each day, but for its latest one, which is in pat.api_key_usage.';
 comment on column pat.api_key_days.day is 'In UTC.';
 comment on column pat.api_key_days.requests is 'Those that were let through.';
+comment on table pat.api_key_usage is 'When each token was last used, and how often on its latest day.';
 comment on column pat.api_key_usage.day is 'The latest day, in UTC, on which it was used or refused, with its counts.';
 comment on column pat.api_key_usage.requests is 'Those of that day that were let through.';
 comment on view public.api_key_daily_usage is
@@ -1459,13 +1500,18 @@ comment on function pat.explain_access(uuid, text) is
     'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
     'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
     'scope and is not shown; which rows they let through is not checked. For trusted roles.';
+comment on table pat.denied_tokens is 'JWTs that are refused though their signature is right, as digests: see pat.deny_token.';
+comment on type pat.server_state is 'What pat.server_state() returns.';
+comment on function pat.jwt_status(text) is
+    'valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what '
+    'pat.verify_jwt would find of a JWT, and for an opaque token what its row says. Never raises an error.';
 comment on function public.introspect_token(text, text) is
     'For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is '
     '{"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, '
     'iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, '
     'api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if '
-    'it grants them all. A token with allowed_ips or a rate limit is not active, since only pat.gate() can hold it to '
-    'them. The use of the token is recorded. For trusted roles.';
+    'it grants them all. A token with allowed_ips, a rate limit or a quota is not active, since only where its request is '
+    'judged can it be held to them. The use of the token is recorded. For trusted roles.';
 comment on function public.exchange_token(interval, text[]) is
     'For a request that is made with a personal access token: returns a short-lived JWT in its place, for servers '
     'that take only JWTs, or for somebody who should be allowed less. The JWT has the id of the token, so whatever '

@@ -153,6 +153,8 @@ alter table pat.api_key_usage enable row level security;
 
 select pg_extension_config_dump('pat.api_key_usage', '');
 
+comment on table pat.api_key_usage is 'When each token was last used, and how often on its latest day.';
+
 create policy owners_see_their_usage on pat.api_key_usage for select
     using (user_id = pat.uid() and public.has_scope('tokens:read') and public.is_active_session());
 

@@ -167,7 +167,7 @@ export type Database = {
         };
         Returns: boolean;
       };
-      /** For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is {"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if it grants them all. A token with allowed_ips or a rate limit is not active, since only pat.gate() can hold it to them. The use of the token is recorded. For trusted roles. */
+      /** For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is {"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if it grants them all. A token with allowed_ips, a rate limit or a quota is not active, since only where its request is judged can it be held to them. The use of the token is recorded. For trusted roles. */
       introspect_token: {
         Args: {
           token: string;
@@ -411,6 +411,7 @@ export type Database = {
         };
         Relationships: [];
       };
+      /** When each token was last used, and how often on its latest day. */
       api_key_usage: {
         Row: {
           day: string | null;
@@ -511,6 +512,7 @@ export type Database = {
         };
         Relationships: [];
       };
+      /** JWTs that are refused though their signature is right, as digests: see pat.deny_token. */
       denied_tokens: {
         Row: {
           claims_digest: string;
@@ -934,7 +936,7 @@ export type Database = {
         };
         Returns: string;
       };
-      /** valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what pat.verify_jwt would find. Never raises an error. */
+      /** valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what pat.verify_jwt would find of a JWT, and for an opaque token what its row says. Never raises an error. */
       jwt_status: {
         Args: {
           token: string;

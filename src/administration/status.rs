@@ -83,8 +83,10 @@ fn secret_problem() -> SqlResult<Option<String>> {
 }
 
 fn with_hint(error: &Error) -> String {
-    let hint = error.hint().unwrap_or_default();
-    format!("{error}. {hint}")
+    match error.hint() {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
+    }
 }
 
 fn weak(weakness: Weakness) -> String {

@@ -476,6 +476,24 @@ pub fn mint_requires_aal() -> String {
     text(&MINT_REQUIRES_AAL)
 }
 
+#[pg_guard]
+unsafe extern "C-unwind" fn check_assurance_level(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: what Postgres has passed.
+    unsafe {
+        is_fit(
+            value,
+            c"An assurance level is aal1, aal2 or aal3. Empty, any login will do.",
+            |text| {
+                text.is_none_or(|text| matches!(text.to_bytes(), b"" | b"aal1" | b"aal2" | b"aal3"))
+            },
+        )
+    }
+}
+
 /// What new opaque tokens begin with: one that [`Prefix::parse`] takes.
 pub fn token_prefix() -> String {
     text(&TOKEN_PREFIX)
@@ -536,12 +554,6 @@ pub fn define() {
         c"supabase_pat.service_role",
         c"The role whose privileges make a caller trusted.",
         &SERVICE_ROLE,
-        GucFlags::default(),
-    );
-    string(
-        c"supabase_pat.mint_requires_aal",
-        c"The assurance level that a login needs to mint tokens: aal1, aal2 or aal3; empty for any.",
-        &MINT_REQUIRES_AAL,
         GucFlags::default(),
     );
     string(
@@ -716,6 +728,17 @@ pub fn define() {
     );
     // SAFETY: the hook raises no error and cannot panic.
     unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"supabase_pat.mint_requires_aal",
+            c"The assurance level that a login needs to mint tokens: aal1, aal2 or aal3; empty for any.",
+            c"",
+            &MINT_REQUIRES_AAL,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_assurance_level),
+            None,
+            None,
+        );
         GucRegistry::define_string_guc_with_hooks(
             c"supabase_pat.token_prefix",
             c"What new opaque tokens begin with. Tokens with another prefix stay valid.",

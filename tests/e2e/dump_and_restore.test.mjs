@@ -170,7 +170,8 @@ for (const [world, { admin }] of Object.entries(WORLDS)) {
       restore(away, dump('without keys', '-Fc', '--exclude-table-data=pat.private_keys'));
       assertWhole(inventory(away), original, { without: [...Object.keys(NOT_DUMPED), 'pat.private_keys'] });
       const { said } = client(away, 'psql', ['-Xqc', `select pat.sign_jwt('{}')`]);
-      assert.equal(said, 'ERROR:  signing key new cannot be read as it is stored\n');
+      assert.equal(said, 'ERROR:  signing key new cannot be read as it is stored\n'
+        + 'HINT:  After a restore without private keys, delete the row from pat.signing_keys and add a key.\n');
       // As the README says.
       away.psql('app', `delete from pat.signing_keys; select pat.add_signing_key('ES256', kid => 'fresh'); select pat.rotate_signing_key('fresh')`);
       const { configured, old } = credentials.live;

@@ -872,6 +872,11 @@ test('the doctor goes by the requests that were seen in this database', async ()
     assert.deepEqual(status('gate', where).ok, true, 'while no token depends on it');
     const [limited, opaque] = [mint(where, 5), sql(`select id from mint_pat('${ALICE}', 'x', kind => 'opaque')`, where)];
     assert.match(opaque, /^[0-9a-f-]{36}$/);
+    // Where the guard stands, nobody may have asked yet.
+    const idle = status('gate', where);
+    assert.equal(idle.ok, true);
+    assert.match(idle.detail, /^no request in this database since the server started at .*\. If there is traffic, name the login it comes from in /);
+    sql(`alter database asked set supabase_pat.guarded_logins = ''`);
     const missing = status('gate', where);
     assert.equal(missing.ok, false);
     assert.match(missing.detail, /^no request has been judged in this database since the server started, though db-pre-request is pat\.gate, which not every REST server reads\./);
@@ -883,6 +888,11 @@ test('the doctor goes by the requests that were seen in this database', async ()
     const seen = status('gate', where);
     assert.equal(seen.ok, true);
     assert.match(seen.detail, /^1 requests in this database since the server started; the last at /);
+    // Each login that is named is to be one.
+    sql(`alter database asked set supabase_pat.guarded_logins = 'authenticator, storage_admn'`);
+    assert.deepEqual(status('guard', where), {
+      ok: false, detail: 'there is no login storage_admn: name the login of the REST server in supabase_pat.guarded_logins',
+    });
   } finally {
     sql('alter role authenticator reset pgrst.db_pre_request');
     sql('drop database asked');

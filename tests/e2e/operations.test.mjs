@@ -158,6 +158,9 @@ test('what a dump takes along is what is said, and levels and versions are those
     where relnamespace = 'pat'::regnamespace and relkind = 'r'`).split('\n').sort());
 
   assert.match(cluster.psql('postgres', block('Upgrade')), /^t\|/);
+  cluster.psql('postgres', block('Upgrade', 1));
+  assert.equal(cluster.psql('postgres', `select bool_or(has_function_privilege(role, oid, 'execute'))
+    from pg_proc, unnest('{anon,authenticated}'::text[]) role where proname in ('mint_pat', 'revoke_pat')`), 'f');
 
   const triggers = (name) => cluster.psql('postgres', `select string_agg(distinct tgenabled::text, '') || count(*) from pg_trigger where tgname = '${name}'`);
   cluster.psql('postgres', `do $$ declare found regclass; begin

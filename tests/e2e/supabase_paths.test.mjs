@@ -213,7 +213,7 @@ test('a login changes no user by PUT, and signs in by no path of Supabase Auth',
   const supabase = await loggedIn(t, await session());
   const before = await everything();
   const { error } = await supabase.auth.updateUser({ password: 'another password' });
-  assert.deepEqual([error.status, error.message], [405, 'users are not changed here']);
+  assert.deepEqual([error.status, error.message], [405, "users are not changed here: set a password with rpc('reset_password')"]);
   const { error: refused } = await supabase.auth.signInWithPassword({ email: 'alice@example.com', password: 'a password' });
   assert.deepEqual([refused.status, refused.message], [400, "sign in with rpc('sign_in') and setSession()"]);
   assert.deepEqual(await everything(), before);

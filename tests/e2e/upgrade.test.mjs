@@ -391,6 +391,24 @@ for (const from of released) {
       assert.deepEqual(await rows(quoted, policies), await rows(plain, policies));
     });
 
+    test('what an operator has made of the right to revoke holds for both ways to do so', async () => {
+      const { cluster } = world;
+      cluster.psql('postgres', 'create role revoker nologin');
+      const db = await world.connect(await world.database(from, `
+        revoke execute on function public.revoke_pat(uuid) from authenticated; grant execute on function public.revoke_pat(uuid) to revoker`));
+      await db.query('alter extension supabase_pat update');
+      const functions = await rows(db, `select p.oid::regprocedure::text as function, has_function_privilege('authenticated', p.oid, 'execute') as is_users,
+          has_function_privilege('revoker', p.oid, 'execute') as is_theirs, has_function_privilege('service_role', p.oid, 'execute') as is_trusted,
+          p.proacl is distinct from i.initprivs as is_dumped
+        from pg_proc p left join pg_init_privs i on i.objoid = p.oid and i.classoid = 'pg_proc'::regclass
+        where proname = 'revoke_pat' order by 1`);
+      const theirs = { is_users: false, is_theirs: true, is_trusted: true, is_dumped: true };
+      assert.deepEqual(functions, [{ function: 'revoke_pat(uuid)', ...theirs }, { function: 'revoke_pat(uuid,boolean)', ...theirs }]);
+      await assert.rejects(db.query('drop role revoker'), ({ code, detail }) => code === '2BP01' && detail.includes('revoke_pat(uuid,boolean)'));
+      await db.query('drop owned by revoker');
+      await db.query('drop role revoker');
+    });
+
     test('whoever runs it, what is new belongs to the owner of the extension, who need not be a superuser any more', async () => {
       const { cluster } = world;
       cluster.psql('postgres', 'create role former superuser login; create role present superuser login');

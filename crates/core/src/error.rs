@@ -504,8 +504,11 @@ impl Error {
             MalformedScope(_) => {
                 "A scope is resource:action, such as todos:read, todos:*, *:read, or * for everything."
             }
-            NoScopes => "Pass null for a token that is not limited by scopes.",
-            LifetimeTooLong { .. } => "Leave expires_in out for the default lifetime.",
+            NullArgument("rate_limit" | "quota") => {
+                "A window says how long a limit counts, and is none by itself."
+            }
+            NoScopes => "Name one, or leave scopes out: then nothing is limited further.",
+            LifetimeTooLong { .. } => "Ask for less, or leave expires_in out.",
             NotWithToken(_) | NotWithLimitedToken(_) | SessionEnded => "Log in.",
             NothingToExchange => "The access token of a login is a JWT already: send that one.",
             ScopeNotExchanged => "Use the token itself to mint, rotate and revoke.",
@@ -523,7 +526,10 @@ impl Error {
                 "Until it can be called, only trusted roles manage service accounts: see pat.status()."
             }
             DayOutOfRange => "Leave it out for the present day, in UTC.",
-            NoNetworks => "Pass null for a token that may be used from everywhere.",
+            UnreadableKey(_) => {
+                "After a restore without private keys, delete the row from pat.signing_keys and add a key."
+            }
+            NoNetworks => "Name one, or leave allowed_ips out: then nothing is limited further.",
             NextPreRequest { .. } => {
                 "pat.gate() refuses every request until it can call that function: see pat.status()."
             }

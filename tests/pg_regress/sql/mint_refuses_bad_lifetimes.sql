@@ -2,6 +2,7 @@ call tests.log_in('alice');
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '0')$$);
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '-1 second')$$);
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '-1 day 23 hours')$$);
+select * from tests.error($$select mint_pat(name => 'x', expires_in => '999 milliseconds')$$);
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '-178000000 years')$$);
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '367 days')$$);
 select * from tests.error($$select mint_pat(name => 'x', expires_in => '100 years')$$);

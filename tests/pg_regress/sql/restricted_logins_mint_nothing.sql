@@ -81,6 +81,7 @@ select * from tests.error($$select mint_pat(name => 'x', scopes => '{todos:write
 reset role;
 
 -- A second factor, where the operator asks for one.
+set supabase_pat.mint_requires_aal = 'aal2 ';
 set supabase_pat.mint_requires_aal = 'aal2';
 select * from pg_temp.try('{}');
 select * from pg_temp.try('{"aal": null}');

@@ -43,6 +43,7 @@ use uuid::Uuid;
 
 use super::coming::{Coming, executes, only_announces, only_prepares};
 use super::raise::{self, Decision, Raised};
+use super::reach;
 use crate::pg::error::reported;
 use crate::pg::guc::{self, Moment, OwnSetting, Watch};
 use crate::pg::hooks::utility_hook;
@@ -103,8 +104,8 @@ struct State {
     settled: Option<Seen>,
     counted: Vec<Uuid>,
     is_judging: bool,
-    /// When the statement or portal began by which the request of this transaction has scopes.
-    scopes_since: pg_sys::TimestampTz,
+    /// Whether the request of this transaction has come to have scopes.
+    has_scopes: bool,
 }
 
 static STATE: Local<Option<State>> = Local::new(None);
@@ -413,7 +414,7 @@ unsafe extern "C-unwind" fn judged(place: Place) -> Decision {
             None => {
                 if admitted::has_scopes() && !had_scopes && when != When::Within {
                     // SAFETY: as above.
-                    unsafe { state().scopes_since = present_portal_began() };
+                    unsafe { state() }.has_scopes = true;
                 }
                 note_judged()?;
                 Ok(Decision::Admitted(pg_sys::InvalidOid))
@@ -462,37 +463,29 @@ unsafe extern "C-unwind" fn is_request() -> bool {
 /// # Safety
 /// As [`after_outermost`].
 #[inline(always)]
-unsafe fn before_run(plan: *mut pg_sys::PlannedStmt) {
+unsafe fn before_run(query: *mut pg_sys::QueryDesc) {
     // SAFETY: as the caller promises.
     unsafe {
+        let plan = (*query).plannedstmt;
         before(Coming::Plan(plan));
-        if admitted::has_scopes() && is_guarded() && began_without_scopes() {
-            raise::carry_out(too_late());
+        if admitted::has_scopes() && !reach::was_asked(query) && is_guarded() {
+            raise::carry_out(not_asked(plan));
         }
     }
 }
 
-/// Whether a cursor or portal was opened before there were scopes, which are asked for when it starts.
-unsafe fn began_without_scopes() -> bool {
-    // SAFETY: the reference is gone at the end of the line.
-    unsafe { present_portal_began() < state().scopes_since }
-}
-
-/// When the statement, cursor or portal began that is being run. Until there is one, when the client sent what is being done.
-unsafe fn present_portal_began() -> pg_sys::TimestampTz {
-    // SAFETY: the portal that is being run, and a time of this backend.
-    unsafe {
-        match pg_sys::ActivePortal.as_ref() {
-            Some(portal) => portal.creation_time,
-            None => pg_sys::GetCurrentStatementStartTimestamp(),
-        }
-    }
-}
-
+/// Refuses a cursor or portal that was opened before there were scopes, which are asked for when it starts. What only
+/// announces needs none.
 #[cold]
 #[pg_guard]
-unsafe extern "C-unwind" fn too_late() -> Decision {
-    memory::with_room(|| Decision::Refused(Raised::by(&Refusal::TooLate)))
+unsafe extern "C-unwind" fn not_asked(plan: *mut pg_sys::PlannedStmt) -> Decision {
+    // SAFETY: the reference is gone at the end of the line; Postgres passes what it runs.
+    memory::with_room(|| unsafe {
+        match !state().has_scopes || only_announces(Coming::Plan(plan)) {
+            true => Decision::Admitted(pg_sys::InvalidOid),
+            false => Decision::Refused(Raised::by(&Refusal::TooLate)),
+        }
+    })
 }
 
 #[inline(always)]
@@ -587,7 +580,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         state.counted.clear();
         state.settled = None;
         state.is_judging = false;
-        state.scopes_since = 0;
+        state.has_scopes = false;
     }
 }
 

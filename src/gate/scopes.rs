@@ -33,7 +33,7 @@ pub fn check(scopes: &Scopes, request: &HttpRequest) -> Result<(), Stop> {
             needed if needed.is_granted_by(scopes) => asks_itself = false,
             Needed::Scope(scope, _) => {
                 let scope = scope.to_string();
-                return Err(Refusal::ScopeMissing { scope, table: None }.into());
+                return Err(Refusal::ScopeMissing { scope, done: None }.into());
             }
             Needed::Everything => return Err(Refusal::UnknownRequest.into()),
         }

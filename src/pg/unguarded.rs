@@ -64,6 +64,8 @@ unsafe extern "C-unwind" {
     pub fn bms_equal(set: *const pg_sys::Bitmapset, other: *const pg_sys::Bitmapset) -> bool;
     pub fn bms_is_member(member: c_int, set: *const pg_sys::Bitmapset) -> bool;
     pub fn list_concat(list: *mut pg_sys::List, other: *mut pg_sys::List) -> *mut pg_sys::List;
+    pub fn exprType(node: *const pg_sys::Node) -> Oid;
+    pub fn type_is_rowtype(of: Oid) -> bool;
     pub fn GetUserId() -> Oid;
     pub fn GetOuterUserId() -> Oid;
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);

@@ -158,7 +158,7 @@ unsafe fn current<'a>() -> Option<&'a mut Run> {
 #[derive(Clone, Copy)]
 pub struct Around {
     /// Before each run, of which a cursor has many.
-    pub before: unsafe fn(*mut pg_sys::PlannedStmt),
+    pub before: unsafe fn(*mut pg_sys::QueryDesc),
     /// After each run that is not inside another one, but perhaps in a command.
     pub after_outermost: unsafe fn(*mut pg_sys::PlannedStmt),
 }
@@ -189,7 +189,7 @@ macro_rules! executor_run_hook {
             unsafe {
                 let around = *AROUND.get();
                 if let Some(around) = around {
-                    (around.before)((*query).plannedstmt);
+                    (around.before)(query);
                 }
                 RUNS.get().push(Run {
                     snapshot: (*query).snapshot,

@@ -204,16 +204,14 @@ fn tightened_limit(
     if requests.is_none() && window.is_none() {
         return Ok(None);
     }
-    let what = match which {
-        Which::Rate => "the rate limit",
-        Which::Quota => "the quota",
+    let (usual, what) = match which {
+        Which::Rate => (60, "the rate limit"),
+        Which::Quota => (86_400, "the quota"),
     };
     let old = old.limits.of(which);
     let requests = requests.or(old.map(|limit| limit.requests as i32));
     let present = old.and_then(|limit| clock::interval(limit.seconds()));
-    let window = window
-        .or(present)
-        .or_else(|| clock::interval(which.usual_window()));
+    let window = window.or(present).or_else(|| clock::interval(usual));
     let new = requested_limit(which, requests, window)?;
     let new = new.ok_or(Error::NullArgument(which.argument()))?;
     tightens(old.is_none_or(|old| old.includes(new)), what)?;

@@ -151,19 +151,14 @@ pub fn requested_limit(
     requests: Option<i32>,
     window: Option<Interval>,
 ) -> Result<Option<Limit>, Error> {
-    let micros = window.map(|window| match clock::is_infinite(&window) {
+    let Some(requests) = requests else {
+        return Ok(None);
+    };
+    let window = window.ok_or(Error::NullArgument(which.window()))?;
+    let micros = match clock::is_infinite(&window) {
         true => i64::MAX,
         false => i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
-    });
-    let Some(requests) = requests else {
-        // Whoever names a window has forgotten the limit, and would get a token without one.
-        let is_usual = micros.is_none_or(|micros| micros == which.usual_window() * 1_000_000);
-        return match is_usual {
-            true => Ok(None),
-            false => Err(Error::NullArgument(which.argument())),
-        };
     };
-    let micros = micros.ok_or(Error::NullArgument(which.window()))?;
     let limit = Limit::requested(which, requests, micros)?;
     // The tables of 0.1.0 have no leases: there each connection counts whatever window there is.
     match limit.is_durable() && !settings::is_preloaded() && store::has_details() {

@@ -142,6 +142,22 @@ const TABLES = `
       return (select count(*) from found);
   end $$;
 
+  -- What servers call as if it were a column of todos, or a table of it.
+  create function notes_of(todos) returns bigint language plpgsql security definer as $$ begin return (select count(*) from notes where todo = $1.id); end $$;
+  create function rows_of(todos) returns setof notes language sql stable security definer as 'select * from notes where todo = $1.id';
+  create function own_notes_of(todos) returns bigint language sql stable as 'select count(*) from notes where todo = $1.id';
+  create function length_of(todos) returns int language sql immutable as 'select length($1.title)';
+  create function all_of(todos) returns bigint language sql stable as 'select notes_of($1)';
+  create function private.notes_of(todos) returns bigint language sql stable security definer as 'select notes_of($1)';
+  create function count_of(todos) returns bigint language sql stable security definer as 'select count(*) from members where team = $1.id';
+  create view counted as select title, notes_of(todos) as notes from todos;
+  create view invokers_counted with (security_invoker) as select title, notes_of(todos) as notes from todos;
+  create table counts (id int);
+  alter table counts enable row level security;
+  create policy counted on counts using (exists (select from todos where count_of(todos) = 0));
+  insert into counts values (1);
+  grant all on counted, invokers_counted, counts to authenticated;
+
   create function to_audit() returns trigger language plpgsql as $$ begin insert into audit values (new.line); return new; end $$;
   create function owners_to_audit() returns trigger language plpgsql security definer as $$ begin insert into audit values (new.line); return new; end $$;
   create table watched (line text);
@@ -213,6 +229,12 @@ const CASES = [
   ['an inlined function of a table that is read besides', 'select * from notes, inlined_notes(notes.id - 1)', { 'notes:read': 'public.notes' }],
   ['an inlined function with policies', 'select * from inlined_plans()', { 'plans:read': 'public.plans' }, 1],
   ['an inlined function with policies beside what they read', 'select * from inlined_plans() join members using (team)', { 'plans:read': 'public.plans', 'members:read': 'public.members' }],
+  ['a view of its owner that calls a function for a row', 'select * from counted', { 'counted:read': 'public.counted' }],
+  ['a view of the invoker that calls a function for a row', 'select * from invokers_counted', { 'invokers_counted:read': 'public.invokers_counted', 'todos:read': 'public.todos' }],
+  ['a policy that calls a function for a row', 'select * from counts', { 'counts:read': 'public.counts' }, 1],
+  ['a function of the invoker for a row', 'select own_notes_of(todos) from todos', { 'todos:read': 'public.todos', 'notes:read': 'public.notes' }],
+  ['a function of the invoker for a row that touches nothing', 'select todos.length_of from todos', { 'todos:read': 'public.todos' }],
+  ['a function of the invoker for a row that calls another one', 'select all_of(todos) from todos', { 'todos:read': 'public.todos' }],
   ['EXECUTE', "select by_name('notes')", { 'notes:read': 'public.notes' }],
   ['a cursor of a function', 'select by_cursor()', { 'notes:read': 'public.notes' }],
   ['a cursor', 'declare c cursor for select * from notes', { 'notes:read': 'public.notes' }],
@@ -335,6 +357,40 @@ describe('with the rights of the request', () => {
     }
   });
 
+  test('a function that runs with the rights of its owner needs its own scope where it is called for a row', async () => {
+    const calls = (function_, scope) => ({ ...refusal(scope), detail: `The statement calls ${function_} for a row, with the rights of its owner.` });
+    for (const [statement, function_, scope] of [
+      ['select todos.notes_of from todos', 'public.notes_of', 'rpc/notes_of:call'],
+      ['select notes_of(todos) from todos', 'public.notes_of', 'rpc/notes_of:call'],
+      ['select id from todos where todos.notes_of > 5', 'public.notes_of', 'rpc/notes_of:call'],
+      ['select id from todos order by (select todos.notes_of)', 'public.notes_of', 'rpc/notes_of:call'],
+      ['with t as materialized (select notes_of(t) from todos t) select 1 from t', 'public.notes_of', 'rpc/notes_of:call'],
+      ["update todos set title = 'x' returning todos.notes_of", 'public.notes_of', 'rpc/notes_of:call'],
+      ['select body from todos, rows_of(todos)', 'public.rows_of', 'rpc/rows_of:call'],
+      ['select private.notes_of(todos) from todos', 'private.notes_of', 'rpc/private.notes_of:call'],
+      ['prepare once as select todos.notes_of from todos; execute once', 'public.notes_of', 'rpc/notes_of:call'],
+      ['declare c cursor for select todos.notes_of from todos', 'public.notes_of', 'rpc/notes_of:call'],
+    ]) {
+      await requesting(await claimsOf(['todos:read', 'todos:write', scope]), [statement, 'deallocate all']);
+      await assert.rejects(requesting(await claimsOf(['todos:read', 'todos:write']), statement), calls(function_, scope), statement);
+      await connection.query('deallocate all');
+    }
+    // Whoever has no list of scopes needs none.
+    await requesting(await claimsOf(null), 'select todos.notes_of from todos');
+    const explained = await world.rows(`select object, scope, granted from pat.explain_access($1, 'select todos.notes_of, todos.length_of from todos')`,
+      [(await world.mint(ALICE, { scopes: ['todos:read'] })).id]);
+    assert.ok(explained.some(({ object, scope, granted }) => object === 'public.notes_of(public.todos)' && scope === 'rpc/notes_of:call' && !granted), JSON.stringify(explained));
+  });
+
+  test('nor does it return what was found by an expression of the key', async () => {
+    await world.rows('create table codes (code text primary key); create unique index on codes (lower(code)); grant all on codes to authenticated');
+    await world.rows("insert into codes values ('HIDDEN')");
+    const statement = "insert into codes values ('hidden') on conflict (lower(code)) do update set code = codes.code returning code";
+    await assert.rejects(requesting(await claimsOf(['codes:write']), statement),
+      { message: 'the personal access token lacks the scope codes:read, so the rows that it writes cannot be returned' });
+    assert.deepEqual(await requesting(await claimsOf(['codes:write', 'codes:read']), statement), [{ code: 'HIDDEN' }]);
+  });
+
   test('COPY FROM needs write', async () => {
     const copying = async (scopes) => requesting(await claimsOf(scopes), 'copy logs from stdin').then(
       () => assert.fail('it waited for no rows'), ({ code }) => code);
@@ -364,6 +420,9 @@ describe('with the rights of the request', () => {
     const claims = await claimsOf(['theirs:read']);
     for (const statement of ['select * from theirs', 'select theirs_1()']) {
       await assert.rejects(requesting(claims, statement), refusal('notes:read', 'public.notes'));
+      // Nor when the request has another role.
+      await world.rows('grant select on theirs to anon');
+      await assert.rejects(requesting(claims, ['set local role anon', statement]), refusal('notes:read', 'public.notes'));
     }
   });
 
@@ -445,6 +504,26 @@ describe('plans that are kept', () => {
     await assert.rejects(requesting(await claimsOf(['nothing:else']), statement), refusal('plans:read', 'public.plans'));
   });
 
+  test('what functions touch while a parallel worker starts is asked there', async () => {
+    await world.rows(`
+      create table parted (id int, body text) partition by range (id);
+      create table parted_1 partition of parted for values from (0) to (5000);
+      create table parted_2 partition of parted for values from (5000) to (100000);
+      insert into parted select n, repeat('x', 100) from generate_series(1, 30000) n;
+      grant select on parted to authenticated;
+      -- In the leader it touches nothing.
+      create function bound(leader int) returns int language plpgsql stable parallel safe as $$
+      begin
+        return case when pg_backend_pid() = leader then 100000 else 100000 + (select count(*) from notes) end;
+      end $$`);
+    await world.rows('analyze parted');
+    const { rows: [{ pid }] } = await connection.query('select pg_backend_pid() as pid');
+    const reading = ['set local parallel_setup_cost = 0', 'set local parallel_tuple_cost = 0', 'set local min_parallel_table_scan_size = 0',
+      'set local max_parallel_workers_per_gather = 2', 'set local parallel_leader_participation = off', `select count(*) from parted where id < bound(${pid})`];
+    assert.deepEqual(await requesting(await claimsOf(['parted:read', 'notes:read']), reading), [{ count: '30000' }]);
+    await assert.rejects(requesting(await claimsOf(['parted:read']), reading), refusal('notes:read', 'public.notes'));
+  });
+
   test('what functions touch in a parallel worker is asked there', async () => {
     const parallel = ['set local force_parallel_mode = on', 'set local parallel_leader_participation = off'];
     if (Number(process.env.PG ?? 15) >= 16) parallel[0] = 'set local debug_parallel_query = on';
@@ -454,6 +533,51 @@ describe('plans that are kept', () => {
     for (const [name, table] of [['parallel_notes', 'notes'], ['parallel_plans', 'plans']]) {
       assert.deepEqual(await requesting(await claimsOf([`${table}:read`]), calling(name)), [{ n: '1' }]);
       await assert.rejects(requesting(await claimsOf(['nothing:read']), calling(name)), refusal(`${table}:read`, `public.${table}`));
+    }
+  });
+});
+
+describe('what began before the scopes were known', () => {
+  const announcing = async (scopes) => `select set_config('request.jwt.claims', '${await claimsOf(scopes)}', true), set_config('request.method', 'GET', true),
+    set_config('request.path', '/tags', true)`;
+  const begun = ['begin', 'set local role authenticated'];
+
+  test('a cursor does not go on, also in one message', async () => {
+    for (const [scopes, ends] of [[['tags:read'], 'PT403'], [null, undefined]]) {
+      const statements = [...begun, 'declare k cursor for select body from notes', await announcing(scopes), 'fetch all from k'].join('; ');
+      const code = await connection.query(statements).then(() => undefined, (error) => error.code);
+      await connection.query('rollback');
+      assert.equal(code, ends);
+    }
+  });
+
+  test('a portal does not go on that was bound before the announcement was executed', async () => {
+    for (const [scopes, ends] of [[['tags:read'], 'PT403'], [null, undefined]]) {
+      const db = await world.cluster.connect('postgres', 'authenticator');
+      try {
+        const announcement = await announcing(scopes);
+        const { connection: wire } = db;
+        for (const event of ['dataRow', 'errorMessage', 'readyForQuery', 'commandComplete', 'parseComplete']) wire.removeAllListeners(event);
+        const answers = { rows: [], code: undefined };
+        await new Promise((resolve) => {
+          wire.on('dataRow', ({ fields }) => answers.rows.push(fields.map(String).join()));
+          wire.on('errorMessage', ({ code }) => { answers.code = code; });
+          wire.on('readyForQuery', resolve);
+          for (const text of begun) {
+            wire.parse({ name: '', text, types: [] });
+            wire.bind({ portal: '', statement: '', values: [] });
+            wire.execute({ portal: '', rows: 0 });
+          }
+          for (const [name, text] of [['announcement', announcement], ['notes', 'select body from notes']]) wire.parse({ name, text, types: [] });
+          for (const name of ['announcement', 'notes']) wire.bind({ portal: name, statement: name, values: [] });
+          for (const portal of ['announcement', 'notes']) wire.execute({ portal, rows: 0 });
+          wire.sync();
+        });
+        assert.equal(answers.code, ends);
+        assert.equal(answers.rows.includes('note 1'), ends === undefined);
+      } finally {
+        await db.end();
+      }
     }
   });
 });
@@ -476,7 +600,7 @@ describe('whatever Postgres logs', () => {
         try {
           await db.query(`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true),
             set_config('request.method', 'POST', true), set_config('request.path', '/rpc/revoke_pat', true)`, [claims]);
-          for (const statement of statements) await db.query(statement);
+          for (const statement of statements) await (typeof statement === 'string' ? db.query(statement) : statement());
           await db.query('commit');
         } catch (error) {
           await db.query('rollback');
@@ -497,6 +621,11 @@ describe('whatever Postgres logs', () => {
             assert.equal(await settingNow(), level);
           }
           assert.deepEqual(await writing([...scopes, 'guarded:read'], [statement]), [code, detail]);
+        }
+        // Also just before the end of the transaction.
+        const reloaded = () => world.rows('select pg_reload_conf(), pg_sleep(0.2)');
+        for (const last of [[], ['set constraints all immediate']]) {
+          assert.deepEqual(await writing(['guarded:delete', 'guarded:write'], ['delete from guarded where id = 1', reloaded, ...last]), ['23503', undefined]);
         }
         // Nothing is logged that would not have been: neither errors, nor what a function wants to be logged.
         await assert.rejects(requesting(await claimsOf(['rpc/x:call']), ["do $$ begin raise log 'for the log'; end $$", 'select 1/0'], db), { code: '22012' });
@@ -545,6 +674,17 @@ describe('through a REST server', () => {
       refused(await call([]), 'notes:read', 'public.notes');
       assert.equal((await call(['notes:read'])).data, 1);
       assert.equal((await asking(kind, ['rpc/owners_notes_1:call'], 'POST', '/rpc/owners_notes_1', {})).data, 1);
+    });
+
+    test(`a ${kind} token calls a function as a column with the scope for it`, async () => {
+      for (const [method, path, body] of [['GET', '/todos?select=title,notes_of'], ['GET', '/todos?select=title&notes_of=gt.0'],
+        ['PATCH', '/todos?id=eq.1&select=title,notes_of', { title: 'alice 1' }]]) {
+        const headers = { prefer: 'return=representation' };
+        const answer = await asking(kind, ['todos:*'], method, path, body, headers);
+        const [status, message] = lacks('rpc/notes_of:call');
+        assert.deepEqual([answer.status, answer.data.message], [status, message]);
+        assert.equal((await asking(kind, ['todos:*', 'rpc/notes_of:call'], method, path, body, headers)).data[0].title, 'alice 1');
+      }
     });
   }
 

@@ -84,14 +84,6 @@ impl Which {
         }
     }
 
-    /// Seconds of a window, where nobody says otherwise: the defaults of `mint_pat`.
-    pub fn usual_window(self) -> i64 {
-        match self {
-            Self::Rate => 60,
-            Self::Quota => 86_400,
-        }
-    }
-
     /// The argument of `mint_pat` for how long a window is.
     pub fn window(self) -> &'static str {
         match self {

@@ -4,6 +4,13 @@ use std::net::IpAddr;
 
 use crate::rate_headers::RateHeaders;
 
+/// What a statement does with a table or a function, each named with its schema.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    Touches(String),
+    Calls(String),
+}
+
 /// The message is the `Display` text. It tells only what the holder of a token may know of it, and repeats no piece
 /// of the token.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,8 +47,8 @@ pub enum Refusal {
     #[error("the personal access token lacks the scope {scope}")]
     ScopeMissing {
         scope: String,
-        /// What a statement touches, if it is not the request by itself that needs the scope.
-        table: Option<String>,
+        /// What a statement does, if it is not the request by itself that needs the scope.
+        done: Option<Done>,
     },
     #[error(
         "the personal access token lacks the scope {0}, so the rows that it writes cannot be returned"
@@ -139,11 +146,16 @@ impl Refusal {
 
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::ScopeMissing {
-                table: Some(table), ..
-            } => Some(format!(
-                "The statement touches {table} with the rights of the request."
-            )),
+            Self::ScopeMissing { done, .. } => done.as_ref().map(|done| match done {
+                Done::Touches(table) => {
+                    format!("The statement touches {table} with the rights of the request.")
+                }
+                Done::Calls(function) => {
+                    format!(
+                        "The statement calls {function} for a row, with the rights of its owner."
+                    )
+                }
+            }),
             _ => None,
         }
     }
@@ -239,7 +251,7 @@ mod tests {
             AddressNotAllowed([192, 0, 2, 1].into()),
             ScopeMissing {
                 scope: "todos:read".into(),
-                table: None,
+                done: None,
             },
             UnknownRequest,
             RoleNotAllowed("service_role".into()),
@@ -283,11 +295,11 @@ mod tests {
 
     #[test]
     fn a_refusal_for_a_table_names_scope_and_table() {
-        let refusal = |table| Refusal::ScopeMissing {
+        let refusal = |done| Refusal::ScopeMissing {
             scope: "notes:read".into(),
-            table,
+            done,
         };
-        let for_table = refusal(Some("public.notes".into()));
+        let for_table = refusal(Some(Done::Touches("public.notes".into())));
         assert!(for_table.to_string().contains("notes:read"));
         assert!(for_table.detail().unwrap().contains("public.notes"));
         assert_eq!(refusal(None).detail(), None);

@@ -65,15 +65,20 @@ impl Restrictions {
             None => Members::parse("{}").ok_or(Error::UnclearClaims)?,
         };
         let raw = |name| -> Result<Option<Box<RawValue>>, Error> {
-            match (members.get(name), legacy(name)) {
-                (Some(value), _) if value.get().len() > MAX_CARRIED => {
-                    Err(Error::ClaimsTooLarge { max: MAX_CARRIED })
-                }
-                (Some(value), _) => Ok(Some(value.to_owned())),
-                (None, Some(text)) => serde_json::value::to_raw_value(&text)
-                    .map(Some)
-                    .map_err(|error| Error::Internal(error.to_string())),
-                (None, None) => Ok(None),
+            let value = match (members.get(name), legacy(name)) {
+                (Some(value), _) => Some(value.to_owned()),
+                (None, Some(text)) => Some(
+                    serde_json::value::to_raw_value(&text)
+                        .map_err(|error| Error::Internal(error.to_string()))?,
+                ),
+                (None, None) => None,
+            };
+            match value
+                .as_ref()
+                .is_some_and(|value| value.get().len() > MAX_CARRIED)
+            {
+                true => Err(Error::ClaimsTooLarge { max: MAX_CARRIED }),
+                false => Ok(value),
             }
         };
         let text = |name| match members.text(name) {
@@ -238,6 +243,10 @@ mod tests {
         }
         let long = format!(r#"{{"act":"{}"}}"#, "x".repeat(MAX_CARRIED));
         assert!(Restrictions::of_claims(Some(&long), None, |_| None).is_err());
+        // Escaped, it takes more.
+        let of_setting =
+            |name: &str| (name == "client_id").then(|| "\u{1}".repeat(MAX_CARRIED / 4));
+        assert!(Restrictions::of_claims(None, None, of_setting).is_err());
     }
 
     #[test]

@@ -99,12 +99,7 @@ impl Needed {
                     {
                         Self::Nothing { writes }
                     }
-                    Some(name) => Self::either(
-                        of_function(&name)
-                            .filter(|_| is_ours(schema))
-                            .map(|(resource, action)| Scope::wanted(resource, action)),
-                        Scope::wanted(format!("rpc/{}", in_schema(schema, &name)), "call"),
-                    ),
+                    Some(name) => Self::of_call(schema, &name),
                     None => Self::Everything,
                 }
             }
@@ -120,6 +115,16 @@ impl Needed {
                 .filter(|_| is_ours(schema))
                 .map(|resource| Scope::wanted(resource, action)),
             Scope::wanted(in_schema(schema, name), action),
+        )
+    }
+
+    /// For a function of that name. `schema` is another one than the default.
+    pub fn of_call(schema: Option<&str>, name: &str) -> Self {
+        Self::either(
+            of_function(name)
+                .filter(|_| is_ours(schema))
+                .map(|(resource, action)| Scope::wanted(resource, action)),
+            Scope::wanted(format!("rpc/{}", in_schema(schema, name)), "call"),
         )
     }
 

@@ -11,6 +11,7 @@ use supabase_pat_core::scope::Scopes;
 
 use super::{ADMITTED, Table, decision, is_limited};
 use crate::gate::raise::{self, Decision};
+use crate::gate::row_errors;
 use crate::pg::hooks::utility_hook;
 use crate::pg::{Local, memory, unguarded};
 use crate::request::admitted;
@@ -25,8 +26,14 @@ pub fn install() {
     }
 }
 
-utility_hook!(process_utility, NEXT, |statement| if is_limited() {
-    raise::carry_out(judge_command((*statement).utilityStmt));
+utility_hook!(process_utility, NEXT, |statement| {
+    // What is deferred fails in COMMIT.
+    if admitted::has_scopes() {
+        row_errors::listen();
+    }
+    if is_limited() {
+        raise::carry_out(judge_command((*statement).utilityStmt));
+    }
 });
 
 #[cold]

@@ -18,7 +18,7 @@ use supabase_pat_core::scope::Scopes;
 
 use super::commands::refusal_of_command;
 use super::marks::{self, Mark, Permissions, wanted_by};
-use super::{Table, accesses, is_of_role_in_force};
+use super::{Definer, Table, accesses, is_of_role_in_force};
 use crate::gate::token::check_life;
 use crate::pg::error::reported;
 use crate::pg::rights;
@@ -137,6 +137,8 @@ fn of_statement(statement: &str, scopes: &Scopes) -> Result<Vec<Row>, Error> {
                 match (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
                     true => add(of_command((*query).utilityStmt, scopes)),
                     false => {
+                        let for_rows: Vec<_> =
+                            marks::functions_in(marks::called_for_rows(query)).collect();
                         let found = marks::find(query);
                         tables_of(&found, scopes)
                             .into_iter()
@@ -145,7 +147,10 @@ fn of_statement(statement: &str, scopes: &Scopes) -> Result<Vec<Row>, Error> {
                         found
                             .functions
                             .into_iter()
-                            .filter_map(of_function)
+                            .filter_map(|function| {
+                                let asked = for_rows.contains(&function).then_some(scopes);
+                                of_function(function, asked)
+                            })
                             .for_each(&mut add);
                     }
                 }
@@ -259,8 +264,8 @@ fn row_of(asked: Asked) -> Row {
     )
 }
 
-/// `None` for a function that is Postgres's own or the extension's.
-fn of_function(function: pg_sys::Oid) -> Option<Row> {
+/// `None` for a function that is Postgres's own or the extension's. With scopes for one that is called as a column.
+fn of_function(function: pg_sys::Oid, asked: Option<&Scopes>) -> Option<Row> {
     // SAFETY: look-ups in the system caches and in pg_depend. The name is in this memory context.
     let (name, is_definer) = unsafe {
         let extension = pg_sys::get_extension_oid(c"supabase_pat".as_ptr(), true);
@@ -276,6 +281,21 @@ fn of_function(function: pg_sys::Oid) -> Option<Row> {
         )
     };
     let may_call = rights::may_execute(function);
+    let definer = asked.and_then(|scopes| Some((Definer::of(function)?, scopes)));
+    if let Some((definer, scopes)) = definer {
+        let missing = definer.missing(scopes);
+        let scope = match definer.needed() {
+            Needed::Scope(scope, _) => Some(scope.to_string()),
+            _ => None,
+        };
+        let detail = match &missing {
+            Some(scope) => format!("it is called for a row, and the token lacks the scope {scope}"),
+            None if !may_call => "its role lacks the privilege".into(),
+            None => "it is called for a row, and runs with the rights of its owner".into(),
+        };
+        let may_call = may_call && missing.is_none();
+        return Some((name, "call".into(), scope, may_call, Some(detail)));
+    }
     let detail = match (may_call, is_definer) {
         (false, _) => "its role lacks the privilege",
         (true, true) => "it runs with the rights of its owner, and what it touches needs no scope",

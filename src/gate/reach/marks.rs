@@ -24,6 +24,62 @@ pub(super) enum Mark {
     Returned = 0x7061_7403,
 }
 
+/// In what a plan rests on, for a function that the client calls with a row, as if it were a column of it. Postgres looks
+/// there for the caches that it has, of which this is none.
+const CALLED_FOR_ROW: c_int = 0x7061_7404;
+
+/// Functions that a statement calls with a row, as far as the client has written it: in what comes from the catalogs,
+/// such as views and policies, nothing has a place in the text. A list for what a plan rests on.
+///
+/// # Safety
+/// A query that was rewritten, and in which no function was put in place of its call.
+pub(super) unsafe fn called_for_rows(query: *mut pg_sys::Query) -> *mut pg_sys::List {
+    let mut found: *mut pg_sys::List = std::ptr::null_mut();
+    // SAFETY: as in `mark`.
+    unsafe { visit_calls(query.cast(), (&raw mut found).cast()) };
+    found
+}
+
+unsafe extern "C-unwind" fn visit_calls(node: *mut pg_sys::Node, found: *mut c_void) -> bool {
+    // SAFETY: Postgres's walkers pass nodes of the tree, and the context.
+    unsafe {
+        if node.is_null() {
+            return false;
+        }
+        match (*node).type_ {
+            T_Query => return unguarded::query_tree_walker(node.cast(), visit_calls, found, 0),
+            T_FuncExpr => note_call(node.cast(), &mut *found.cast()),
+            _ => (),
+        }
+        unguarded::expression_tree_walker(node, visit_calls, found)
+    }
+}
+
+unsafe fn note_call(call: *mut pg_sys::FuncExpr, found: &mut *mut pg_sys::List) {
+    // SAFETY: a call, whose arguments are nodes.
+    unsafe {
+        let call = &*call;
+        let is_clients = call.location >= 0 && call.funcid.to_u32() >= pg_sys::FirstNormalObjectId;
+        let is_row = |argument| unguarded::type_is_rowtype(unguarded::exprType(argument));
+        if is_clients && elements::<pg_sys::Node>(call.args).any(|argument| is_row(argument)) {
+            let item = new_node::<pg_sys::PlanInvalItem>(T_PlanInvalItem);
+            (*item).cacheId = CALLED_FOR_ROW;
+            (*item).hashValue = call.funcid.to_u32();
+            *found = unguarded::lappend(*found, item.cast());
+        }
+    }
+}
+
+/// The functions in such a list.
+pub(super) unsafe fn functions_in(items: *mut pg_sys::List) -> impl Iterator<Item = pg_sys::Oid> {
+    // SAFETY: a list of that type.
+    unsafe {
+        elements::<pg_sys::PlanInvalItem>(items).filter_map(|item| {
+            ((*item).cacheId == CALLED_FOR_ROW).then(|| pg_sys::Oid::from((*item).hashValue))
+        })
+    }
+}
+
 /// Puts functions in FROM in place of their calls, and marks what is touched. Returns what the plan rests on besides.
 pub(super) unsafe fn mark(
     query: *mut pg_sys::Query,
@@ -33,6 +89,7 @@ pub(super) unsafe fn mark(
     unsafe {
         let global = new_node::<pg_sys::PlannerGlobal>(T_PlannerGlobal);
         (*global).boundParams = parameters;
+        (*global).invalItems = called_for_rows(query);
         let root = new_node::<pg_sys::PlannerInfo>(T_PlannerInfo);
         (*root).glob = global;
         (*root).query_level = 1;
@@ -272,7 +329,9 @@ unsafe fn key_of_inserted(query: *mut pg_sys::Query) -> *mut pg_sys::Bitmapset {
             target as pg_sys::Index,
             &mut found_by,
         );
+        let is_column = |element: *mut pg_sys::InferenceElem| (*(*element).expr).type_ == T_Var;
         let is_found_by_key = unguarded::bms_equal(found_by, key)
+            && elements((*conflict).arbiterElems).all(is_column)
             || (*conflict).constraint != pg_sys::InvalidOid && (*conflict).constraint == constraint;
         match is_found_by_key {
             true => key,

@@ -20,6 +20,11 @@
 //! At each start of the executor, where Postgres asks for its own privileges, and in COPY: plans are kept while tokens
 //! change. For what has no scopes, this is a comparison.
 //!
+//! # Functions that are called as columns
+//! PostgREST and its like call a function with a row as its argument as if it were a column, or a table, of that row's
+//! table. One that runs with the rights of its owner may do what it likes, and the path says nothing of it. So it needs
+//! the scope that it needs when it is called by its path. What calls it from a view or a policy is its owner's doing.
+//!
 //! Marks are made from the first token with scopes on that a backend sees. Others never pay for them.
 //!
 //! # Safety
@@ -35,14 +40,14 @@ use std::ffi::{CStr, c_char, c_int};
 
 use pgrx::{pg_guard, pg_sys};
 use supabase_pat_core::claims::Credential;
-use supabase_pat_core::refusal::Refusal;
+use supabase_pat_core::refusal::{Done, Refusal};
 use supabase_pat_core::route::{Access, Needed};
 use supabase_pat_core::scope::Scopes;
 
 use super::raise::{self, Decision, Raised};
 use super::row_errors;
 use super::usage::{self, Bearer};
-use crate::pg::{Local, memory, settings, unguarded};
+use crate::pg::{Local, memory, rights, settings, unguarded};
 use crate::request::admitted;
 use crate::request::http::Origin;
 use crate::request::run;
@@ -51,7 +56,14 @@ use marks::{Mark, Permissions, Wanted, elements, mark, wanted_by};
 static IS_WATCHING: Local<bool> = Local::new(false);
 
 static NEXT_PLANNER: Local<pg_sys::planner_hook_type> = Local::new(None);
+static NEXT_START: Local<pg_sys::ExecutorStart_hook_type> = Local::new(None);
 static NEXT_CHECK: Local<pg_sys::ExecutorCheckPerms_hook_type> = Local::new(None);
+
+/// Beside Postgres's own flags of what is being executed: it started when scopes were asked for.
+const ASKED: c_int = 1 << 30;
+
+/// In a parallel worker, how many statements are just being started, one within the other.
+static STARTING: Local<u32> = Local::new(0);
 
 const WRITING: pg_sys::AclMode = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE) as pg_sys::AclMode;
 const DELETING: pg_sys::AclMode = (pg_sys::ACL_DELETE | pg_sys::ACL_TRUNCATE) as pg_sys::AclMode;
@@ -62,6 +74,8 @@ pub fn install() {
     unsafe {
         *NEXT_PLANNER.get() = pg_sys::planner_hook;
         pg_sys::planner_hook = Some(planner);
+        *NEXT_START.get() = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
         *NEXT_CHECK.get() = pg_sys::ExecutorCheckPerms_hook;
         pg_sys::ExecutorCheckPerms_hook = Some(check_permissions);
     }
@@ -90,13 +104,77 @@ unsafe fn is_of_request() -> bool {
     // SAFETY: it only reads.
     unsafe {
         // For its part of a statement the leader of a parallel worker has been asked, but not for the statements of
-        // functions that the worker calls.
-        let is_asked_for = pg_sys::ParallelWorkerNumber >= 0 && run::is_outermost();
+        // functions that the worker calls, be it while its own part starts.
+        let is_asked_for =
+            pg_sys::ParallelWorkerNumber >= 0 && run::is_outermost() && *STARTING.get() <= 1;
         // The owner of a table is whose rights a foreign key has. That may be the role of the request, whose triggers
         // are nothing of the foreign key's.
         let is_of_foreign_key = unguarded::InNoForceRLSOperation() && !run::is_inside_foreign_key();
-        is_user_of_request() && !is_asked_for && !is_of_foreign_key
+        (is_user_of_request() || is_role_of_requests(unguarded::GetUserId()))
+            && !is_asked_for
+            && !is_of_foreign_key
     }
+}
+
+/// Whether requests have that role, if not this one any more: what they have made gives no rights to others.
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn is_role_of_requests(role: pg_sys::Oid) -> bool {
+    // SAFETY: it only reads. In a transaction that has failed nothing can be looked up.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return false;
+    }
+    memory::with_room(|| {
+        let roles = [settings::authenticated_role(), settings::anon_role()];
+        roles.iter().any(|name| rights::role(name) == Some(role))
+    })
+}
+
+/// Whether scopes were asked for when the execution started.
+///
+/// # Safety
+/// An execution that has started.
+#[inline(always)]
+pub unsafe fn was_asked(query: *mut pg_sys::QueryDesc) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*(*query).estate).es_top_eflags & ASKED != 0 }
+}
+
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // SAFETY: Postgres passes what it would pass to the executor.
+    unsafe {
+        let is_worker = pg_sys::ParallelWorkerNumber >= 0;
+        if is_limited() && !is_worker && !run::is_nested() {
+            raise::carry_out(judge_calls((*query).plannedstmt));
+        }
+        // An error ends the worker.
+        *STARTING.get() += u32::from(is_worker);
+        match *NEXT_START.get() {
+            Some(next) => next(query, flags),
+            None => unguarded::standard_ExecutorStart(query, flags),
+        }
+        *STARTING.get() -= u32::from(is_worker);
+        if admitted::has_scopes() {
+            (*(*query).estate).es_top_eflags |= ASKED;
+        }
+    }
+}
+
+/// Asks for the scopes of functions that the client calls as columns.
+#[cold]
+#[pg_guard]
+unsafe extern "C-unwind" fn judge_calls(plan: *mut pg_sys::PlannedStmt) -> Decision {
+    memory::with_room(|| {
+        let Some(scopes) = admitted::scopes() else {
+            return ADMITTED;
+        };
+        // SAFETY: Postgres passes what it starts.
+        let mut called = unsafe { marks::functions_in((*plan).invalItems) };
+        decision(called.find_map(|function| {
+            let function = Definer::of(function)?;
+            Some(function.refusal(function.missing(&scopes)?))
+        }))
+    })
 }
 
 /// Whether the rights in force are those of the request, and not those of the owner of a function, say.
@@ -219,7 +297,11 @@ fn decision(refusal: Option<Refusal>) -> Decision {
 /// rights than the request.
 fn is_of_role_in_force(wanted: &Wanted) -> bool {
     // SAFETY: it only reads.
-    wanted.user == pg_sys::InvalidOid || wanted.user == unsafe { unguarded::GetUserId() }
+    unsafe {
+        wanted.user == pg_sys::InvalidOid
+            || wanted.user == unguarded::GetUserId()
+            || is_role_of_requests(wanted.user)
+    }
 }
 
 /// Hides what errors would show, if something is written that the token may not read, also behind a view of its owner's.
@@ -315,7 +397,51 @@ impl Table {
     fn refusal(&self, scope: String) -> Refusal {
         Refusal::ScopeMissing {
             scope,
-            table: Some(self.full_name()),
+            done: Some(Done::Touches(self.full_name())),
+        }
+    }
+}
+
+/// A function that runs with the rights of its owner.
+struct Definer {
+    schema: String,
+    name: String,
+}
+
+impl Definer {
+    /// `None` for any other function.
+    fn of(function: pg_sys::Oid) -> Option<Self> {
+        if !rights::is_security_definer(function)? {
+            return None;
+        }
+        // SAFETY: look-ups in the system caches, whose answers are copied at once.
+        unsafe {
+            let schema = pg_sys::get_func_namespace(function);
+            Some(Self {
+                schema: text(pg_sys::get_namespace_name(schema))?,
+                name: text(pg_sys::get_func_name(function))?,
+            })
+        }
+    }
+
+    fn needed(&self) -> Needed {
+        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
+        Needed::of_call(schema, &self.name)
+    }
+
+    /// The scope that the token lacks to call it.
+    fn missing(&self, scopes: &Scopes) -> Option<String> {
+        match self.needed() {
+            needed if needed.is_granted_by(scopes) => None,
+            Needed::Scope(scope, _) => Some(scope.to_string()),
+            _ => None,
+        }
+    }
+
+    fn refusal(&self, scope: String) -> Refusal {
+        Refusal::ScopeMissing {
+            scope,
+            done: Some(Done::Calls(format!("{}.{}", self.schema, self.name))),
         }
     }
 }

@@ -891,7 +891,7 @@ test('the doctor goes by the requests that were seen in this database', async ()
     // Each login that is named is to be one.
     sql(`alter database asked set supabase_pat.guarded_logins = 'authenticator, storage_admn'`);
     assert.deepEqual(status('guard', where), {
-      ok: false, detail: 'there is no login storage_admn: name the login of the REST server in supabase_pat.guarded_logins',
+      check: 'guard', ok: false, detail: 'there is no login storage_admn: name the login of the REST server in supabase_pat.guarded_logins',
     });
   } finally {
     sql('alter role authenticator reset pgrst.db_pre_request');

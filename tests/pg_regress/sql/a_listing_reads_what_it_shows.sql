@@ -38,7 +38,7 @@ begin
     execute 'explain ' || statement;
     execute 'explain (analyze, buffers, timing off, format json) ' || statement into plan;
     plan := plan -> 0 -> 'Plan';
-    rows := plan ->> 'Actual Rows';
+    rows := (plan ->> 'Actual Rows')::numeric;
     is_little := (plan ->> 'Shared Hit Blocks')::int + (plan ->> 'Shared Read Blocks')::int < 75;
 end
 $$;

@@ -86,7 +86,13 @@ test('of sixty tries that come at once five are looked at, and twenty from sixty
   assert.deepEqual(count(await tries('user1@example.com')), { 401: 5, 429: 55 });
   assert.deepEqual(await events(db, 'user1@example.com'), [{ detail: 'the password is wrong', count: 5 }]);
   await Promise.all(clients.map((client, n) => from(client, `203.0.114.${n}`)));
-  assert.deepEqual(count(await tries('user2@example.com')), { 401: 20, 429: 40 });
+  const began = performance.now();
+  const answers = count(await tries('user2@example.com'));
+  const seconds = (performance.now() - began) / 1000;
+  // After the twentieth there is another one after a second, and the next after two more: on a slow machine these pass.
+  const most = 20 + Math.floor(Math.log2(1 + seconds));
+  assert.equal(answers[401] + answers[429], 60);
+  assert.ok(answers[401] >= 20 && answers[401] <= most, `${answers[401]} of at most ${most} in ${seconds} s`);
   await Promise.all(clients.map((client) => client.end()));
 });
 

@@ -144,8 +144,10 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     // SAFETY: Postgres passes what it would pass to the executor.
     unsafe {
         let is_worker = pg_sys::ParallelWorkerNumber >= 0;
-        if is_limited() && !is_worker && !run::is_nested() {
-            raise::carry_out(judge_calls((*query).plannedstmt));
+        let plan = (*query).plannedstmt;
+        let calls_for_rows = || marks::functions_in((*plan).invalItems).next().is_some();
+        if is_limited() && calls_for_rows() && !is_worker && !run::is_nested() {
+            raise::carry_out(judge_calls(plan));
         }
         // An error ends the worker.
         *STARTING.get() += u32::from(is_worker);

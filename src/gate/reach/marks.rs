@@ -74,9 +74,9 @@ unsafe fn note_call(call: *mut pg_sys::FuncExpr, found: &mut *mut pg_sys::List) 
 pub(super) unsafe fn functions_in(items: *mut pg_sys::List) -> impl Iterator<Item = pg_sys::Oid> {
     // SAFETY: a list of that type.
     unsafe {
-        elements::<pg_sys::PlanInvalItem>(items).filter_map(|item| {
-            ((*item).cacheId == CALLED_FOR_ROW).then(|| pg_sys::Oid::from((*item).hashValue))
-        })
+        elements::<pg_sys::PlanInvalItem>(items)
+            .filter(|&item| (*item).cacheId == CALLED_FOR_ROW)
+            .map(|item| pg_sys::Oid::from((*item).hashValue))
     }
 }
 

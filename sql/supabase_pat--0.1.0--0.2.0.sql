@@ -1179,7 +1179,10 @@ own_functions as (
 guarded as (
     select value as configured, string_agg(quote_ident(login), ', ') filter (where login <> '' and r.oid is null) as missing,
         coalesce(sum((select count(*) from pg_stat_activity a where a.usesysid = r.oid and a.datname = current_database())), 0) as connections
-    from setting left join lateral (select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name) list (login) on true
+    from setting left join lateral (
+            select case when name like '"%' then replace(trim(both '"' from name), '""', '"') else lower(name) end
+            from unnest(string_to_array(value, ',')) part, trim(part) name
+        ) list (login) on true
         left join pg_roles r on r.rolname = login and r.rolcanlogin
     where setting.name = 'guarded_logins' group by value
 ),

@@ -66,6 +66,7 @@ unsafe extern "C-unwind" {
     pub fn list_concat(list: *mut pg_sys::List, other: *mut pg_sys::List) -> *mut pg_sys::List;
     pub fn exprType(node: *const pg_sys::Node) -> Oid;
     pub fn type_is_rowtype(of: Oid) -> bool;
+    pub fn get_base_element_type(of: Oid) -> Oid;
     pub fn GetUserId() -> Oid;
     pub fn GetOuterUserId() -> Oid;
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);

@@ -889,7 +889,7 @@ test('the doctor goes by the requests that were seen in this database', async ()
     assert.equal(seen.ok, true);
     assert.match(seen.detail, /^1 requests in this database since the server started; the last at /);
     // Each login that is named is to be one.
-    sql(`alter database asked set supabase_pat.guarded_logins = 'authenticator, storage_admn'`);
+    sql(`alter database asked set supabase_pat.guarded_logins = '"authenticator",Authenticator, storage_admn'`);
     assert.deepEqual(status('guard', where), {
       check: 'guard', ok: false, detail: 'there is no login storage_admn: name the login of the REST server in supabase_pat.guarded_logins',
     });

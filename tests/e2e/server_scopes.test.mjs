@@ -145,6 +145,7 @@ const TABLES = `
   -- What servers call as if it were a column of todos, or a table of it.
   create function notes_of(todos) returns bigint language plpgsql security definer as $$ begin return (select count(*) from notes where todo = $1.id); end $$;
   create function rows_of(todos) returns setof notes language sql stable security definer as 'select * from notes where todo = $1.id';
+  create function notes_of_all(variadic todos[]) returns bigint language sql stable security definer as 'select count(*) from notes';
   create function own_notes_of(todos) returns bigint language sql stable as 'select count(*) from notes where todo = $1.id';
   create function length_of(todos) returns int language sql immutable as 'select length($1.title)';
   create function all_of(todos) returns bigint language sql stable as 'select notes_of($1)';
@@ -367,6 +368,7 @@ describe('with the rights of the request', () => {
       ['with t as materialized (select notes_of(t) from todos t) select 1 from t', 'public.notes_of', 'rpc/notes_of:call'],
       ["update todos set title = 'x' returning todos.notes_of", 'public.notes_of', 'rpc/notes_of:call'],
       ['select body from todos, rows_of(todos)', 'public.rows_of', 'rpc/rows_of:call'],
+      ['select todos.notes_of_all from todos', 'public.notes_of_all', 'rpc/notes_of_all:call'],
       ['select private.notes_of(todos) from todos', 'private.notes_of', 'rpc/private.notes_of:call'],
       ['prepare once as select todos.notes_of from todos; execute once', 'public.notes_of', 'rpc/notes_of:call'],
       ['declare c cursor for select todos.notes_of from todos', 'public.notes_of', 'rpc/notes_of:call'],

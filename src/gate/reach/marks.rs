@@ -60,7 +60,12 @@ unsafe fn note_call(call: *mut pg_sys::FuncExpr, found: &mut *mut pg_sys::List) 
     unsafe {
         let call = &*call;
         let is_clients = call.location >= 0 && call.funcid.to_u32() >= pg_sys::FirstNormalObjectId;
-        let is_row = |argument| unguarded::type_is_rowtype(unguarded::exprType(argument));
+        // A variadic function has its rows in an array.
+        let is_row = |argument| {
+            let of = unguarded::exprType(argument);
+            unguarded::type_is_rowtype(of)
+                || unguarded::type_is_rowtype(unguarded::get_base_element_type(of))
+        };
         if is_clients && elements::<pg_sys::Node>(call.args).any(|argument| is_row(argument)) {
             let item = new_node::<pg_sys::PlanInvalItem>(T_PlanInvalItem);
             (*item).cacheId = CALLED_FOR_ROW;

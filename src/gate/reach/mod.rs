@@ -351,6 +351,20 @@ fn accesses(permissions: pg_sys::AclMode, mark: u32) -> impl Iterator<Item = Acc
     .filter_map(|(is_done, access)| is_done.then_some(access))
 }
 
+/// A schema that scopes name.
+fn unless_default(schema: &str) -> Option<&str> {
+    Some(schema).filter(|&name| name != settings::default_schema())
+}
+
+/// The scope that a token lacks for what needs one.
+fn missing(needed: Needed, scopes: &Scopes) -> Option<String> {
+    match needed {
+        needed if needed.is_granted_by(scopes) => None,
+        Needed::Scope(scope, _) => Some(scope.to_string()),
+        _ => None,
+    }
+}
+
 /// A table or view that needs a scope.
 struct Table {
     schema: String,
@@ -379,17 +393,12 @@ impl Table {
     }
 
     fn needed(&self, access: Access) -> Needed {
-        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
-        Needed::of_table(schema, &self.name, access)
+        Needed::of_table(unless_default(&self.schema), &self.name, access)
     }
 
     /// The scope that the token lacks to do that.
     fn missing(&self, scopes: &Scopes, access: Access) -> Option<String> {
-        match self.needed(access) {
-            needed if needed.is_granted_by(scopes) => None,
-            Needed::Scope(scope, _) => Some(scope.to_string()),
-            _ => None,
-        }
+        missing(self.needed(access), scopes)
     }
 
     fn full_name(&self) -> String {
@@ -427,17 +436,12 @@ impl Definer {
     }
 
     fn needed(&self) -> Needed {
-        let schema = Some(self.schema.as_str()).filter(|&name| name != settings::default_schema());
-        Needed::of_call(schema, &self.name)
+        Needed::of_call(unless_default(&self.schema), &self.name)
     }
 
     /// The scope that the token lacks to call it.
     fn missing(&self, scopes: &Scopes) -> Option<String> {
-        match self.needed() {
-            needed if needed.is_granted_by(scopes) => None,
-            Needed::Scope(scope, _) => Some(scope.to_string()),
-            _ => None,
-        }
+        missing(self.needed(), scopes)
     }
 
     fn refusal(&self, scope: String) -> Refusal {

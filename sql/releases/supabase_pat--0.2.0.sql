@@ -180,27 +180,6 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/users/mod.rs:32
-set local search_path = pg_catalog, pg_temp;
-
--- Users whom sign_up has made, and who have not confirmed their address: see src/users/sign_ups.rs.
-create table pat.pending_sign_ups (
-    user_id uuid primary key,
-    -- The SHA-256 of the password hash that sign_up has given them; null if version 0.1.0 has made them.
-    password_digest bytea
-);
-comment on table pat.pending_sign_ups is
-    'Users whom sign_up has created, until they confirm their address. Only theirs is replaced when somebody signs up '
-    'again with the address.';
-
-alter table pat.pending_sign_ups enable row level security;
-
-select pg_extension_config_dump('pat.pending_sign_ups', '');
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/administration/mod.rs:27
 set local search_path = pg_catalog, pg_temp;
 
@@ -401,6 +380,27 @@ $install$;
 comment on function pat.install_auth_schema() is
     'For plain Postgres: creates the API roles and a minimal auth schema with the columns and functions of '
     'Supabase''s. Refuses if auth.users exists. What it creates does not belong to the extension.';
+
+set local search_path = pat, pg_temp;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/users/mod.rs:32
+set local search_path = pg_catalog, pg_temp;
+
+-- Users whom sign_up has made, and who have not confirmed their address: see src/users/sign_ups.rs.
+create table pat.pending_sign_ups (
+    user_id uuid primary key,
+    -- The SHA-256 of the password hash that sign_up has given them; null if version 0.1.0 has made them.
+    password_digest bytea
+);
+comment on table pat.pending_sign_ups is
+    'Users whom sign_up has created, until they confirm their address. Only theirs is replaced when somebody signs up '
+    'again with the address.';
+
+alter table pat.pending_sign_ups enable row level security;
+
+select pg_extension_config_dump('pat.pending_sign_ups', '');
 
 set local search_path = pat, pg_temp;
 /* </end connected objects> */
@@ -1122,40 +1122,70 @@ AS 'MODULE_PATHNAME', 'verify_jwt_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/mod.rs:157
--- supabase_pat::sessions::signed_in_user
+-- src/request/policy.rs:106
+-- supabase_pat::request::policy::has_scope
 -- requires:
 --   schema
-CREATE  FUNCTION public."signed_in_user"() RETURNS jsonb /* SqlResult < Option < JsonbText > > */
-STRICT STABLE PARALLEL RESTRICTED  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signed_in_user_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/tokens/mod.rs:247
--- supabase_pat::tokens::revoke_pat
--- requires:
---   schema
-CREATE  FUNCTION public."revoke_pat"(
-	"id" uuid DEFAULT NULL /* Option < PgUuid > */
+CREATE  FUNCTION public."has_scope"(
+	"scope" TEXT /* & str */
 ) RETURNS bool /* SqlResult < bool > */
- 
+STRICT STABLE PARALLEL SAFE  COST 4 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_pat_wrapper';
+AS 'MODULE_PATHNAME', 'has_scope_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/tokens/mod.rs:283
--- supabase_pat::tokens::revoke_all_pats
+-- src/request/policy.rs:114
+-- supabase_pat::request::policy::current_api_key_id
 -- requires:
 --   schema
-CREATE  FUNCTION public."revoke_all_pats"(
-	"user_id" uuid DEFAULT NULL /* Option < PgUuid > */
-) RETURNS INT /* SqlResult < i32 > */
- 
+CREATE  FUNCTION public."current_api_key_id"() RETURNS uuid /* Option < PgUuid > */
+STRICT STABLE PARALLEL SAFE  
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_all_pats_wrapper';
+AS 'MODULE_PATHNAME', 'current_api_key_id_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/introspection/mod.rs:32
+-- supabase_pat::introspection::introspect_token
+-- requires:
+--   schema
+CREATE  FUNCTION public."introspect_token"(
+	"token" TEXT, /* Option < & str > */
+	"scope" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS jsonb /* SqlResult < JsonbText > */
+STABLE PARALLEL RESTRICTED  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'introspect_token_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/mod.rs:124
+-- supabase_pat::sessions::session_info
+-- requires:
+--   schema
+CREATE  FUNCTION public."session_info"(
+
+) RETURNS pat.session_report /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > , ErrorReport > */
+STRICT STABLE PARALLEL SAFE  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'session_info_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/tokens/exchange.rs:34
+-- supabase_pat::tokens::exchange::exchange_token
+-- requires:
+--   schema
+CREATE  FUNCTION public."exchange_token"(
+	"lifetime" interval DEFAULT '5 minutes', /* Option < Interval > */
+	"scopes" TEXT[] DEFAULT NULL /* :: std :: option :: Option < Vec < Option < String > > > */
+) RETURNS public.exchanged_token /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > , ErrorReport > */
+STABLE PARALLEL RESTRICTED  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'exchange_token_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1174,192 +1204,14 @@ AS 'MODULE_PATHNAME', 'reset_password_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/gate/leaks.rs:44
--- supabase_pat::gate::leaks::report_leaked_tokens
+-- src/gate/current.rs:44
+-- supabase_pat::gate::current::current_api_key
 -- requires:
 --   schema
-CREATE  FUNCTION public."report_leaked_tokens"(
-	"tokens" TEXT[], /* :: std :: option :: Option < Vec < Option < String > > > */
-	"found_at" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS VOID /* SqlResult < () > */
- 
+CREATE  FUNCTION public."current_api_key"() RETURNS jsonb /* SqlResult < Option < JsonbText > > */
+STRICT STABLE  
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'report_leaked_tokens_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/request/policy.rs:114
--- supabase_pat::request::policy::current_api_key_id
--- requires:
---   schema
-CREATE  FUNCTION public."current_api_key_id"() RETURNS uuid /* Option < PgUuid > */
-STRICT STABLE PARALLEL SAFE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'current_api_key_id_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/passwords/sign_in.rs:33
--- supabase_pat::passwords::sign_in::sign_up
--- requires:
---   schema
-CREATE  FUNCTION public."sign_up"(
-	"email" TEXT, /* Option < & str > */
-	"password" TEXT, /* Option < & str > */
-	"data" jsonb DEFAULT '{}' /* Option < JsonbText > */
-) RETURNS public.signed_up /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > , ErrorReport > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sign_up_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/request/accounts.rs:76
--- supabase_pat::request::accounts::is_service_account
--- requires:
---   schema
-CREATE  FUNCTION public."is_service_account"() RETURNS bool /* bool */
-STRICT STABLE PARALLEL SAFE  COST 4 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'is_service_account_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/request/attributes.rs:238
--- supabase_pat::request::attributes::api_key_attribute
--- requires:
---   schema
-CREATE  FUNCTION public."api_key_attribute"(
-	"name" TEXT /* & str */
-) RETURNS jsonb /* SqlResult < Option < JsonbText > > */
-STRICT STABLE PARALLEL SAFE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'api_key_attribute_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/service_accounts/tokens.rs:31
--- supabase_pat::service_accounts::tokens::service_account_tokens
--- requires:
---   schema
-CREATE  FUNCTION public."service_account_tokens"(
-	"account" uuid /* Option < PgUuid > */
-) RETURNS TABLE (
-	"id" uuid,  /* PgUuid */
-	"name" TEXT,  /* String */
-	"kind" TEXT,  /* String */
-	"scopes" TEXT[],  /* :: std :: option :: Option < Vec < Option < String > > > */
-	"allowed_ips" TEXT[],  /* :: std :: option :: Option < Vec < Option < String > > > */
-	"rate_limit" INT,  /* Option < i32 > */
-	"rate_window" interval,  /* Option < Interval > */
-	"hint" TEXT,  /* Option < String > */
-	"created_at" timestamp with time zone,  /* TimestampWithTimeZone */
-	"expires_at" timestamp with time zone,  /* TimestampWithTimeZone */
-	"last_used_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_used_ip" TEXT,  /* Option < String > */
-	"revoked_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"is_active" bool,  /* bool */
-	"description" TEXT,  /* Option < String > */
-	"attributes" jsonb,  /* Option < JsonbText > */
-	"disabled_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"quota" INT,  /* Option < i32 > */
-	"quota_window" interval  /* Option < Interval > */
-)
-STABLE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'service_account_tokens_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/passwords/sign_in.rs:97
--- supabase_pat::passwords::sign_in::sign_in
--- requires:
---   schema
-CREATE  FUNCTION public."sign_in"(
-	"email" TEXT, /* Option < & str > */
-	"password" TEXT /* Option < & str > */
-) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/user_settings/mod.rs:78
--- supabase_pat::user_settings::get_settings
--- requires:
---   schema
-CREATE  FUNCTION public."get_settings"(
-	"overrides" jsonb DEFAULT '{}' /* Option < JsonbText > */
-) RETURNS jsonb /* SqlResult < JsonbText > */
-STABLE PARALLEL SAFE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'get_settings_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/tokens/mod.rs:191
--- supabase_pat::tokens::rotate_pat
--- requires:
---   schema
-CREATE  FUNCTION public."rotate_pat"(
-	"id" uuid, /* Option < PgUuid > */
-	"grace" interval DEFAULT '0' /* Option < Interval > */
-) RETURNS public.minted_pat /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > , ErrorReport > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'rotate_pat_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/tokens/edit.rs:56
--- supabase_pat::tokens::edit::edit_pat
--- requires:
---   schema
-CREATE  FUNCTION public."edit_pat"(
-	"id" uuid, /* Option < PgUuid > */
-	"name" TEXT DEFAULT NULL, /* Option < & str > */
-	"description" TEXT DEFAULT NULL, /* Option < & str > */
-	"scopes" TEXT[] DEFAULT NULL, /* :: std :: option :: Option < Vec < Option < String > > > */
-	"attributes" jsonb DEFAULT NULL, /* Option < JsonbText > */
-	"expires_in" interval DEFAULT NULL, /* Option < Interval > */
-	"allowed_ips" cidr[] DEFAULT NULL, /* Option < Networks > */
-	"rate_limit" INT DEFAULT NULL, /* Option < i32 > */
-	"rate_window" interval DEFAULT NULL, /* Option < Interval > */
-	"disabled" bool DEFAULT NULL, /* Option < bool > */
-	"quota" INT DEFAULT NULL, /* Option < i32 > */
-	"quota_window" interval DEFAULT NULL /* Option < Interval > */
-) RETURNS VOID /* SqlResult < () > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'edit_pat_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/mod.rs:87
--- supabase_pat::sessions::sign_out
--- requires:
---   schema
-CREATE  FUNCTION public."sign_out"(
-	"scope" TEXT DEFAULT 'local' /* Option < & str > */
-) RETURNS INT /* SqlResult < i32 > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sign_out_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/user_settings/mod.rs:112
--- supabase_pat::user_settings::setting_definitions
--- requires:
---   schema
-CREATE  FUNCTION public."setting_definitions"() RETURNS jsonb /* JsonbText */
-STRICT STABLE PARALLEL SAFE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'setting_definitions_wrapper';
+AS 'MODULE_PATHNAME', 'current_api_key_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1401,16 +1253,130 @@ AS 'MODULE_PATHNAME', 'delete_service_account_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/request/policy.rs:106
--- supabase_pat::request::policy::has_scope
+-- src/tokens/edit.rs:56
+-- supabase_pat::tokens::edit::edit_pat
 -- requires:
 --   schema
-CREATE  FUNCTION public."has_scope"(
-	"scope" TEXT /* & str */
-) RETURNS bool /* SqlResult < bool > */
+CREATE  FUNCTION public."edit_pat"(
+	"id" uuid, /* Option < PgUuid > */
+	"name" TEXT DEFAULT NULL, /* Option < & str > */
+	"description" TEXT DEFAULT NULL, /* Option < & str > */
+	"scopes" TEXT[] DEFAULT NULL, /* :: std :: option :: Option < Vec < Option < String > > > */
+	"attributes" jsonb DEFAULT NULL, /* Option < JsonbText > */
+	"expires_in" interval DEFAULT NULL, /* Option < Interval > */
+	"allowed_ips" cidr[] DEFAULT NULL, /* Option < Networks > */
+	"rate_limit" INT DEFAULT NULL, /* Option < i32 > */
+	"rate_window" interval DEFAULT NULL, /* Option < Interval > */
+	"disabled" bool DEFAULT NULL, /* Option < bool > */
+	"quota" INT DEFAULT NULL, /* Option < i32 > */
+	"quota_window" interval DEFAULT NULL /* Option < Interval > */
+) RETURNS VOID /* SqlResult < () > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'edit_pat_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/tokens/mod.rs:283
+-- supabase_pat::tokens::revoke_all_pats
+-- requires:
+--   schema
+CREATE  FUNCTION public."revoke_all_pats"(
+	"user_id" uuid DEFAULT NULL /* Option < PgUuid > */
+) RETURNS INT /* SqlResult < i32 > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_all_pats_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/mod.rs:87
+-- supabase_pat::sessions::sign_out
+-- requires:
+--   schema
+CREATE  FUNCTION public."sign_out"(
+	"scope" TEXT DEFAULT 'local' /* Option < & str > */
+) RETURNS INT /* SqlResult < i32 > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sign_out_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/request/accounts.rs:76
+-- supabase_pat::request::accounts::is_service_account
+-- requires:
+--   schema
+CREATE  FUNCTION public."is_service_account"() RETURNS bool /* bool */
 STRICT STABLE PARALLEL SAFE  COST 4 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'has_scope_wrapper';
+AS 'MODULE_PATHNAME', 'is_service_account_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/service_accounts/mod.rs:39
+-- supabase_pat::service_accounts::create_service_account
+-- requires:
+--   schema
+CREATE  FUNCTION public."create_service_account"(
+	"name" TEXT, /* Option < & str > */
+	"description" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS uuid /* SqlResult < PgUuid > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'create_service_account_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/passwords/sign_in.rs:70
+-- supabase_pat::passwords::sign_in::confirm_sign_up
+-- requires:
+--   schema
+CREATE  FUNCTION public."confirm_sign_up"(
+	"token" TEXT, /* Option < & str > */
+	"code" TEXT /* Option < & str > */
+) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'confirm_sign_up_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/tokens/mod.rs:247
+-- supabase_pat::tokens::revoke_pat
+-- requires:
+--   schema
+CREATE  FUNCTION public."revoke_pat"(
+	"id" uuid DEFAULT NULL /* Option < PgUuid > */
+) RETURNS bool /* SqlResult < bool > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_pat_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/user_settings/mod.rs:78
+-- supabase_pat::user_settings::get_settings
+-- requires:
+--   schema
+CREATE  FUNCTION public."get_settings"(
+	"overrides" jsonb DEFAULT '{}' /* Option < JsonbText > */
+) RETURNS jsonb /* SqlResult < JsonbText > */
+STABLE PARALLEL SAFE  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'get_settings_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/user_settings/mod.rs:112
+-- supabase_pat::user_settings::setting_definitions
+-- requires:
+--   schema
+CREATE  FUNCTION public."setting_definitions"() RETURNS jsonb /* JsonbText */
+STRICT STABLE PARALLEL SAFE  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'setting_definitions_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1422,6 +1388,89 @@ CREATE  FUNCTION public."is_active_session"() RETURNS bool /* bool */
 STRICT STABLE PARALLEL SAFE  COST 4 
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'is_active_session_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/mod.rs:66
+-- supabase_pat::sessions::refresh_session
+-- requires:
+--   schema
+CREATE  FUNCTION public."refresh_session"(
+	"refresh_token" TEXT /* Option < & str > */
+) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'refresh_session_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/passwords/reset.rs:26
+-- supabase_pat::passwords::reset::request_password_reset
+-- requires:
+--   schema
+CREATE  FUNCTION public."request_password_reset"(
+	"email" TEXT /* Option < & str > */
+) RETURNS TEXT /* SqlResult < String > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'request_password_reset_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/passwords/sign_in.rs:33
+-- supabase_pat::passwords::sign_in::sign_up
+-- requires:
+--   schema
+CREATE  FUNCTION public."sign_up"(
+	"email" TEXT, /* Option < & str > */
+	"password" TEXT, /* Option < & str > */
+	"data" jsonb DEFAULT '{}' /* Option < JsonbText > */
+) RETURNS public.signed_up /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > , ErrorReport > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sign_up_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/gate/leaks.rs:44
+-- supabase_pat::gate::leaks::report_leaked_tokens
+-- requires:
+--   schema
+CREATE  FUNCTION public."report_leaked_tokens"(
+	"tokens" TEXT[], /* :: std :: option :: Option < Vec < Option < String > > > */
+	"found_at" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS VOID /* SqlResult < () > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'report_leaked_tokens_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/user_settings/mod.rs:89
+-- supabase_pat::user_settings::set_settings
+-- requires:
+--   schema
+CREATE  FUNCTION public."set_settings"(
+	"patch" jsonb /* Option < JsonbText > */
+) RETURNS jsonb /* SqlResult < JsonbText > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'set_settings_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/request/attributes.rs:238
+-- supabase_pat::request::attributes::api_key_attribute
+-- requires:
+--   schema
+CREATE  FUNCTION public."api_key_attribute"(
+	"name" TEXT /* & str */
+) RETURNS jsonb /* SqlResult < Option < JsonbText > > */
+STRICT STABLE PARALLEL SAFE  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'api_key_attribute_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -1509,169 +1558,6 @@ comment on function public.current_api_key_id() is
 comment on function public.is_active_session() is
     'For policies: whether the session of the request still exists, and its user may log in. For a personal access '
     'token, whether the token is valid. True for requests without a session, such as those of anon.';
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/jwt/mod.rs:29
--- requires:
---   request
---   sign_jwt
---   verify_jwt
---   jwt_status
---   decode_jwt
---   jwt_expires_in
---   bearer_token
---   api_keys::mint_api_key
---   api_keys::inspect_api_key
---   pgjwt::sign
---   pgjwt::verify
---   pgjwt::algorithm_sign
---   pgjwt::url_encode
---   pgjwt::url_decode
-
-set local search_path = pg_catalog, pg_temp;
-
-comment on function pat.sign_jwt(jsonb, interval) is
-    'Signs claims with the current signing key, or else the configured JWT secret. Adds iat if it is missing, and exp '
-    'if expires_in is given. For trusted roles.';
-comment on function pat.verify_jwt(text, text, boolean) is
-    'The claims of a token that is signed with a key of this database, has not expired and, if audience is given, is '
-    'meant for it. A personal access token must also be live. require_exp: whether a token without an expiry is '
-    'refused. Raises an error that says which check failed. For trusted roles.';
-comment on function pat.jwt_status(text) is
-    'valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what '
-    'pat.verify_jwt would find of a JWT, and for an opaque token what its row says. Never raises an error.';
-comment on function pat.decode_jwt(text) is
-    'Header and payload of a token, unverified: anybody can have written them. Do not decide anything by them.';
-comment on function pat.jwt_expires_in(text) is
-    'How long it is to the expiry that the token gives itself, unverified; negative if it has passed, null if it '
-    'gives none.';
-comment on function pat.bearer_token(text) is
-    'The token in the value of an Authorization header, null if its scheme is not Bearer.';
-
-comment on function pat.mint_api_key(text, text, interval) is
-    'A Supabase API key for the anonymous or the service role, signed as pat.sign_jwt does. ref: the project''s, if '
-    'it has one. For trusted roles.';
-comment on function pat.inspect_api_key(text) is
-    'What a Supabase API key or token is, what is wrong with it and how to fix it, in plain words. Never raises an '
-    'error and never repeats the key.';
-
-comment on function pat.sign(json, text, text) is
-    'As in pgjwt: signs the payload, as the text that it is, with a secret of your own. algorithm: HS256, HS384 or '
-    'HS512.';
-comment on function pat.verify(text, text, text) is
-    'As in pgjwt: the header and payload of a token, and whether it is signed with the secret by the algorithm and '
-    'the present time is within its nbf and exp.';
-comment on function pat.algorithm_sign(text, text, text) is
-    'As in pgjwt: the signature of a text, in base64url.';
-comment on function pat.url_encode(bytea) is
-    'As in pgjwt: base64url without padding.';
-comment on function pat.url_decode(text) is
-    'As in pgjwt: the bytes of base64url or base64.';
-
--- JWTs that the gate no longer accepts, by digests: see crates/core/src/denied.rs. Deleting a row accepts the
--- token again.
-create table pat.denied_tokens (
-    message_digest bytea primary key,
-    claims_digest bytea not null,
-    role text,
-    user_id uuid,
-    reason text,
-    denied_at timestamptz not null default now(),
-    expires_at timestamptz,
-    -- Of the claims as servers may hand them over, with another role: 32 bytes each.
-    other_claims_digests bytea
-);
-
-alter table pat.denied_tokens enable row level security;
-
-select pg_extension_config_dump('pat.denied_tokens', '');
-
-comment on table pat.denied_tokens is 'JWTs that are refused though their signature is right, as digests: see pat.deny_token.';
-
--- Tells every backend to read the denied tokens anew, whoever changes them and however.
-create function pat.denied_tokens_changed() returns trigger
-    language c
-    as 'MODULE_PATHNAME', 'supabase_pat_denied_tokens_changed';
-comment on function pat.denied_tokens_changed() is 'Trigger: tells every backend to read the denied tokens again.';
-
-create trigger tell_every_backend
-    after insert or update or delete or truncate on pat.denied_tokens
-    for each statement execute function pat.denied_tokens_changed();
-
--- Also where session_replication_role is replica.
-alter table pat.denied_tokens enable always trigger tell_every_backend;
-
--- What a subscription applies fires no triggers but those for each row.
-create trigger tell_every_backend_of_a_row
-    after insert or update or delete on pat.denied_tokens
-    for each row execute function pat.denied_tokens_changed();
-
-alter table pat.denied_tokens enable replica trigger tell_every_backend_of_a_row;
-
-create policy trusted_roles_see_the_denied_tokens on pat.denied_tokens for select using (pat.is_trusted());
-create policy trusted_roles_accept_tokens_again on pat.denied_tokens for delete using (pat.is_trusted());
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/events.rs:23
--- requires:
---   request
-
-set local search_path = pg_catalog, pg_temp;
-
--- What happened to whom, and who did it: the role that was in force, and the token that it came with, if
--- any. count: of refusals of one kind, which are added up. The time comes first in the key, so that the
--- table can be partitioned by it.
-create table pat.events (
-    id bigint generated always as identity,
-    happened_at timestamptz not null default clock_timestamp(),
-    event text not null,
-    user_id uuid,
-    key_id uuid,
-    role text,
-    by_key uuid,
-    address inet,
-    count bigint not null default 1,
-    detail text,
-    primary key (happened_at, id)
-);
-comment on table pat.events is
-    'The audit trail: what happened, to which user and token, and by whom. No secret is in it.';
-
-create index events_user_id_idx on pat.events (user_id, happened_at);
-
-alter table pat.events enable row level security;
-
-select pg_extension_config_dump('pat.events', '');
-select pg_extension_config_dump('pat.events_id_seq', '');
-
--- What happened to a user's keys. What else happened to the user is for trusted roles.
-create policy owners_see_the_events_of_their_keys on pat.events for select
-    using (user_id = pat.uid() and key_id is not null
-        and public.has_scope('tokens:read') and public.is_active_session());
-
-create policy trusted_roles_see_the_events on pat.events for select to current_user using (pat.is_trusted());
-
-create view public.api_key_events with (security_invoker, security_barrier) as
-select
-    happened_at,
-    event,
-    key_id,
-    user_id,
-    role,
-    by_key,
-    address,
-    count,
-    detail
-from pat.events
-where key_id is not null;
-comment on view public.api_key_events is
-    'What happened to the caller''s personal access tokens: minted, rotated, revoked, deleted, refused.';
 
 set local search_path = pat, pg_temp;
 /* </end connected objects> */
@@ -1830,133 +1716,185 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/service_accounts/mod.rs:39
--- supabase_pat::service_accounts::create_service_account
--- requires:
---   schema
-CREATE  FUNCTION public."create_service_account"(
-	"name" TEXT, /* Option < & str > */
-	"description" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS uuid /* SqlResult < PgUuid > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'create_service_account_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/service_accounts/mod.rs:24
+-- src/introspection/mod.rs:26
 -- requires:
 --   request
---   create_service_account
---   delete_service_account
---   tokens::service_account_tokens
---   service_account_problem
+--   introspect_token
 
 set local search_path = pg_catalog, pg_temp;
 
--- Users without a login, whose tokens machines use. src/users/accounts.rs counts on the columns. Nobody but the owner
--- writes here: what makes a user a service account is a row of this table, and nothing that others can write.
-create table pat.service_accounts (
-    user_id uuid primary key,
-    name text not null,
-    description text,
-    -- Null for a trusted role that stands for no user. It may name a user who is gone.
-    created_by uuid,
-    created_at timestamptz not null default now()
-);
-comment on table pat.service_accounts is
-    'Which users are service accounts. Change it with create_service_account() and delete_service_account().';
-comment on column pat.service_accounts.created_by is 'The user who created it; null for a trusted role.';
-
-create index service_accounts_created_by_idx on pat.service_accounts (created_by) where created_by is not null;
-
-alter table pat.service_accounts enable row level security;
-
-select pg_extension_config_dump('pat.service_accounts', '');
-
--- The operator's function is asked last.
-create policy managers_see_their_accounts on pat.service_accounts for select
-    using (pat.is_trusted() or public.has_scope('service_accounts:read') and public.is_active_session()
-        and pat.manages_service_account(user_id));
-
-create view public.service_accounts with (security_invoker, security_barrier) as
-select
-    user_id as id,
-    name,
-    description,
-    created_by,
-    created_at
-from pat.service_accounts;
-comment on view public.service_accounts is
-    'The service accounts that the caller manages, as the function in supabase_pat.service_account_manager decides.';
-comment on column public.service_accounts.id is 'The user id of the account, as in auth.users.';
-
-comment on function public.create_service_account(text, text) is
-    'Creates a user for a machine, who has tokens and no login, and returns the id. Trusted roles may call it; for '
-    'other callers the function in supabase_pat.service_account_manager decides, which is asked with null. name: up '
-    'to 100 characters. description: for people. Whoever manages the account passes the id as user_id to mint_pat and '
-    'similar functions. A request made with a token needs the scope service_accounts:write.';
-comment on function public.delete_service_account(uuid) is
-    'Deletes a service account that the caller manages: revokes its tokens, and deletes its user from auth.users, '
-    'with what refers to that user there. False if there is no such account, or the caller does not manage it. A '
-    'request made with a token needs the scope service_accounts:delete.';
-comment on function public.service_account_tokens(uuid) is
-    'The tokens of a service account that the caller manages, as api_keys shows one''s own. A request made with a token '
-    'needs the scope service_accounts:read.';
-comment on function public.is_service_account() is
-    'For policies: whether the user of the request is a service account. It does not say whether the token is valid.';
-comment on function pat.manages_service_account(uuid) is
-    'For policies: whether the caller manages that service account, as the function in '
-    'supabase_pat.service_account_manager decides; for a trusted role, whether it is a service account.';
-comment on function pat.created_service_account(uuid) is
-    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether '
-    'the request has a user. With it, each user manages the accounts that they have created.';
-comment on function pat.service_account_problem() is
-    'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
+comment on function public.introspect_token(text, text) is
+    'For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is '
+    '{"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, '
+    'iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, '
+    'api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if '
+    'it grants them all. A token with allowed_ips, a rate limit or a quota is not active, since only where its request is '
+    'judged can it be held to them. The use of the token is recorded. For trusted roles.';
 
 set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/tokens/exchange.rs:34
--- supabase_pat::tokens::exchange::exchange_token
+-- src/events.rs:23
 -- requires:
---   schema
-CREATE  FUNCTION public."exchange_token"(
-	"lifetime" interval DEFAULT '5 minutes', /* Option < Interval > */
-	"scopes" TEXT[] DEFAULT NULL /* :: std :: option :: Option < Vec < Option < String > > > */
-) RETURNS public.exchanged_token /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > , ErrorReport > */
-STABLE PARALLEL RESTRICTED  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'exchange_token_wrapper';
+--   request
+
+set local search_path = pg_catalog, pg_temp;
+
+-- What happened to whom, and who did it: the role that was in force, and the token that it came with, if
+-- any. count: of refusals of one kind, which are added up. The time comes first in the key, so that the
+-- table can be partitioned by it.
+create table pat.events (
+    id bigint generated always as identity,
+    happened_at timestamptz not null default clock_timestamp(),
+    event text not null,
+    user_id uuid,
+    key_id uuid,
+    role text,
+    by_key uuid,
+    address inet,
+    count bigint not null default 1,
+    detail text,
+    primary key (happened_at, id)
+);
+comment on table pat.events is
+    'The audit trail: what happened, to which user and token, and by whom. No secret is in it.';
+
+create index events_user_id_idx on pat.events (user_id, happened_at);
+
+alter table pat.events enable row level security;
+
+select pg_extension_config_dump('pat.events', '');
+select pg_extension_config_dump('pat.events_id_seq', '');
+
+-- What happened to a user's keys. What else happened to the user is for trusted roles.
+create policy owners_see_the_events_of_their_keys on pat.events for select
+    using (user_id = pat.uid() and key_id is not null
+        and public.has_scope('tokens:read') and public.is_active_session());
+
+create policy trusted_roles_see_the_events on pat.events for select to current_user using (pat.is_trusted());
+
+create view public.api_key_events with (security_invoker, security_barrier) as
+select
+    happened_at,
+    event,
+    key_id,
+    user_id,
+    role,
+    by_key,
+    address,
+    count,
+    detail
+from pat.events
+where key_id is not null;
+comment on view public.api_key_events is
+    'What happened to the caller''s personal access tokens: minted, rotated, revoked, deleted, refused.';
+
+set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/mod.rs:66
--- supabase_pat::sessions::refresh_session
+-- src/jwt/mod.rs:29
 -- requires:
---   schema
-CREATE  FUNCTION public."refresh_session"(
-	"refresh_token" TEXT /* Option < & str > */
-) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'refresh_session_wrapper';
-/* </end connected objects> */
+--   request
+--   sign_jwt
+--   verify_jwt
+--   jwt_status
+--   decode_jwt
+--   jwt_expires_in
+--   bearer_token
+--   api_keys::mint_api_key
+--   api_keys::inspect_api_key
+--   pgjwt::sign
+--   pgjwt::verify
+--   pgjwt::algorithm_sign
+--   pgjwt::url_encode
+--   pgjwt::url_decode
 
-/* <begin connected objects> */
--- src/user_settings/mod.rs:89
--- supabase_pat::user_settings::set_settings
--- requires:
---   schema
-CREATE  FUNCTION public."set_settings"(
-	"patch" jsonb /* Option < JsonbText > */
-) RETURNS jsonb /* SqlResult < JsonbText > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'set_settings_wrapper';
+set local search_path = pg_catalog, pg_temp;
+
+comment on function pat.sign_jwt(jsonb, interval) is
+    'Signs claims with the current signing key, or else the configured JWT secret. Adds iat if it is missing, and exp '
+    'if expires_in is given. For trusted roles.';
+comment on function pat.verify_jwt(text, text, boolean) is
+    'The claims of a token that is signed with a key of this database, has not expired and, if audience is given, is '
+    'meant for it. A personal access token must also be live. require_exp: whether a token without an expiry is '
+    'refused. Raises an error that says which check failed. For trusted roles.';
+comment on function pat.jwt_status(text) is
+    'valid, expired, not_yet_valid, bad_signature, unknown_key, unsupported_algorithm, malformed or revoked: what '
+    'pat.verify_jwt would find of a JWT, and for an opaque token what its row says. Never raises an error.';
+comment on function pat.decode_jwt(text) is
+    'Header and payload of a token, unverified: anybody can have written them. Do not decide anything by them.';
+comment on function pat.jwt_expires_in(text) is
+    'How long it is to the expiry that the token gives itself, unverified; negative if it has passed, null if it '
+    'gives none.';
+comment on function pat.bearer_token(text) is
+    'The token in the value of an Authorization header, null if its scheme is not Bearer.';
+
+comment on function pat.mint_api_key(text, text, interval) is
+    'A Supabase API key for the anonymous or the service role, signed as pat.sign_jwt does. ref: the project''s, if '
+    'it has one. For trusted roles.';
+comment on function pat.inspect_api_key(text) is
+    'What a Supabase API key or token is, what is wrong with it and how to fix it, in plain words. Never raises an '
+    'error and never repeats the key.';
+
+comment on function pat.sign(json, text, text) is
+    'As in pgjwt: signs the payload, as the text that it is, with a secret of your own. algorithm: HS256, HS384 or '
+    'HS512.';
+comment on function pat.verify(text, text, text) is
+    'As in pgjwt: the header and payload of a token, and whether it is signed with the secret by the algorithm and '
+    'the present time is within its nbf and exp.';
+comment on function pat.algorithm_sign(text, text, text) is
+    'As in pgjwt: the signature of a text, in base64url.';
+comment on function pat.url_encode(bytea) is
+    'As in pgjwt: base64url without padding.';
+comment on function pat.url_decode(text) is
+    'As in pgjwt: the bytes of base64url or base64.';
+
+-- JWTs that the gate no longer accepts, by digests: see crates/core/src/denied.rs. Deleting a row accepts the
+-- token again.
+create table pat.denied_tokens (
+    message_digest bytea primary key,
+    claims_digest bytea not null,
+    role text,
+    user_id uuid,
+    reason text,
+    denied_at timestamptz not null default now(),
+    expires_at timestamptz,
+    -- Of the claims as servers may hand them over, with another role: 32 bytes each.
+    other_claims_digests bytea
+);
+
+alter table pat.denied_tokens enable row level security;
+
+select pg_extension_config_dump('pat.denied_tokens', '');
+
+comment on table pat.denied_tokens is 'JWTs that are refused though their signature is right, as digests: see pat.deny_token.';
+
+-- Tells every backend to read the denied tokens anew, whoever changes them and however.
+create function pat.denied_tokens_changed() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'supabase_pat_denied_tokens_changed';
+comment on function pat.denied_tokens_changed() is 'Trigger: tells every backend to read the denied tokens again.';
+
+create trigger tell_every_backend
+    after insert or update or delete or truncate on pat.denied_tokens
+    for each statement execute function pat.denied_tokens_changed();
+
+-- Also where session_replication_role is replica.
+alter table pat.denied_tokens enable always trigger tell_every_backend;
+
+-- What a subscription applies fires no triggers but those for each row.
+create trigger tell_every_backend_of_a_row
+    after insert or update or delete on pat.denied_tokens
+    for each row execute function pat.denied_tokens_changed();
+
+alter table pat.denied_tokens enable replica trigger tell_every_backend_of_a_row;
+
+create policy trusted_roles_see_the_denied_tokens on pat.denied_tokens for select using (pat.is_trusted());
+create policy trusted_roles_accept_tokens_again on pat.denied_tokens for delete using (pat.is_trusted());
+
+set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2055,17 +1993,168 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/mod.rs:124
--- supabase_pat::sessions::session_info
+-- src/gate/mod.rs:52
+-- requires:
+--   request
+--   current::current_api_key
+--   deny::deny_token
+--   explain_access
+--   leaks::report_leaked_tokens
+
+set local search_path = pg_catalog, pg_temp;
+
+-- It may refuse, so it is a function without pgrx's wrapper, which knows only Postgres's own SQLSTATEs.
+create function pat.gate() returns void
+    language c volatile
+    as 'MODULE_PATHNAME', 'supabase_pat_gate';
+comment on function pat.gate() is
+    'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any '
+    'query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and '
+    'scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls '
+    'supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has '
+    'been judged already, and is neither judged nor counted again.';
+
+comment on function pat.deny_token(text, text) is
+    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '
+    'of the secret that others are signed with. A personal access token is also revoked. The JWT is recognised by the '
+    'part that is signed and by its claims, whichever role a server derives from them. reason: for pat.events and '
+    'pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events. Deleting the row '
+    'in pat.denied_tokens accepts the token again. For trusted roles.';
+
+comment on function public.current_api_key() is
+    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its '
+    'rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. '
+    'Null for a login, and for a token that is not valid. It needs no scope.';
+comment on function pat.explain_access(uuid, text) is
+    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
+    'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
+    'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
+    'scope and is not shown; which rows they let through is not checked. For trusted roles.';
+comment on function public.report_leaked_tokens(text[], text) is
+    'For anybody who finds leaked tokens: revokes each live personal access token among them and the tokens that were '
+    'made with it, and denies keys of the service role. Whoever has the whole token may report it. found_at: where it '
+    'was found, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
+    'supabase_pat.enable_leak_reports is on.';
+
+set local search_path = pat, pg_temp;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/service_accounts/tokens.rs:31
+-- supabase_pat::service_accounts::tokens::service_account_tokens
 -- requires:
 --   schema
-CREATE  FUNCTION public."session_info"(
-
-) RETURNS pat.session_report /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > , ErrorReport > */
-STRICT STABLE PARALLEL SAFE  
+CREATE  FUNCTION public."service_account_tokens"(
+	"account" uuid /* Option < PgUuid > */
+) RETURNS TABLE (
+	"id" uuid,  /* PgUuid */
+	"name" TEXT,  /* String */
+	"kind" TEXT,  /* String */
+	"scopes" TEXT[],  /* :: std :: option :: Option < Vec < Option < String > > > */
+	"allowed_ips" TEXT[],  /* :: std :: option :: Option < Vec < Option < String > > > */
+	"rate_limit" INT,  /* Option < i32 > */
+	"rate_window" interval,  /* Option < Interval > */
+	"hint" TEXT,  /* Option < String > */
+	"created_at" timestamp with time zone,  /* TimestampWithTimeZone */
+	"expires_at" timestamp with time zone,  /* TimestampWithTimeZone */
+	"last_used_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_used_ip" TEXT,  /* Option < String > */
+	"revoked_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"is_active" bool,  /* bool */
+	"description" TEXT,  /* Option < String > */
+	"attributes" jsonb,  /* Option < JsonbText > */
+	"disabled_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"quota" INT,  /* Option < i32 > */
+	"quota_window" interval  /* Option < Interval > */
+)
+STABLE  
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'session_info_wrapper';
+AS 'MODULE_PATHNAME', 'service_account_tokens_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/service_accounts/mod.rs:24
+-- requires:
+--   request
+--   create_service_account
+--   delete_service_account
+--   tokens::service_account_tokens
+--   service_account_problem
+
+set local search_path = pg_catalog, pg_temp;
+
+-- Users without a login, whose tokens machines use. src/users/accounts.rs counts on the columns. Nobody but the owner
+-- writes here: what makes a user a service account is a row of this table, and nothing that others can write.
+create table pat.service_accounts (
+    user_id uuid primary key,
+    name text not null,
+    description text,
+    -- Null for a trusted role that stands for no user. It may name a user who is gone.
+    created_by uuid,
+    created_at timestamptz not null default now()
+);
+comment on table pat.service_accounts is
+    'Which users are service accounts. Change it with create_service_account() and delete_service_account().';
+comment on column pat.service_accounts.created_by is 'The user who created it; null for a trusted role.';
+
+create index service_accounts_created_by_idx on pat.service_accounts (created_by) where created_by is not null;
+
+alter table pat.service_accounts enable row level security;
+
+select pg_extension_config_dump('pat.service_accounts', '');
+
+-- The operator's function is asked last.
+create policy managers_see_their_accounts on pat.service_accounts for select
+    using (pat.is_trusted() or public.has_scope('service_accounts:read') and public.is_active_session()
+        and pat.manages_service_account(user_id));
+
+create view public.service_accounts with (security_invoker, security_barrier) as
+select
+    user_id as id,
+    name,
+    description,
+    created_by,
+    created_at
+from pat.service_accounts;
+comment on view public.service_accounts is
+    'The service accounts that the caller manages, as the function in supabase_pat.service_account_manager decides.';
+comment on column public.service_accounts.id is 'The user id of the account, as in auth.users.';
+
+comment on function public.create_service_account(text, text) is
+    'Creates a user for a machine, who has tokens and no login, and returns the id. Trusted roles may call it; for '
+    'other callers the function in supabase_pat.service_account_manager decides, which is asked with null. name: up '
+    'to 100 characters. description: for people. Whoever manages the account passes the id as user_id to mint_pat and '
+    'similar functions. A request made with a token needs the scope service_accounts:write.';
+comment on function public.delete_service_account(uuid) is
+    'Deletes a service account that the caller manages: revokes its tokens, and deletes its user from auth.users, '
+    'with what refers to that user there. False if there is no such account, or the caller does not manage it. A '
+    'request made with a token needs the scope service_accounts:delete.';
+comment on function public.service_account_tokens(uuid) is
+    'The tokens of a service account that the caller manages, as api_keys shows one''s own. A request made with a token '
+    'needs the scope service_accounts:read.';
+comment on function public.is_service_account() is
+    'For policies: whether the user of the request is a service account. It does not say whether the token is valid.';
+comment on function pat.manages_service_account(uuid) is
+    'For policies: whether the caller manages that service account, as the function in '
+    'supabase_pat.service_account_manager decides; for a trusted role, whether it is a service account.';
+comment on function pat.created_service_account(uuid) is
+    'For supabase_pat.service_account_manager: whether the caller has created that service account; for null, whether '
+    'the request has a user. With it, each user manages the accounts that they have created.';
+comment on function pat.service_account_problem() is
+    'What is wrong with service accounts, or null. For pat.status(); for trusted roles.';
+
+set local search_path = pat, pg_temp;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/mod.rs:157
+-- supabase_pat::sessions::signed_in_user
+-- requires:
+--   schema
+CREATE  FUNCTION public."signed_in_user"() RETURNS jsonb /* SqlResult < Option < JsonbText > > */
+STRICT STABLE PARALLEL RESTRICTED  
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'signed_in_user_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2139,32 +2228,18 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/passwords/reset.rs:64
--- supabase_pat::passwords::reset::verify_reset_code
+-- src/tokens/mod.rs:191
+-- supabase_pat::tokens::rotate_pat
 -- requires:
 --   schema
-CREATE  FUNCTION public."verify_reset_code"(
-	"token" TEXT, /* Option < & str > */
-	"code" TEXT /* Option < & str > */
-) RETURNS bool /* SqlResult < bool > */
+CREATE  FUNCTION public."rotate_pat"(
+	"id" uuid, /* Option < PgUuid > */
+	"grace" interval DEFAULT '0' /* Option < Interval > */
+) RETURNS public.minted_pat /* Result < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > , ErrorReport > */
  
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'verify_reset_code_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/passwords/sign_in.rs:70
--- supabase_pat::passwords::sign_in::confirm_sign_up
--- requires:
---   schema
-CREATE  FUNCTION public."confirm_sign_up"(
-	"token" TEXT, /* Option < & str > */
-	"code" TEXT /* Option < & str > */
-) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
-AllocatedByRust > > */
- 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'confirm_sign_up_wrapper';
+AS 'MODULE_PATHNAME', 'rotate_pat_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2462,6 +2537,98 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/notices/mod.rs:31
+-- requires:
+--   tokens
+--   claim_notices
+--   notice_sent
+--   notice_failed
+
+set local search_path = pg_catalog, pg_temp;
+
+-- What users are told by mail of their tokens, and has not been sent yet, or was lately. There is neither an address
+-- nor a secret in it. A row without a token stands for all others of its kind, user and day. Rows are added and
+-- removed, and only mail workers change them: so no two transactions that write notices wait for each other.
+create table pat.notices (
+    id bigint primary key generated always as identity,
+    kind text not null check (kind in ('minted', 'expiring', 'revoked', 'leaked')),
+    user_id uuid not null,
+    happened_at timestamptz not null,
+    -- From when on it may be sent.
+    due_at timestamptz not null,
+    key_id uuid,
+    name text,
+    hint text,
+    is_rotation boolean not null default false,
+    -- Who did it: user, token, operator or leak report.
+    actor text,
+    by_key uuid,
+    found_at text,
+    expires_at timestamptz,
+    -- How many days before.
+    days smallint,
+    claimed_until timestamptz,
+    attempts integer not null default 0,
+    last_error text,
+    ended_at timestamptz,
+    -- sent, or why it was not.
+    outcome text
+);
+comment on table pat.notices is
+    'The notices that users get by mail about their tokens. No address and no secret is in it.';
+
+create index notices_user_id_idx on pat.notices (user_id, happened_at);
+create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
+
+alter table pat.notices enable row level security;
+
+select pg_extension_config_dump('pat.notices', '');
+select pg_extension_config_dump('pat.notices_id_seq', '');
+
+-- Up to which expiry tokens have been looked at, for each number of days before it. A mark only moves on.
+create table pat.notice_marks (
+    days smallint primary key,
+    reached timestamptz not null
+);
+comment on table pat.notice_marks is
+    'For each number of days before an expiry, up to which expiry notices have been written.';
+
+alter table pat.notice_marks enable row level security;
+
+select pg_extension_config_dump('pat.notice_marks', '');
+
+-- By it the tokens that expire soon are found.
+create index api_keys_expires_at_idx on pat.api_keys (expires_at);
+
+-- Tells of a token that is revoked, whoever does it and however. A rotation revokes too, and is told of by the new token.
+create function pat.key_revoked() returns trigger
+    language c
+    as 'MODULE_PATHNAME', 'supabase_pat_key_revoked';
+comment on function pat.key_revoked() is
+    'Trigger: writes a notice for the user of a token that is revoked, if supabase_pat.notices asks for one.';
+
+create trigger tell_of_the_revocation
+    after update of revoked_at on pat.api_keys
+    for each row
+    when (old.revoked_at is null and new.revoked_at is not null and new.replaced_by is not distinct from old.replaced_by)
+    execute function pat.key_revoked();
+
+comment on function pat.claim_notices(integer) is
+    'Hands out up to max notices to be sent, and keeps them from other workers for supabase_pat.outbox_lease. A '
+    'notice says what happened to which token, who did it, and the present address and language of the user. Notices '
+    'that no longer apply are left out. A notice that is neither confirmed nor returned is handed out again. For '
+    'trusted roles.';
+comment on function pat.notice_sent(bigint) is
+    'Confirms that a claimed notice was sent, and deletes its content. False if there is no such notice. For trusted '
+    'roles.';
+comment on function pat.notice_failed(bigint, text) is
+    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: the '
+    'reason, for last_error. False if there is no such notice. For trusted roles.';
+
+set local search_path = pat, pg_temp;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/gate/uses.rs:40
 -- requires:
 --   tokens
@@ -2556,166 +2723,32 @@ set local search_path = pat, pg_temp;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/notices/mod.rs:31
--- requires:
---   tokens
---   claim_notices
---   notice_sent
---   notice_failed
-
-set local search_path = pg_catalog, pg_temp;
-
--- What users are told by mail of their tokens, and has not been sent yet, or was lately. There is neither an address
--- nor a secret in it. A row without a token stands for all others of its kind, user and day. Rows are added and
--- removed, and only mail workers change them: so no two transactions that write notices wait for each other.
-create table pat.notices (
-    id bigint primary key generated always as identity,
-    kind text not null check (kind in ('minted', 'expiring', 'revoked', 'leaked')),
-    user_id uuid not null,
-    happened_at timestamptz not null,
-    -- From when on it may be sent.
-    due_at timestamptz not null,
-    key_id uuid,
-    name text,
-    hint text,
-    is_rotation boolean not null default false,
-    -- Who did it: user, token, operator or leak report.
-    actor text,
-    by_key uuid,
-    found_at text,
-    expires_at timestamptz,
-    -- How many days before.
-    days smallint,
-    claimed_until timestamptz,
-    attempts integer not null default 0,
-    last_error text,
-    ended_at timestamptz,
-    -- sent, or why it was not.
-    outcome text
-);
-comment on table pat.notices is
-    'The notices that users get by mail about their tokens. No address and no secret is in it.';
-
-create index notices_user_id_idx on pat.notices (user_id, happened_at);
-create index notices_waiting_idx on pat.notices (due_at) where ended_at is null;
-
-alter table pat.notices enable row level security;
-
-select pg_extension_config_dump('pat.notices', '');
-select pg_extension_config_dump('pat.notices_id_seq', '');
-
--- Up to which expiry tokens have been looked at, for each number of days before it. A mark only moves on.
-create table pat.notice_marks (
-    days smallint primary key,
-    reached timestamptz not null
-);
-comment on table pat.notice_marks is
-    'For each number of days before an expiry, up to which expiry notices have been written.';
-
-alter table pat.notice_marks enable row level security;
-
-select pg_extension_config_dump('pat.notice_marks', '');
-
--- By it the tokens that expire soon are found.
-create index api_keys_expires_at_idx on pat.api_keys (expires_at);
-
--- Tells of a token that is revoked, whoever does it and however. A rotation revokes too, and is told of by the new token.
-create function pat.key_revoked() returns trigger
-    language c
-    as 'MODULE_PATHNAME', 'supabase_pat_key_revoked';
-comment on function pat.key_revoked() is
-    'Trigger: writes a notice for the user of a token that is revoked, if supabase_pat.notices asks for one.';
-
-create trigger tell_of_the_revocation
-    after update of revoked_at on pat.api_keys
-    for each row
-    when (old.revoked_at is null and new.revoked_at is not null and new.replaced_by is not distinct from old.replaced_by)
-    execute function pat.key_revoked();
-
-comment on function pat.claim_notices(integer) is
-    'Hands out up to max notices to be sent, and keeps them from other workers for supabase_pat.outbox_lease. A '
-    'notice says what happened to which token, who did it, and the present address and language of the user. Notices '
-    'that no longer apply are left out. A notice that is neither confirmed nor returned is handed out again. For '
-    'trusted roles.';
-comment on function pat.notice_sent(bigint) is
-    'Confirms that a claimed notice was sent, and deletes its content. False if there is no such notice. For trusted '
-    'roles.';
-comment on function pat.notice_failed(bigint, text) is
-    'Returns a claimed notice that could not be sent, for another try after a pause that grows to an hour. error: the '
-    'reason, for last_error. False if there is no such notice. For trusted roles.';
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/gate/current.rs:44
--- supabase_pat::gate::current::current_api_key
+-- src/passwords/sign_in.rs:97
+-- supabase_pat::passwords::sign_in::sign_in
 -- requires:
 --   schema
-CREATE  FUNCTION public."current_api_key"() RETURNS jsonb /* SqlResult < Option < JsonbText > > */
-STRICT STABLE  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'current_api_key_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/gate/mod.rs:52
--- requires:
---   request
---   current::current_api_key
---   deny::deny_token
---   explain_access
---   leaks::report_leaked_tokens
-
-set local search_path = pg_catalog, pg_temp;
-
--- It may refuse, so it is a function without pgrx's wrapper, which knows only Postgres's own SQLSTATEs.
-create function pat.gate() returns void
-    language c volatile
-    as 'MODULE_PATHNAME', 'supabase_pat_gate';
-comment on function pat.gate() is
-    'For db-pre-request of PostgREST, where the library is not preloaded: refuses requests that should not run, before any '
-    'query: 401 for tokens that are not valid, sessions that have ended and tokens that were denied; 403 for addresses and '
-    'scopes; 429 for limits, 503 where they cannot be counted. Takes opaque tokens from the headers of supabase_pat.token_headers, and calls '
-    'supabase_pat.next_pre_request for what it lets through. In connections of supabase_pat.guarded_logins the request has '
-    'been judged already, and is neither judged nor counted again.';
-
-comment on function pat.deny_token(text, text) is
-    'Makes the gate refuse a JWT from the next request on, a leaked service_role key for instance, without a change '
-    'of the secret that others are signed with. A personal access token is also revoked. The JWT is recognised by the '
-    'part that is signed and by its claims, whichever role a server derives from them. reason: for pat.events and '
-    'pat.denied_tokens, and for the owner of a personal access token, who sees it in api_key_events. Deleting the row '
-    'in pat.denied_tokens accepts the token again. For trusted roles.';
-
-comment on function public.current_api_key() is
-    'What the token of this request is: id, name, description, kind, scopes, attributes, created_at, expires_at, and of its '
-    'rate_limit and quota the limit, the window in seconds, what remains of it, and the Unix time at which the next window begins. '
-    'Null for a login, and for a token that is not valid. It needs no scope.';
-comment on function pat.explain_access(uuid, text) is
-    'What a personal access token may touch: a row for the token itself, and one for each table, view and function of '
-    'the statement, which is neither planned nor run, with the scope that it needs and whether scopes and privileges '
-    'allow it. Without a statement: all tables and views of supabase_pat.default_schema. What policies read needs no '
-    'scope and is not shown; which rows they let through is not checked. For trusted roles.';
-comment on function public.report_leaked_tokens(text[], text) is
-    'For anybody who finds leaked tokens: revokes each live personal access token among them and the tokens that were '
-    'made with it, and denies keys of the service role. Whoever has the whole token may report it. found_at: where it '
-    'was found, for the events, up to 200 characters. The answer is the same whatever the tokens are. Off unless '
-    'supabase_pat.enable_leak_reports is on.';
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/passwords/reset.rs:26
--- supabase_pat::passwords::reset::request_password_reset
--- requires:
---   schema
-CREATE  FUNCTION public."request_password_reset"(
-	"email" TEXT /* Option < & str > */
-) RETURNS TEXT /* SqlResult < String > */
+CREATE  FUNCTION public."sign_in"(
+	"email" TEXT, /* Option < & str > */
+	"password" TEXT /* Option < & str > */
+) RETURNS public.minted_session /* Option < :: pgrx :: heap_tuple :: PgHeapTuple < '_, :: pgrx :: pgbox ::
+AllocatedByRust > > */
  
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'request_password_reset_wrapper';
+AS 'MODULE_PATHNAME', 'sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/passwords/reset.rs:64
+-- supabase_pat::passwords::reset::verify_reset_code
+-- requires:
+--   schema
+CREATE  FUNCTION public."verify_reset_code"(
+	"token" TEXT, /* Option < & str > */
+	"code" TEXT /* Option < & str > */
+) RETURNS bool /* SqlResult < bool > */
+ 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'verify_reset_code_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -2945,7 +2978,10 @@ own_functions as (
 guarded as (
     select value as configured, string_agg(quote_ident(login), ', ') filter (where login <> '' and r.oid is null) as missing,
         coalesce(sum((select count(*) from pg_stat_activity a where a.usesysid = r.oid and a.datname = current_database())), 0) as connections
-    from setting left join lateral (select trim(both '" ' from name) from unnest(string_to_array(value, ',')) name) list (login) on true
+    from setting left join lateral (
+            select case when name like '"%' then replace(trim(both '"' from name), '""', '"') else lower(name) end
+            from unnest(string_to_array(value, ',')) part, trim(part) name
+        ) list (login) on true
         left join pg_roles r on r.rolname = login and r.rolcanlogin
     where setting.name = 'guarded_logins' group by value
 ),
@@ -3201,39 +3237,6 @@ comment on function pat.is_trusted() is
 comment on function pat.record_initial_privileges(oid, oid) is
     'For pat.grant_api_roles(): makes the present privileges of one of the extension''s objects its initial ones, '
     'which no dump holds.';
-
-set local search_path = pat, pg_temp;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/introspection/mod.rs:32
--- supabase_pat::introspection::introspect_token
--- requires:
---   schema
-CREATE  FUNCTION public."introspect_token"(
-	"token" TEXT, /* Option < & str > */
-	"scope" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS jsonb /* SqlResult < JsonbText > */
-STABLE PARALLEL RESTRICTED  
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'introspect_token_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/introspection/mod.rs:26
--- requires:
---   request
---   introspect_token
-
-set local search_path = pg_catalog, pg_temp;
-
-comment on function public.introspect_token(text, text) is
-    'For another service that is handed a token: the answer of RFC 7662. For a token that is not valid it is '
-    '{"active": false}, without a reason and never an error. For a valid token it also has sub, role, scope, exp, '
-    'iat, iss, aud, jti, username, name and kind: jwt or opaque for a personal access token, session for a login, '
-    'api_key for a Supabase API key. If scope is given (several are separated by spaces), the token is active only if '
-    'it grants them all. A token with allowed_ips, a rate limit or a quota is not active, since only where its request is '
-    'judged can it be held to them. The use of the token is recorded. For trusted roles.';
 
 set local search_path = pat, pg_temp;
 /* </end connected objects> */

@@ -517,7 +517,10 @@ describe('plans that are kept', () => {
       -- In the leader it touches nothing. In a worker it leaves nothing to scan, so that it is called while the worker starts alone.
       create function bound(leader int) returns int language plpgsql stable parallel safe as $$
       begin
-        return case when pg_backend_pid() = leader then 100000 else -(select count(*) from notes) end;
+        if pg_backend_pid() <> leader then
+          return -(select count(*) from notes);
+        end if;
+        return 100000;
       end $$`);
     await world.rows('analyze parted');
     const { rows: [{ pid }] } = await connection.query('select pg_backend_pid() as pid');
